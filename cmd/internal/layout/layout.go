@@ -1,7 +1,27 @@
 // Package layout knows where the fields of the Go runtime's own structures lie,
-// per Go release, GOEXPERIMENT and GOARCH, and how to recognise the runtime's
-// code. Its tables are generated from real toolchains; it never guesses.
+// and how to recognise the runtime's code, per Go release, GOEXPERIMENT and
+// GOARCH.
+//
+// Its tables are generated from real toolchains (see tools/layouts) and
+// committed compressed, a file for each minor release and GOARCH. The package
+// looks things up; it never guesses: a release that is not in the tables is an
+// [UnknownError], also when a neighbouring patch release is.
 package layout
+
+import (
+	"compress/gzip"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+//go:embed tables
+var tables embed.FS
 
 // A Field is the place of a field within its structure, in bytes.
 type Field struct {
@@ -9,19 +29,261 @@ type Field struct {
 	Size uint32
 }
 
-// A Layout is the set of structure layouts of one (Go release, GOEXPERIMENT, GOARCH).
-// Names are the runtime's own, with nested fields dotted: "g.sched.sp",
-// "mstats.pause_ns", "schedt.timeToRun". A structure's own size is under its
-// bare name: "g".
+// A Layout is the set of structure layouts of one release. Names are the
+// runtime's own, with nested fields dotted: "g.sched.sp", "mstats.pause_ns",
+// "schedt.timeToRun". A structure's own size is under its bare name: "g".
 type Layout struct {
-	fields map[string]Field
+	structs map[string]map[string][2]uint32
 }
 
 // Field returns the place of a field, and whether this release has it.
 func (l *Layout) Field(name string) (Field, bool) {
-	f, ok := l.fields[name]
-	return f, ok
+	s, f, _ := strings.Cut(name, ".")
+	v, ok := l.structs[s][f]
+	return Field{v[0], v[1]}, ok
 }
 
 // Size returns the size of a structure in bytes, 0 when this release lacks it.
-func (l *Layout) Size(name string) uint32 { return l.fields[name].Size }
+func (l *Layout) Size(name string) uint32 { return l.structs[name][""][1] }
+
+// An Anchor is a function of the runtime that refers to globals: where a target
+// has a function of this name and this fingerprint, the references that Refs
+// names point to the globals that Refs names.
+type Anchor struct {
+	Func string
+	Size uint32 // bytes of code
+	Hash uint64 // fingerprint.Print.Hash
+	Refs []Ref
+}
+
+// A Ref says that reference number Index of the function's fingerprint is to Symbol+Addend.
+type Ref struct {
+	Index  int
+	Symbol string
+	Addend int64
+}
+
+// A Release is what is known of one (Go release, GOEXPERIMENT, GOARCH).
+type Release struct {
+	Version    string // "go1.26.8"
+	Experiment string // as in GOEXPERIMENT, "" is the default
+	GOARCH     string
+	Layout     *Layout
+	Anchors    []Anchor
+}
+
+// An UnknownError says that the tables do not hold a release.
+type UnknownError struct {
+	Version, Experiment, GOARCH string
+	Newest                      string // newest release in the tables for this GOARCH
+}
+
+func (e *UnknownError) Error() string {
+	v := e.Version
+	if e.Experiment != "" {
+		v += " X:" + e.Experiment
+	}
+	return fmt.Sprintf("no tables for %s on %s", v, e.GOARCH)
+}
+
+// Hint says what to do about it.
+func (e *UnknownError) Hint() string {
+	if e.GOARCH != "amd64" && e.GOARCH != "arm64" {
+		return "supported are amd64 and arm64"
+	}
+	return fmt.Sprintf("supported are Go 1.20 to %s; a newer heapwright may know it, or add it with: go run ./tools/layouts -add %s", strings.TrimPrefix(e.Newest, "go"), e.Version)
+}
+
+// neutral are the GOEXPERIMENTs that touch neither the runtime's structures nor
+// its code (internal/goexperiment/flags.go): language, standard library and
+// tool experiments.
+var neutral = map[string]bool{
+	"boringcrypto": true, "jsonv2": true, "loopvar": true, "rangefunc": true, "aliastypeparams": true,
+	"coverageredesign": true, "staticlockranking": false, "simd": true, "newinliner": true, "dwarf5": true, "nodwarf5": true,
+}
+
+// ParseVersion splits a version as debug/buildinfo gives it, such as
+// "go1.26.8 X:nogreenteagc", into release and experiment. Experiments that
+// cannot matter to the runtime are left out.
+func ParseVersion(s string) (version, experiment string) {
+	version, rest, _ := strings.Cut(s, " ")
+	var xs []string
+	if x, ok := strings.CutPrefix(rest, "X:"); ok {
+		for e := range strings.SplitSeq(x, ",") {
+			if e != "" && !neutral[e] {
+				xs = append(xs, e)
+			}
+		}
+	} else if rest != "" {
+		// A vendor's addition: part of the version, so that it is not found.
+		version = s
+	}
+	slices.Sort(xs)
+	if version == "go1.20" {
+		version = "go1.20.0"
+	}
+	return version, strings.Join(xs, ",")
+}
+
+// minor returns "1.26" for "go1.26.8", and whether version is that of a release.
+func minor(version string) (string, bool) {
+	rest, ok := strings.CutPrefix(version, "go1.")
+	if !ok {
+		return "", false
+	}
+	m, p, ok := strings.Cut(rest, ".")
+	if !ok || !digits(m) || !digits(p) {
+		return "", false
+	}
+	return "1." + m, true
+}
+
+func digits(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && s[0] != '+'
+}
+
+// Lookup returns what is known of a release; goVersion is as debug/buildinfo
+// gives it. The error is an *UnknownError when the tables do not hold it.
+func Lookup(goVersion, goarch string) (*Release, error) {
+	version, experiment := ParseVersion(goVersion)
+	unknown := func() error {
+		return &UnknownError{Version: version, Experiment: experiment, GOARCH: goarch, Newest: Newest(goarch)}
+	}
+	m, ok := minor(version)
+	if !ok || (goarch != "amd64" && goarch != "arm64") {
+		return nil, unknown()
+	}
+	t, err := load(m, goarch)
+	if err != nil {
+		return nil, err
+	}
+	if t == nil {
+		return nil, unknown()
+	}
+	for _, r := range t.Releases {
+		if r.Version == version && r.Experiment == experiment {
+			return t.release(r)
+		}
+	}
+	return nil, unknown()
+}
+
+// Releases lists what the tables hold for a GOARCH, oldest first, as "go1.26.8" or "go1.26.8 X:nogreenteagc".
+func Releases(goarch string) []string {
+	var all []string
+	for m := 20; ; m++ {
+		t, err := load("1."+strconv.Itoa(m), goarch)
+		if err != nil || t == nil {
+			return all
+		}
+		for _, r := range t.Releases {
+			v := r.Version
+			if r.Experiment != "" {
+				v += " X:" + r.Experiment
+			}
+			all = append(all, v)
+		}
+	}
+}
+
+// Newest returns the newest release in the tables for a GOARCH.
+func Newest(goarch string) string {
+	newest := ""
+	for _, v := range Releases(goarch) {
+		if !strings.Contains(v, " ") {
+			newest = v
+		}
+	}
+	return newest
+}
+
+// A Table is the content of one file: the releases of a minor version on one
+// GOARCH. Releases share what is alike: a structure's distinct layouts and the
+// distinct functions are listed once and referred to by index.
+type Table struct {
+	Minor     string                            `json:"go"`
+	GOARCH    string                            `json:"goarch"`
+	Structs   map[string][]map[string][2]uint32 `json:"structs"`
+	Globals   []string                          `json:"globals"`
+	Functions []TableFunc                       `json:"functions"`
+	Releases  []TableRelease                    `json:"releases"`
+}
+
+// A TableFunc is an [Anchor]; each of Refs is {index, index into Globals, addend}.
+type TableFunc struct {
+	Name string     `json:"name"`
+	Size uint32     `json:"size"`
+	Hash uint64     `json:"hash"`
+	Refs [][3]int64 `json:"refs"`
+}
+
+// A TableRelease selects from the shared lists.
+type TableRelease struct {
+	Version    string         `json:"version"`
+	Experiment string         `json:"experiment,omitempty"`
+	Structs    map[string]int `json:"structs"`
+	Functions  []int          `json:"functions"`
+}
+
+func (t *Table) release(r TableRelease) (*Release, error) {
+	out := &Release{Version: r.Version, Experiment: r.Experiment, GOARCH: t.GOARCH,
+		Layout: &Layout{structs: make(map[string]map[string][2]uint32, len(r.Structs))}}
+	for name, i := range r.Structs {
+		out.Layout.structs[name] = t.Structs[name][i]
+	}
+	for _, i := range r.Functions {
+		f := t.Functions[i]
+		a := Anchor{Func: f.Name, Size: f.Size, Hash: f.Hash, Refs: make([]Ref, len(f.Refs))}
+		for k, ref := range f.Refs {
+			a.Refs[k] = Ref{Index: int(ref[0]), Symbol: t.Globals[ref[1]], Addend: ref[2]}
+		}
+		out.Anchors = append(out.Anchors, a)
+	}
+	return out, nil
+}
+
+// FileName is the name of the table of a minor release within the tables directory.
+func FileName(minor, goarch string) string { return "go" + minor + "-" + goarch + ".json.gz" }
+
+var cache sync.Map // FileName -> func() (*Table, error)
+
+// load returns the table of a minor release, nil when there is none.
+func load(minor, goarch string) (*Table, error) {
+	name := FileName(minor, goarch)
+	once, _ := cache.LoadOrStore(name, sync.OnceValues(func() (*Table, error) {
+		f, err := tables.Open("tables/" + name)
+		if err != nil {
+			return nil, nil
+		}
+		defer f.Close()
+		return ReadTable(f)
+	}))
+	return once.(func() (*Table, error))()
+}
+
+// ReadTable reads a table file.
+func ReadTable(r io.Reader) (*Table, error) {
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return nil, fmt.Errorf("reading layout table: %w", err)
+	}
+	var t Table
+	if err := json.NewDecoder(z).Decode(&t); err != nil {
+		return nil, fmt.Errorf("reading layout table: %w", err)
+	}
+	return &t, nil
+}
+
+// Write writes the table file; equal tables give equal bytes.
+func (t *Table) Write(w io.Writer) error {
+	z, err := gzip.NewWriterLevel(w, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(z)
+	if err := enc.Encode(t); err != nil {
+		return fmt.Errorf("writing layout table: %w", err)
+	}
+	return z.Close()
+}

@@ -35,13 +35,13 @@ type Sample struct {
 	HeapObjectsBytes  uint64 // objects not yet swept away; /memory/classes/heap/objects:bytes
 	TotalAllocBytes   uint64 // cumulative; /gc/heap/allocs:bytes
 	TotalFreeBytes    uint64 // cumulative; /gc/heap/frees:bytes
-	AllocObjects      uint64 // cumulative, tiny allocations included; /gc/heap/allocs:objects
-	FreeObjects       uint64 // cumulative; /gc/heap/frees:objects
+	AllocObjects      uint64 // cumulative, as MemStats.Mallocs: /gc/heap/allocs:objects and /gc/heap/tiny/allocs:objects together
+	FreeObjects       uint64 // cumulative, as MemStats.Frees: /gc/heap/frees:objects and the tiny allocations, which count as freed at once
 	MappedReadyBytes  uint64 // all memory the runtime has in Ready state (gcController.mappedReady)
 	StackInUseBytes   uint64 // goroutine stacks; /memory/classes/heap/stacks:bytes
 	StackScanBytes    uint64 // stack the last cycle scanned; /gc/scan/stack:bytes
 	GlobalsScanBytes  uint64 // /gc/scan/globals:bytes
-	RuntimeOtherBytes uint64 // spans, caches, profiling buckets, GC metadata (mstats *_sys)
+	RuntimeOtherBytes uint64 // spans, caches, OS stacks, profiling buckets, GC metadata (all mstats *_sys but the heap's)
 
 	// Settings.
 	GOGCPercent     int64 // -1 is off (gcController.gcPercent)

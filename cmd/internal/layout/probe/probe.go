@@ -17,7 +17,7 @@ import (
 // Globals are the runtime's variables that the product reads, as symbols.
 var Globals = []string{
 	"runtime.MemProfileRate", "runtime.allglen", "runtime.allgptr", "runtime.allgs", "runtime.allm", "runtime.allp",
-	"runtime.bbuckets", "runtime.blockprofilerate", "runtime.buildVersion", "runtime.disableMemoryProfiling",
+	"runtime.bbuckets", "runtime.blockprofilerate", "runtime.buildVersion", "runtime.disableMemoryProfiling", "runtime.fingStatus",
 	"runtime.firstmoduledata", "runtime.gcBlackenEnabled", "runtime.gcCPULimiter", "runtime.gcController",
 	"runtime.gcphase", "runtime.gomaxprocs", "runtime.iscgo", "runtime.mProfCycle", "runtime.mbuckets",
 	"runtime.memstats", "runtime.mheap_", "runtime.mutexprofilerate", "runtime.ncpu", "runtime.runtimeInitTime",
@@ -31,7 +31,7 @@ var structs = []struct {
 	name, variable string
 	depth          int
 }{
-	{"g", "", 2}, {"m", "", 1}, {"p", "", 1}, {"schedt", "runtime.sched", 2}, {"sudog", "", 1}, {"hchan", "", 1},
+	{"g", "", 2}, {"m", "", 1}, {"p", "", 2}, {"schedt", "runtime.sched", 3}, {"sudog", "", 1}, {"hchan", "", 1},
 	{"gcControllerState", "runtime.gcController", 1}, {"gcCPULimiterState", "runtime.gcCPULimiter", 2},
 	{"workType", "runtime.work", 2}, {"cpuStats", "", 1}, {"mstats", "runtime.memstats", 2},
 	{"consistentHeapStats", "", 1}, {"heapStatsDelta", "", 1}, {"timeHistogram", "", 1},

@@ -161,4 +161,7 @@ type Recording struct {
 	Profiles   []Profile
 	// Truncated says why the end of the recording is missing, "" when it is whole.
 	Truncated string
+	// Thinned is n when only every n-th sample is here, because there were more
+	// than the reader keeps (see [Limits]), and 0 when all are.
+	Thinned int
 }

@@ -76,7 +76,7 @@ func main() {
 			json.NewEncoder(os.Stdout).Encode(map[string]any{
 				"numgc": ms.NumGC, "forced": ms.NumForcedGC, "pause_total": ms.PauseTotalNs,
 				"pause_ns": ms.PauseNs, "pause_end": ms.PauseEnd, "next_gc": ms.NextGC, "last_gc": ms.LastGC,
-				"mallocs": ms.Mallocs, "frees": ms.Frees, "num_goroutine": runtime.NumGoroutine(),
+				"mallocs": ms.Mallocs, "frees": ms.Frees,
 			})
 		case 'g':
 			runtime.GC()
@@ -102,7 +102,8 @@ func work(i int) {
 // print writes the metrics as one JSON object. A histogram is its counts, with
 // the buckets' bounds as strings, for JSON has no infinity.
 func print(samples []metrics.Sample) {
-	out := map[string]any{}
+	// Since Go 1.26 /sched/goroutines counts the runtime's own as well.
+	out := map[string]any{"runtime.NumGoroutine": runtime.NumGoroutine()}
 	for _, s := range samples {
 		switch s.Value.Kind() {
 		case metrics.KindUint64:

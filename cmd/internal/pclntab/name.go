@@ -2,11 +2,32 @@ package pclntab
 
 import "strings"
 
-// printName replaces the type arguments of a generic function's symbol by
-// "...", as runtime.Frame.Function has it (runtime.funcNamePiecesForPrint of
-// Go 1.27, which has generic methods of generic types; the same result as that
-// of Go 1.21 to 1.26 for their names. In Go 1.20 the linker did it.)
-func printName(name string) string {
+// printNameFor returns how a release replaces the type arguments of a generic
+// function's symbol by "..." in runtime.Frame.Function.
+func printNameFor(goVersion string) func(string) string {
+	switch {
+	case strings.HasPrefix(goVersion, "go1.20"):
+		// The linker did it, but for what the compiler generated.
+		return func(name string) string { return name }
+	case strings.HasPrefix(goVersion, "go1.27"):
+		return printName127
+	}
+	return printName121
+}
+
+// printName121 is runtime.funcNamePiecesForPrint of Go 1.21 to 1.26.
+func printName121(name string) string {
+	i := strings.IndexByte(name, '[')
+	j := strings.LastIndexByte(name, ']')
+	if i < 0 || j <= i {
+		return name
+	}
+	return name[:i] + "[...]" + name[j+1:]
+}
+
+// printName127 is runtime.funcNamePiecesForPrint of Go 1.27, which has generic
+// methods of generic types.
+func printName127(name string) string {
 	i := strings.IndexByte(name, '[')
 	if i < 0 {
 		return name

@@ -59,6 +59,9 @@ type Options struct {
 	// FuncData reads the module's function data, at offsets from
 	// moduledata.gofunc. Without it there is no inlining information.
 	FuncData io.ReaderAt
+	// GoVersion is the release that built the program, such as "go1.26.8". How
+	// the names of generic functions are printed depends on it.
+	GoVersion string
 }
 
 // A Func is one function of the table.
@@ -98,10 +101,10 @@ type Table struct {
 	filesOff  int64
 	pctabOff  int64
 	pclnOff   int64
-	end       int64
 	names     map[int32]string
 	files     map[uint32]string
 	ids       *specialIDs
+	printName func(string) string
 }
 
 // specialIDs are the function IDs the unwinder and the wrapper rules need, in
@@ -127,7 +130,7 @@ func Open(src io.ReaderAt, size int64, opts Options) (*Table, error) {
 		textStart: opts.TextStart,
 		names:     make(map[int32]string),
 		files:     make(map[uint32]string),
-		end:       size,
+		printName: printNameFor(opts.GoVersion),
 	}
 	if opts.FuncData != nil {
 		t.data = newPager(opts.FuncData, 1<<32) // offsets are 32 bits wide
@@ -210,6 +213,7 @@ func (t *Table) Place(opts Options) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.textStart = opts.TextStart
+	t.printName = printNameFor(opts.GoVersion)
 	t.data = nil
 	if opts.FuncData != nil {
 		t.data = newPager(opts.FuncData, 1<<32)
@@ -412,6 +416,25 @@ func (t *Table) fileLine(f *Func, pc uint64) (string, int) {
 	return t.file(f, fileno), int(line)
 }
 
+// FuncName returns the name of the innermost function at exactly pc, inlined or
+// not, as runtime.FuncForPC(pc).Name() does; "" outside of Go code.
+func (t *Table) FuncName(pc uint64) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f, ok := t.find(pc)
+	if !ok {
+		return ""
+	}
+	if tree, ok := t.inlineTree(&f); ok {
+		if ix := t.pcdata(&f, pcdataInlTreeIndex, pc); ix >= 0 {
+			if call, ok := t.inlinedCall(tree, ix); ok {
+				return t.printName(t.name(call.nameOff))
+			}
+		}
+	}
+	return t.printName(t.name(f.nameOff))
+}
+
 // SPDelta returns the distance from the stack pointer at pc to the function's
 // frame top, in bytes: on amd64 the return address lies there.
 func (t *Table) SPDelta(f Func, pc uint64) (int32, bool) {
@@ -433,19 +456,26 @@ type Frame struct {
 	Inlined      bool
 }
 
-// A Callee says what a frame called, for the rule that hides wrappers.
+// A Callee says what a frame called, for the rule that hides wrappers. The zero
+// Callee belongs to the leaf of a stack that was unwound from memory.
 type Callee struct {
-	id  uint8
-	set bool
+	id   uint8
+	set  bool
+	keep bool
 }
 
+// Recorded is the Callee for a program counter that the runtime recorded
+// itself, as in its profiles: it has left out wrappers already, so the function
+// at the address is kept whatever it is.
+var Recorded = Callee{keep: true}
+
 // Frames returns the functions at a return address of a stack, leaf first:
-// those that were inlined there, and the one that holds the code. Compiler-made
-// wrappers are left out as the runtime does. The result is nil for an address
-// outside of the program's Go code.
+// those that were inlined there, and the one that holds the code, as
+// runtime.CallersFrames has them. The result is nil for an address outside of
+// the program's Go code.
 func (t *Table) Frames(pc uint64) []record.Frame {
 	var buf [8]Frame
-	frames, _ := t.Expand(buf[:0], pc, true, Callee{})
+	frames, _ := t.Expand(buf[:0], pc, true, Recorded)
 	var out []record.Frame
 	for i := range frames {
 		out = append(out, frames[i].Frame)
@@ -456,7 +486,7 @@ func (t *Table) Frames(pc uint64) []record.Frame {
 // Expand appends the functions at pc to dst, leaf first. ret says that pc is a
 // return address, so that the instruction before it counts, as in all frames
 // but one that was interrupted. callee is what the previous call, for the frame
-// below, returned; the zero Callee is the leaf's.
+// below, returned.
 func (t *Table) Expand(dst []Frame, pc uint64, ret bool, callee Callee) ([]Frame, Callee) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -486,13 +516,13 @@ func (t *Table) Expand(dst []Frame, pc uint64, ret bool, callee Callee) ([]Frame
 		if inlined {
 			id, nameOff, fn.StartLine = call.id, call.nameOff, int(call.startLine)
 		}
-		if id != ids.wrapper || callee.set && (callee.id == ids.gopanic || callee.id == ids.sigpanic || callee.id == ids.panicwrap) {
+		if id != ids.wrapper || callee.keep || callee.set && (callee.id == ids.gopanic || callee.id == ids.sigpanic || callee.id == ids.panicwrap) {
 			fn.Symbol = t.name(nameOff)
-			fn.Func = printName(fn.Symbol)
+			fn.Func = t.printName(fn.Symbol)
 			fn.File, fn.Line = t.fileLine(&f, pc)
 			dst = append(dst, fn)
 		}
-		callee = Callee{id, true}
+		callee = Callee{id: id, set: true}
 		if !inlined {
 			return dst, callee
 		}

@@ -58,6 +58,7 @@ func locate(img *image, goVersion string, mem procmem.Memory, bias uint64, known
 	}
 	table.Place(pclntab.Options{
 		TextStart: p.module.text,
+		GoVersion: goVersion,
 		FuncData:  io.NewSectionReader(img, int64(p.module.gofunc-bias), 1<<32),
 	})
 	if known != nil {

@@ -1,9 +1,9 @@
-// Gogcignored is a service that somebody runs with a GOGC that is not a number.
+// Settingignored is a service that somebody runs with a GOGC that is not a number.
 // The runtime does not complain, it uses 100.
 //
 // See it:
 //
-//	GOGC=200% go run ./examples/gogcignored
+//	GOGC=200% go run ./examples/settingignored
 //	heapwright diagnose PID     # HW1009
 //
 // Fix: GOGC=200, without the percent sign.

@@ -1,0 +1,227 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/pprof/profile"
+
+	"github.com/heapwright/heapwright/e2e/servers"
+)
+
+// TestProfilesEqualTheServersOwn holds profiles taken from outside of stripped
+// real servers against what the servers' own endpoints say.
+func TestProfilesEqualTheServersOwn(t *testing.T) {
+	for _, s := range servers.All() {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			inst := startServer(t, s)
+			stop := underLoad(t, inst, inst.ModerateLoad())
+			time.Sleep(3 * time.Second)
+			stop()
+			time.Sleep(time.Second)
+			// The runtime publishes a heap profile one cycle late.
+			for range 2 {
+				if _, err := inst.Profile(t.Context(), "heap?gc=1"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// At rest means that no GC cycle came in between: then two readings from
+			// outside are the same, and so must be the server's own between them.
+			t.Run("heap", func(t *testing.T) {
+				compareAtRest(t, inst, "heap", func(*profile.Sample) bool { return true })
+			})
+			// Goroutines of the server's own endpoint are in its profile only; those
+			// that are not parked have no stack that can be read from outside.
+			t.Run("goroutine", func(t *testing.T) {
+				compareAtRest(t, inst, "goroutine", func(s *profile.Sample) bool {
+					leaf := frames(s)[0]
+					return strings.HasPrefix(leaf, "runtime.gopark:") && !contains(s, "net/http.(*connReader).backgroundRead") &&
+						!contains(s, "net/http.(*conn).serve")
+				})
+			})
+		})
+	}
+}
+
+// compareAtRest compares the samples that count.
+func compareAtRest(t *testing.T, inst *servers.Instance, kind string, counts func(*profile.Sample) bool) {
+	const tries = 8
+	var unequal string
+	for range tries {
+		before := bySite(takeProfile(t, inst.PID, kind), counts)
+		raw, err := inst.Profile(t.Context(), kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own, err := profile.ParseData(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := bySite(takeProfile(t, inst.PID, kind), counts)
+		if d := difference(before, after); d != "" {
+			unequal = "it was never at rest:\n" + d
+			continue
+		}
+		want := bySite(own, counts)
+		if len(want) == 0 {
+			t.Fatalf("the server's own %s profile is empty", kind)
+		}
+		if d := difference(want, before); d != "" {
+			t.Fatalf("%s profile: - is the server's own, + is ours\n%s", kind, d)
+		}
+		t.Logf("%d sites are equal", len(want))
+		return
+	}
+	t.Fatal(unequal)
+}
+
+// takeProfile has heapwright write a profile, and lets `go tool pprof` open it.
+func takeProfile(t *testing.T, pid int, kind string) *profile.Profile {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), kind+".pb.gz")
+	if r := product.Run(t, "profile", fmt.Sprint(pid), "--type", kind, "-o", file); r.Code != 0 {
+		t.Fatalf("want a profile\n%v", r)
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := profile.ParseData(raw)
+	if err != nil {
+		t.Fatalf("the file is not a profile: %v", err)
+	}
+	if err := p.CheckValid(); err != nil {
+		t.Fatalf("the profile is not valid: %v", err)
+	}
+	return p
+}
+
+// bySite sums a profile's values over equal stacks, function and line.
+func bySite(p *profile.Profile, counts func(*profile.Sample) bool) map[string][]int64 {
+	sums := map[string][]int64{}
+	for _, s := range p.Sample {
+		if !counts(s) {
+			continue
+		}
+		key := strings.Join(frames(s), "\n\t")
+		if sums[key] == nil {
+			sums[key] = make([]int64, len(s.Value))
+		}
+		for i, v := range s.Value {
+			sums[key][i] += v
+		}
+	}
+	return sums
+}
+
+// frames are a sample's functions with lines, leaf first, inlined ones expanded.
+func frames(s *profile.Sample) (out []string) {
+	for _, loc := range s.Location {
+		for _, l := range loc.Line {
+			out = append(out, fmt.Sprintf("%s:%d", l.Function.Name, l.Line))
+		}
+	}
+	return out
+}
+
+func contains(s *profile.Sample, fn string) bool {
+	return slices.ContainsFunc(frames(s), func(f string) bool { return strings.HasPrefix(f, fn+":") })
+}
+
+// difference shows at most five sites in which two profiles differ.
+func difference(want, got map[string][]int64) string {
+	var b strings.Builder
+	shown := 0
+	keys := map[string]bool{}
+	for k := range want {
+		keys[k] = true
+	}
+	for k := range got {
+		keys[k] = true
+	}
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		if slices.Equal(want[k], got[k]) {
+			continue
+		}
+		if shown++; shown <= 5 {
+			fmt.Fprintf(&b, "- %v\n+ %v\n\t%s\n", want[k], got[k], k)
+		}
+	}
+	if shown > 5 {
+		fmt.Fprintf(&b, "and %d more of %d sites\n", shown-5, len(keys))
+	}
+	return b.String()
+}
+
+// TestPprofOpensProfiles has `go tool pprof` read a profile of each kind.
+func TestPprofOpensProfiles(t *testing.T) {
+	inst := startServer(t, servers.NATS)
+	stop := underLoad(t, inst, inst.ModerateLoad())
+	time.Sleep(2 * time.Second)
+	defer stop()
+	for _, kind := range []string{"heap", "allocs", "goroutine", "block", "mutex"} {
+		t.Run(kind, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), kind+".pb.gz")
+			if r := product.Run(t, "profile", fmt.Sprint(inst.PID), "--type", kind, "-o", file); r.Code != 0 {
+				t.Fatalf("want a profile\n%v", r)
+			}
+			cmd := exec.Command("go", "tool", "pprof", "-top", "-symbolize=none", file)
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("go tool pprof: %v\n%s", err, stderr.String())
+			}
+			want := map[string]string{"heap": "Type: inuse_space", "allocs": "Type: alloc_space", "goroutine": "Type: goroutine", "block": "Type: delay", "mutex": "Type: delay"}[kind]
+			if !strings.Contains(string(out), want) {
+				t.Errorf("pprof does not say %q:\n%s", want, out)
+			}
+			// A server that does not sample contention has nothing to show there.
+			if kind != "block" && kind != "mutex" && !strings.Contains(string(out), "nats-server/v2/server.") {
+				t.Errorf("no function of the server is in the profile:\n%s", out)
+			}
+		})
+	}
+}
+
+// TestPS holds the row of each server against what is known of it.
+func TestPS(t *testing.T) {
+	var insts []*servers.Instance
+	for _, s := range servers.All() {
+		insts = append(insts, startServer(t, s))
+	}
+	var doc psDocument
+	product.JSON(t, &doc, "ps")
+	for _, inst := range insts {
+		row := doc.find(inst.PID)
+		if row == nil {
+			t.Errorf("%s is not listed", inst.Server.Name)
+			continue
+		}
+		r := inst.Server.Recipe
+		module := r.Module
+		if r.Wrapped {
+			module = "heapwright.invalid/subject"
+		}
+		switch {
+		case row.Error != nil:
+			t.Errorf("%s: %s", inst.Server.Name, *row.Error)
+		case row.Module != module, filepath.Base(row.Exe) != r.Name, !row.Stripped, !strings.HasPrefix(row.GoVersion, "go1."):
+			t.Errorf("%s is taken for something else: %v", inst.Server.Name, row)
+		case row.RSSBytes == nil, row.HeapLiveBytes == nil, row.HeapGoalBytes == nil, row.GOGCPercent == nil, row.GOMEMLIMITBytes == nil,
+			row.GCCycles == nil, row.GCCPURatio == nil, row.Goroutines == nil:
+			t.Errorf("%s: something is not known: %v", inst.Server.Name, row)
+		case *row.HeapLiveBytes == 0, *row.HeapLiveBytes > *row.RSSBytes, *row.GOGCPercent != 100, *row.Goroutines < 2, *row.GCCPURatio < 0, *row.GCCPURatio > 1:
+			t.Errorf("%s: that cannot be: %v", inst.Server.Name, row)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package rule
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/view"
 )
@@ -21,4 +22,35 @@ func SizingRemedy(s view.Sizing) string {
 	return fmt.Sprintf("Raise the container's limit to at least %s and set GOMEMLIMIT=%s, or make less live: the live heap is %s. "+
 		"In today's container only GOMEMLIMIT=%s fits (%s), which leaves the collector less than half of its room at GOGC=100: it would run all the time.",
 		MemLimitUp(s.ContainerFor(s.Need)), MemLimitUp(s.Need), FormatBytes(s.Live), MemLimit(s.GOMEMLIMIT), how)
+}
+
+// ProposalRemedy says which GOGC to set, what it costs and what it brings.
+func ProposalRemedy(v *view.View, p view.Proposal) string {
+	text := fmt.Sprintf("Set GOGC=%.0f: about %s more memory at the peak, within %s, and GC at about %s of the CPU.",
+		p.GOGC, FormatBytes(p.More), p.Within, FormatPercent(p.Share))
+	if limit := v.ContainerLimit(); limit > 0 {
+		if s, ok := v.SizeLimit(limit); ok && s.Fits {
+			text += fmt.Sprintf(" With it GOMEMLIMIT=%s, so that the container's limit holds.", MemLimit(s.GOMEMLIMIT))
+		}
+	}
+	return text
+}
+
+// TopSites are the sites of a heap profile that allocate most, as evidence for
+// people, and whether they were seen in the window rather than since the start.
+func TopSites(v *view.View, n int) (sites []Site, window bool) {
+	all, window := v.HeapSites()
+	for _, s := range view.TopBy(all, n, func(s view.SiteDelta) float64 { return s.AllocBytes }) {
+		sites = append(sites, At(s.Site, "allocates", FormatPercent(s.AllocShare)+" of allocated bytes"))
+	}
+	return sites, window
+}
+
+// NamedSites says "A (f.go:1) 40%, B (g.go:2) 30%".
+func NamedSites(sites []Site) string {
+	parts := make([]string, len(sites))
+	for i, s := range sites {
+		parts[i] = s.String() + ", " + s.Text
+	}
+	return strings.Join(parts, "; ")
 }

@@ -20,7 +20,7 @@ func Healthy() map[string]*record.Recording {
 			Goroutines: Const(700),
 		}.Recording(),
 		"busy_contended": Server{
-			Live: Const(12 * MiB), Alloc: Const(500 * MiB), UserCores: 0.9, MarkSpeed: 700 * MiB, AssistPart: 0.2, Stretch: 3, PSICPU: 0.8,
+			Live: Const(12 * MiB), Alloc: Const(500 * MiB), UserCores: 0.9, MarkSpeed: 700 * MiB, AssistPart: 0.2, Stretch: 3, Procs: 4, PSICPU: 0.8,
 			Runnable: 40, Goroutines: Const(500),
 			Pause: func(i int) time.Duration {
 				if i%9 == 0 {

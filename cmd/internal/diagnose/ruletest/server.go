@@ -181,6 +181,7 @@ func (sv Server) Recording() *record.Recording {
 		s.TotalAllocBytes += uint64(alloc(t) * dt)
 		s.AllocObjects += uint64(alloc(t) * dt / 256)
 		s.LargeAllocBytes += uint64(alloc(t) * dt * sv.LargePart)
+		s.SizeClassAllocs[0] = s.LargeAllocBytes / MiB
 		cpu.user += user * dt * stretch
 		kernelUser += user * dt
 		forced := sv.ForcedEvery > 0 && t >= nextForced
@@ -306,3 +307,13 @@ func Bare(rec *record.Recording, source record.Source, keep ...record.Field) *re
 
 // F makes a frame of the test program.
 func F(fn, file string, line int) record.Frame { return record.Frame{Func: fn, File: file, Line: line} }
+
+// HeapProfile is a heap profile with sites.
+func HeapProfile(sites ...record.ProfileSite) record.Profile {
+	return record.Profile{Kind: record.ProfileHeap, PeriodBytes: 512 * KiB, Sites: sites}
+}
+
+// Allocates is a site of a heap profile; the stack is leaf first.
+func Allocates(allocBytes, allocObjects, inUseBytes float64, stack ...record.Frame) record.ProfileSite {
+	return record.ProfileSite{Stack: stack, AllocBytes: allocBytes, AllocObjects: allocObjects, InUseBytes: inUseBytes, SampledAllocs: int64(allocBytes / (512 * KiB))}
+}

@@ -11,12 +11,13 @@ import (
 // A SiteDelta is what one place of the program did between two heap profiles,
 // or since the start of the process when there is only one.
 type SiteDelta struct {
-	Site       record.Frame // the innermost frame that is not the runtime's or the standard library's
-	Leaf       record.Frame // the frame that allocated
-	AllocBytes float64
-	AllocShare float64 // of all bytes allocated in the profile
-	InUseBytes float64 // growth; negative when it shrank
-	Samples    int64   // how many samples AllocBytes rests on
+	Site         record.Frame // the innermost frame that is not the runtime's or the standard library's
+	Leaf         record.Frame // the frame that allocated
+	AllocBytes   float64
+	AllocObjects float64
+	AllocShare   float64 // of all bytes allocated in the profile
+	InUseBytes   float64 // growth; negative when it shrank
+	Samples      int64   // how many samples AllocBytes rests on
 }
 
 // HeapSites compares the first and the last heap profile of the recording, by
@@ -49,6 +50,7 @@ func (v *View) HeapSites() (sites []SiteDelta, window bool) {
 				sum[k] = d
 			}
 			d.AllocBytes += sign * finite(s.AllocBytes)
+			d.AllocObjects += sign * finite(s.AllocObjects)
 			d.InUseBytes += sign * finite(s.InUseBytes)
 			d.Samples += int64(sign) * s.SampledAllocs
 		}
@@ -236,4 +238,21 @@ func packagePath(fn string) string {
 		return fn[:slash+1] + rest[:dot]
 	}
 	return fn
+}
+
+// LargeObjects is how many objects above 32 KiB were allocated in the window.
+func (v *View) LargeObjects() (float64, bool) {
+	var a, b *record.Sample
+	for _, s := range v.samples {
+		if s.Has.Has(record.FieldSizeClassAllocs) {
+			if a == nil {
+				a = s
+			}
+			b = s
+		}
+	}
+	if a == b || b.SizeClassAllocs[0] < a.SizeClassAllocs[0] {
+		return 0, false
+	}
+	return float64(b.SizeClassAllocs[0] - a.SizeClassAllocs[0]), true
 }

@@ -3,7 +3,6 @@ package gogclow
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/view"
@@ -22,16 +21,6 @@ const (
 	infoShare = 0.10
 	warnShare = 0.15
 	fewCores  = 0.1 // below this nobody misses the CPU
-
-	// The heap may grow into this share of the container's limit that is free,
-	// or, without a container, up to this share of the host's memory.
-	containerUse = 0.70
-	hostUse      = 0.05
-
-	// aimShare is the GC share that the proposal aims at, and mostGOGC bounds it:
-	// beyond, memory grows and CPU hardly falls.
-	aimShare = 0.05
-	mostGOGC = 800
 )
 
 // Rule is HW1005.
@@ -58,40 +47,12 @@ var Rule = rule.Rule{
 
 func check(v *view.View) []rule.Finding {
 	gogc, ok := v.GOGC()
-	eff, okE := v.EffectiveGOGC()
 	cpu, okC := v.CPU()
-	need, live, nonHeap, okL := v.LeastLimit()
-	outside, okO := v.OutsidePeak()
-	if !ok || !okE || !okC || !okL || !okO || gogc <= 0 || gogc > defaultGOGC || need <= 0 {
+	p, okP := v.Propose()
+	if !ok || !okC || !okP || gogc > defaultGOGC || cpu.Share < infoShare || cpu.Cores < fewCores {
 		return nil
 	}
-	// A limit-driven goal is HW1003's; the 4 MiB minimum makes the effective GOGC
-	// higher than GOGC, never lower.
-	if eff < 0.8*gogc || cpu.Share < infoShare || cpu.Cores < fewCores {
-		return nil
-	}
-	stacks, _ := v.Max(record.FieldStackScanBytes)
-	globals, _ := v.Max(record.FieldGlobalsScanBytes)
-	roots := live + stacks + globals
-	if roots <= 0 {
-		return nil
-	}
-	budget, what := v.ContainerLimit()*containerUse, "70% of the container's limit"
-	if budget == 0 {
-		budget, what = float64(v.Process.HostMemoryBytes)*hostUse, "5% of the host's memory"
-	}
-	if gml, set, ok := v.GOMEMLIMIT(); ok && set {
-		budget = min(budget, gml*0.95+outside)
-	}
-	room := budget - nonHeap - outside - live*v.SpanOverhead()
-	fits := 100 * room / (roots * v.SpanOverhead())
-	want := min(gogc*cpu.Share/aimShare, fits, mostGOGC)
-	want = math.Floor(want/50) * 50
-	if want < 1.5*gogc || want < lowGOGC {
-		return nil
-	}
-	after := cpu.Share * gogc / want
-	more := roots * (want - gogc) / 100 * v.SpanOverhead()
+	live, _ := v.LivePeak()
 	f := rule.Finding{
 		ID: id, Severity: rule.Info, Confidence: rule.Medium,
 		ConfidenceReason: "the gain is computed from GC CPU ~ 1/GOGC, not measured",
@@ -107,16 +68,10 @@ func check(v *view.View) []rule.Finding {
 	f.Evidence = append([]rule.Evidence{
 		rule.Percent("gogc_percent", gogc, v.Source(record.FieldGOGCPercent)),
 		rule.Bytes("heap_live_peak_bytes", live, v.Source(record.FieldHeapMarkedBytes)),
-		rule.Bytes("memory_budget_bytes", budget, "computed"),
+		rule.Bytes("memory_budget_bytes", p.Budget, "computed"),
 	}, rule.GCEvidence(v)...)
-	f.Cause = fmt.Sprintf("With %s alive and GOGC=%.0f a cycle begins after every %s; the collector takes %s of the process's CPU.",
-		rule.FormatBytes(live), gogc, rule.FormatBytes(roots*gogc/100), rule.FormatPercent(cpu.Share))
-	f.Remedy = fmt.Sprintf("Set GOGC=%.0f: about %s more memory at the peak, within %s, and GC at about %s of the CPU.",
-		want, rule.FormatBytes(more), what, rule.FormatPercent(after))
-	if limit := v.ContainerLimit(); limit > 0 {
-		if s, ok := v.SizeLimit(limit); ok && s.Fits {
-			f.Remedy += fmt.Sprintf(" With it GOMEMLIMIT=%s, so that the container's limit holds.", rule.MemLimit(s.GOMEMLIMIT))
-		}
-	}
+	f.Cause = fmt.Sprintf("With %s alive and GOGC=%.0f a cycle begins after every %s or so; the collector takes %s of the process's CPU.",
+		rule.FormatBytes(live), gogc, rule.FormatBytes(live*gogc/100), rule.FormatPercent(cpu.Share))
+	f.Remedy = rule.ProposalRemedy(v, p)
 	return []rule.Finding{f}
 }

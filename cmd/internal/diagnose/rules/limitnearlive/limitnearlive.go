@@ -13,10 +13,6 @@ import (
 const (
 	id = "HW1003"
 
-	// driven is the share of GOGC's own goal below which the memory limit, not
-	// GOGC, sets the goal.
-	driven = 0.80
-
 	// nearGOGC and stormGOGC are effective GOGCs: 100*(goal-live)/(live+roots).
 	// GC work per allocated byte goes with its inverse: at 25 it is four times
 	// that of GOGC=100. Measured with 157 MB live: CPU x1.1 at an effective GOGC
@@ -62,7 +58,7 @@ func check(v *view.View) []rule.Finding {
 	gml, set, ok := v.GOMEMLIMIT()
 	eff, okE := v.EffectiveGOGC()
 	gogc, okG := v.GOGC()
-	if !ok || !set || !okE || !okG || eff >= nearGOGC || (gogc >= 0 && eff >= driven*gogc) {
+	if !ok || !set || !okE || !okG || eff >= nearGOGC || !v.LimitSetsGoal() {
 		return nil
 	}
 	limiter := v.LimiterOn()

@@ -1,0 +1,462 @@
+package cgroup
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// A Stat is a number of [Stats].
+type Stat uint16
+
+// The numbers of Stats.
+const (
+	StatMemoryUsage Stat = 1 << iota
+	StatMemoryLimit
+	StatMemoryHigh
+	StatOOMKills
+	StatCPUQuota
+	StatThrottling
+	StatMemoryPressure
+	StatCPUPressure
+	StatIOPressure
+)
+
+// Stats is what a group was doing at an instant. The methods of [Group] of the
+// same names say what each number means. Only those that Has reports are set:
+// a limit that is absent is no limit.
+type Stats struct {
+	MemoryUsage uint64  // bytes
+	MemoryLimit uint64  // bytes
+	MemoryHigh  uint64  // bytes
+	OOMKills    uint64  // cumulative
+	CPUQuota    float64 // CPUs
+
+	Throttling     Throttling
+	MemoryPressure Pressure
+	CPUPressure    Pressure
+	IOPressure     Pressure
+
+	has Stat
+}
+
+// Has reports whether all of the numbers are known.
+func (s *Stats) Has(which Stat) bool { return s.has&which == which }
+
+type part uint8
+
+const (
+	partMemory part = 1 << iota
+	partCPU
+	partPressure
+)
+
+// A Reader reads a group's numbers time after time, from files that it keeps
+// open: three to five for each level of the path. It is not safe for concurrent
+// use.
+type Reader struct {
+	g      *Group
+	levels []memoryLevel // leaf first
+	// stat is memory.stat of a v1 leaf whose limit comes from a group above what
+	// we can see.
+	stat   *os.File
+	oom    *os.File
+	oomKey string
+	quotas []cpuLevel
+
+	pressure [3]struct {
+		file *os.File
+		host bool
+	}
+	files []*os.File // all of the above
+	buf   [8 << 10]byte
+}
+
+type memoryLevel struct {
+	dir                string
+	limit, high, usage *os.File // nil when the kernel has no such file here
+}
+
+type cpuLevel struct {
+	max           *os.File // v2
+	quota, period *os.File // v1
+	stat          *os.File
+}
+
+var pressures = [3]struct {
+	name string
+	stat Stat
+}{{"memory", StatMemoryPressure}, {"cpu", StatCPUPressure}, {"io", StatIOPressure}}
+
+// NewReader opens the group's files. It fails when the group's memory cannot be
+// seen, so that a limit that is absent from the Stats is known to be none. When
+// only its CPU or its pressure cannot be seen, those are left out.
+func (g *Group) NewReader() (*Reader, error) {
+	if g.memory.err != nil {
+		return nil, g.memory.err
+	}
+	r := &Reader{g: g}
+	if err := r.open(partMemory | partCPU | partPressure); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// Close closes the files.
+func (r *Reader) Close() error {
+	for _, f := range r.files {
+		f.Close()
+	}
+	r.files = nil
+	return nil
+}
+
+func (r *Reader) open(parts part) error {
+	if parts&partMemory != 0 {
+		if err := r.openMemory(); err != nil {
+			return err
+		}
+	}
+	if parts&partCPU != 0 {
+		if err := r.openCPU(); err != nil {
+			return err
+		}
+	}
+	if parts&partPressure != 0 {
+		for i := range pressures {
+			p := &r.pressure[i]
+			var err error
+			if p.file, p.host, err = r.g.openPressure(pressures[i].name); err == nil {
+				r.files = append(r.files, p.file)
+			}
+		}
+	}
+	return nil
+}
+
+// file opens a file that may be absent.
+func (r *Reader) file(dir, name string) (*os.File, error) {
+	f, err := os.Open(filepath.Join(dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fail("opening cgroup", filepath.Join(dir, name), err)
+	}
+	r.files = append(r.files, f)
+	return f, nil
+}
+
+func (r *Reader) openMemory() error {
+	h := &r.g.memory
+	limit, high, usage := "memory.max", "memory.high", "memory.current"
+	events, key := "memory.events", "oom_kill"
+	if h.version == 1 {
+		limit, high, usage = "memory.limit_in_bytes", "", "memory.usage_in_bytes"
+		events = "memory.oom_control"
+	}
+	for i, dir := range h.dirs {
+		l := memoryLevel{dir: dir}
+		var err error
+		if l.limit, err = r.file(dir, limit); err != nil {
+			return err
+		}
+		if l.usage, err = r.file(dir, usage); err != nil {
+			return err
+		}
+		if high != "" {
+			if l.high, err = r.file(dir, high); err != nil {
+				return err
+			}
+		}
+		if r.oom == nil {
+			// The first level that has the controller on.
+			if r.oom, err = r.file(dir, events); err != nil {
+				return err
+			}
+			r.oomKey = key
+		}
+		r.levels = append(r.levels, l)
+		if i == 0 && h.version == 1 {
+			if err := r.openHidden(dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// openHidden keeps memory.stat of a v1 group only if it matters: it is slow to
+// read, and says nothing new unless a group that we cannot see has the limit.
+func (r *Reader) openHidden(leaf string) error {
+	f, err := os.Open(filepath.Join(leaf, "memory.stat"))
+	if err != nil {
+		return nil
+	}
+	text, err := r.read(f)
+	hidden, ok := lookup(text, "hierarchical_memory_limit")
+	if err != nil || !ok || hidden >= unlimited {
+		f.Close()
+		return nil
+	}
+	for _, dir := range r.g.memory.dirs {
+		text, err := readAll(filepath.Join(dir, "memory.limit_in_bytes"), 64)
+		if err != nil {
+			continue
+		}
+		if v, limited, ok := parseBytes([]byte(text)); ok && limited && v <= hidden {
+			f.Close()
+			return nil
+		}
+	}
+	r.stat = f
+	r.files = append(r.files, f)
+	return nil
+}
+
+func (r *Reader) openCPU() error {
+	h := &r.g.cpu
+	for _, dir := range h.dirs {
+		var l cpuLevel
+		var err error
+		if h.version == 1 {
+			if l.quota, err = r.file(dir, "cpu.cfs_quota_us"); err != nil {
+				return err
+			}
+			if l.period, err = r.file(dir, "cpu.cfs_period_us"); err != nil {
+				return err
+			}
+		} else if l.max, err = r.file(dir, "cpu.max"); err != nil {
+			return err
+		}
+		if l.stat, err = r.file(dir, "cpu.stat"); err != nil {
+			return err
+		}
+		r.quotas = append(r.quotas, l)
+	}
+	return nil
+}
+
+// read reads a file from its beginning into the reader's buffer.
+func (r *Reader) read(f *os.File) ([]byte, error) { return readAt(f, r.buf[:]) }
+
+func readAt(f *os.File, buf []byte) ([]byte, error) {
+	n := 0
+	for n < len(buf) {
+		m, err := f.ReadAt(buf[n:], int64(n))
+		n += m
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, fail("reading cgroup", f.Name(), err)
+		}
+	}
+	return buf[:n], nil
+}
+
+// Read fills s. It does not allocate. After an error s holds what was read
+// before it; [ErrGone] means that the group was removed.
+func (r *Reader) Read(s *Stats) error {
+	s.has = 0
+	if err := r.readMemory(s); err != nil {
+		return err
+	}
+	if err := r.readCPU(s); err != nil {
+		return err
+	}
+	for i := range r.pressure {
+		p := &r.pressure[i]
+		if p.file == nil {
+			continue
+		}
+		text, err := r.read(p.file)
+		if errors.Is(err, ErrUnavailable) {
+			continue // switched off since (cgroup.pressure)
+		}
+		if err != nil {
+			return err
+		}
+		v, ok := parsePressure(text)
+		if !ok {
+			return malformed(p.file)
+		}
+		v.Host = p.host
+		switch pressures[i].stat {
+		case StatMemoryPressure:
+			s.MemoryPressure = v
+		case StatCPUPressure:
+			s.CPUPressure = v
+		case StatIOPressure:
+			s.IOPressure = v
+		}
+		s.has |= pressures[i].stat
+	}
+	return nil
+}
+
+func (r *Reader) readMemory(s *Stats) error {
+	var usage *os.File
+	for i := range r.levels {
+		l := &r.levels[i]
+		if usage == nil {
+			usage = l.usage
+		}
+		v, limited, err := r.readBytes(l.limit)
+		if err != nil {
+			return err
+		}
+		if limited && (!s.Has(StatMemoryLimit) || v < s.MemoryLimit) {
+			s.MemoryLimit = v
+			s.has |= StatMemoryLimit
+			if l.usage != nil {
+				usage = l.usage
+			}
+		}
+		if v, limited, err = r.readBytes(l.high); err != nil {
+			return err
+		}
+		if limited && (!s.Has(StatMemoryHigh) || v < s.MemoryHigh) {
+			s.MemoryHigh = v
+			s.has |= StatMemoryHigh
+		}
+	}
+	if r.stat != nil {
+		text, err := r.read(r.stat)
+		if err != nil {
+			return err
+		}
+		v, ok := lookup(text, "hierarchical_memory_limit")
+		if !ok {
+			return malformed(r.stat)
+		}
+		if v < unlimited && (!s.Has(StatMemoryLimit) || v < s.MemoryLimit) {
+			s.MemoryLimit = v
+			s.has |= StatMemoryLimit
+			usage = r.levels[0].usage // the usage of the hidden group is hidden too
+		}
+	}
+	if usage != nil {
+		text, err := r.read(usage)
+		if err != nil {
+			return err
+		}
+		var ok bool
+		if s.MemoryUsage, _, ok = parseBytes(text); !ok {
+			return malformed(usage)
+		}
+		s.has |= StatMemoryUsage
+	}
+	if r.oom != nil {
+		text, err := r.read(r.oom)
+		if err != nil {
+			return err
+		}
+		var ok bool
+		if s.OOMKills, ok = lookup(text, r.oomKey); ok {
+			s.has |= StatOOMKills
+		}
+	}
+	return nil
+}
+
+// readBytes reads a file of one count of bytes; nil reads as no limit.
+func (r *Reader) readBytes(f *os.File) (v uint64, limited bool, err error) {
+	if f == nil {
+		return 0, false, nil
+	}
+	text, err := r.read(f)
+	if err != nil {
+		return 0, false, err
+	}
+	v, limited, ok := parseBytes(text)
+	if !ok {
+		return 0, false, malformed(f)
+	}
+	return v, limited, nil
+}
+
+func (r *Reader) readLevel(l *memoryLevel) (v Level, err error) {
+	v.Dir = l.dir
+	if v.Limit, v.HasLimit, err = r.readBytes(l.limit); err != nil {
+		return v, err
+	}
+	if v.High, v.HasHigh, err = r.readBytes(l.high); err != nil {
+		return v, err
+	}
+	if !v.HasLimit {
+		v.Limit = 0
+	}
+	if !v.HasHigh {
+		v.High = 0
+	}
+	v.Usage, v.HasUsage, err = r.readBytes(l.usage)
+	return v, err
+}
+
+func (r *Reader) readCPU(s *Stats) error {
+	var stat *os.File
+	for i := range r.quotas {
+		l := &r.quotas[i]
+		if stat == nil {
+			stat = l.stat
+		}
+		var cores float64
+		var limited, ok bool
+		switch {
+		case l.max != nil:
+			text, err := r.read(l.max)
+			if err != nil {
+				return err
+			}
+			if cores, limited, ok = parseCPUMax(text); !ok {
+				return malformed(l.max)
+			}
+		case l.quota != nil && l.period != nil:
+			half := len(r.buf) / 2
+			quota, err := readAt(l.quota, r.buf[:half])
+			if err != nil {
+				return err
+			}
+			period, err := readAt(l.period, r.buf[half:])
+			if err != nil {
+				return err
+			}
+			if cores, limited, ok = parseCFS(quota, period); !ok {
+				return malformed(l.quota)
+			}
+		}
+		if limited && (!s.Has(StatCPUQuota) || cores < s.CPUQuota) {
+			s.CPUQuota = cores
+			s.has |= StatCPUQuota
+			if l.stat != nil {
+				stat = l.stat // it is this group that is throttled
+			}
+		}
+	}
+	if stat == nil {
+		return nil
+	}
+	text, err := r.read(stat)
+	if err != nil {
+		return err
+	}
+	periods, ok1 := lookup(text, "nr_periods")
+	throttled, ok2 := lookup(text, "nr_throttled")
+	usec, v2 := lookup(text, "throttled_usec")
+	nsec, v1 := lookup(text, "throttled_time")
+	if !ok1 || !ok2 || (!v1 && !v2) {
+		return nil // the cpu controller is off
+	}
+	s.Throttling = Throttling{periods, throttled, micros(usec) + time.Duration(nsec)}
+	s.has |= StatThrottling
+	return nil
+}
+
+func malformed(f *os.File) error {
+	return &Error{Op: "reading cgroup", Path: f.Name(), Err: ErrMalformed}
+}

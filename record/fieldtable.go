@@ -120,6 +120,12 @@ func FieldByName(name string) (f Field, ok bool) {
 	return f, ok
 }
 
+// Pointer returns a pointer to the field f in s, whether or not Has has it, for
+// sources that fill fields by a table: a *uint64, *int64, *float64, *bool,
+// *time.Duration, *time.Time, *TimeHistogram or *[NumSizeClasses]uint64. It
+// panics when there is no field f.
+func (s *Sample) Pointer(f Field) any { return fields[f].at(s) }
+
 // Missing returns the fields that the sample's source could not give, in the
 // order of their constants.
 func (s *Sample) Missing() []Field {

@@ -1,0 +1,412 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/layout"
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
+	"github.com/heapwright/heapwright/record"
+)
+
+// patched copies a program with some of its bytes replaced.
+func patched(t testing.TB, exe string, patch func([]byte) []byte) string {
+	t.Helper()
+	b, err := os.ReadFile(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "patched")
+	if err := os.WriteFile(out, patch(b), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// refusal attaches and wants an error of type E whose text and hint are one line each.
+func refusal[E interface {
+	error
+	Hint() string
+}](t *testing.T, pid int) E {
+	t.Helper()
+	target, err := Attach(context.Background(), pid)
+	if err == nil {
+		target.Close()
+		t.Fatal("attached")
+	}
+	e, ok := errors.AsType[E](err)
+	if !ok {
+		t.Fatalf("%T: %v", err, err)
+	}
+	if e.Hint() == "" || strings.ContainsAny(e.Error()+e.Hint(), "\n") {
+		t.Errorf("error %q, hint %q", e.Error(), e.Hint())
+	}
+	return e
+}
+
+func TestRefuseNewerRelease(t *testing.T) {
+	exe := buildSubject(t, "local", buildModes[0], true)
+	for _, v := range []string{"go1.29.1", "go1.26.99", "go1.19.8", "devel go1.28"} {
+		t.Run(v, func(t *testing.T) {
+			b, err := os.ReadFile(exe)
+			if err != nil {
+				t.Fatal(err)
+			}
+			old, err := readGoVersion(bytes.NewReader(b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The inline build info begins with the length and the version.
+			was := append([]byte{byte(len(old))}, old...)
+			is := append([]byte{byte(len(old))}, (v + strings.Repeat(" ", max(0, len(old)-len(v))))[:len(old)]...)
+			if len(v) > len(old) {
+				t.Skipf("%q does not fit over %q", v, old)
+			}
+			s := startSubject(t, patched(t, exe, func(b []byte) []byte { return bytes.Replace(b, was, is, 1) }))
+			e := refusal[*UnsupportedError](t, s.cmd.Process.Pid)
+			if !strings.Contains(e.Error(), strings.TrimSpace(v)) || !strings.Contains(e.Hint(), newest()) {
+				t.Errorf("%q (%q) names neither the version nor what is supported", e.Error(), e.Hint())
+			}
+		})
+	}
+}
+
+// TestOtherTables: the tables of every other release, applied to a program, are
+// refused, unless what they say of it is the same.
+func TestOtherTables(t *testing.T) {
+	exe := buildSubject(t, "local", buildModes[0], true)
+	s := startSubject(t, exe)
+	own := attachSubject(t, s)
+	f, img, _ := openFile(t, exe)
+	_ = f
+	accepted := 0
+	for _, v := range layout.Releases("amd64") {
+		prog, err := locate(img, v, own.mem, own.prog.bias, nil)
+		if err != nil {
+			continue
+		}
+		if _, err := newTarget(prog, own.goVersion, own.mem, kernelFacts(s.cmd.Process.Pid)); err != nil {
+			continue
+		}
+		accepted++
+		for _, g := range needed {
+			if prog.globals[g] != own.prog.globals[g] {
+				t.Errorf("with the tables of %s %s is elsewhere", v, g)
+			}
+		}
+		for _, st := range []string{"gcControllerState", "mstats", "workType", "schedt", "heapStatsDelta", "cpuStats", "timeHistogram"} {
+			if a, b := prog.release.Layout.Size(st), own.prog.release.Layout.Size(st); a != b {
+				t.Errorf("the tables of %s were accepted with %s of %d bytes, not %d", v, st, a, b)
+			}
+		}
+	}
+	if accepted == 0 {
+		t.Error("not even its own tables were accepted")
+	}
+	t.Logf("%d of %d releases' tables are the same for this program", accepted, len(layout.Releases("amd64")))
+}
+
+func TestRefuseOtherPrograms(t *testing.T) {
+	start := func(t *testing.T, name string, args ...string) int {
+		cmd := exec.Command(name, args...)
+		if err := cmd.Start(); err != nil {
+			t.Skipf("cannot run %s: %v", name, err)
+		}
+		t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+		return cmd.Process.Pid
+	}
+	t.Run("not Go", func(t *testing.T) {
+		refusal[*UnsupportedError](t, start(t, "sleep", "60"))
+	})
+	t.Run("32 bit", func(t *testing.T) {
+		out := filepath.Join(t.TempDir(), "subject-386")
+		cmd := exec.Command("go", "build", "-o", out, ".")
+		cmd.Dir = "testdata/subject"
+		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "GOARCH=386", "CGO_ENABLED=0")
+		if b, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, b)
+		}
+		s := startSubject(t, out)
+		if e := refusal[*UnsupportedError](t, s.cmd.Process.Pid); !strings.Contains(e.Error(), "ELFCLASS32") {
+			t.Error(e)
+		}
+	})
+	t.Run("unoptimised and stripped", func(t *testing.T) {
+		m := buildMode{name: "noopt", args: []string{"-gcflags=all=-N -l"}}
+		s := startSubject(t, buildSubject(t, "local", m, true))
+		refusal[*RefusedError](t, s.cmd.Process.Pid)
+	})
+}
+
+// TestUnusualBuilds are forms that are not in the matrix but must be read right.
+func TestUnusualBuilds(t *testing.T) {
+	check := func(t *testing.T, exe string) {
+		s := startSubject(t, exe)
+		atRest(t, s, attachSubject(t, s), 3, tally{})
+	}
+	t.Run("no section headers", func(t *testing.T) {
+		check(t, patched(t, buildSubject(t, "local", buildModes[0], true), func(b []byte) []byte {
+			le := binary.LittleEndian
+			le.PutUint64(b[40:], 0) // e_shoff
+			le.PutUint32(b[60:], 0) // e_shnum, e_shstrndx
+			return b
+		}))
+	})
+	t.Run("strip", func(t *testing.T) {
+		exe := patched(t, buildSubject(t, "local", buildModes[3], false), func(b []byte) []byte { return b })
+		if out, err := exec.Command("strip", "--strip-all", exe).CombinedOutput(); err != nil {
+			t.Skipf("no strip here: %v %s", err, out)
+		}
+		check(t, exe)
+	})
+	t.Run("deleted", func(t *testing.T) {
+		exe := patched(t, buildSubject(t, "local", buildModes[0], true), func(b []byte) []byte { return b })
+		s := startSubject(t, exe)
+		if err := os.Remove(exe); err != nil {
+			t.Fatal(err)
+		}
+		atRest(t, s, attachSubject(t, s), 3, tally{})
+	})
+	t.Run("stopped", func(t *testing.T) {
+		s := startSubject(t, buildSubject(t, "local", buildModes[0], true))
+		if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		var out record.Sample
+		if err := attachSubject(t, s).Sample(&out); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestTargetGoesAway(t *testing.T) {
+	exe := buildSubject(t, "local", buildModes[0], true)
+	s := startSubject(t, exe)
+	target := attachSubject(t, s)
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+	var out record.Sample
+	if err := target.Sample(&out); !errors.Is(err, procmem.ErrExited) && !errors.Is(err, procmem.ErrReplaced) {
+		t.Errorf("after exit: %v", err)
+	}
+	if _, err := Attach(context.Background(), s.cmd.Process.Pid); err == nil {
+		t.Error("attached to a process that is gone")
+	}
+}
+
+// A noiseMemory has random bytes everywhere, others at each read.
+type noiseMemory struct{ r *rand.Rand }
+
+func (m noiseMemory) Read(_ uint64, buf []byte) error {
+	for i := range buf {
+		buf[i] = byte(m.r.Uint32())
+	}
+	return nil
+}
+
+func (m noiseMemory) ReadBatch(reqs []procmem.Request) (int, error) {
+	for _, r := range reqs {
+		m.Read(r.Addr, r.Buf)
+	}
+	return len(reqs), nil
+}
+
+// TestNoise: a located program whose memory is then random gives errors, never a panic or a sample.
+func TestNoise(t *testing.T) {
+	exe := buildSubject(t, "local", buildModes[0], true)
+	s := startSubject(t, exe)
+	own := attachSubject(t, s)
+	for seed := range uint64(200) {
+		mem := noiseMemory{rand.New(rand.NewPCG(seed, 1))}
+		if _, err := newTarget(own.prog, own.goVersion, mem, facts{}); err == nil {
+			t.Fatalf("seed %d: random memory was accepted", seed)
+		}
+		if _, err := locate(mustImage(t, exe), own.goVersion, mem, 0, nil); err == nil {
+			t.Fatalf("seed %d: a runtime was located in random memory", seed)
+		}
+	}
+}
+
+func mustImage(t testing.TB, path string) *image {
+	_, img, _ := openFile(t, path)
+	return img
+}
+
+// A flickering memory is a real one in which a counter moves at every read.
+type flickering struct {
+	procmem.Memory
+	numgc uint64
+	n     uint32
+}
+
+func (m *flickering) ReadBatch(reqs []procmem.Request) (int, error) {
+	n, err := m.Memory.ReadBatch(reqs)
+	for _, r := range reqs {
+		if r.Addr == m.numgc && len(r.Buf) == 4 {
+			m.n++
+			binary.LittleEndian.PutUint32(r.Buf, 1<<20+m.n)
+		}
+	}
+	return n, err
+}
+
+func TestUnsettled(t *testing.T) {
+	s := startSubject(t, buildSubject(t, "local", buildModes[0], true))
+	target := attachSubject(t, s)
+	target.books.mem = &flickering{Memory: target.mem, numgc: target.books.numgc2.addr}
+	var out record.Sample
+	start := time.Now()
+	if err := target.Sample(&out); !errors.Is(err, ErrUnsettled) {
+		t.Errorf("got %v after %v", err, time.Since(start))
+	}
+}
+
+// FuzzImage opens files that claim to be Go programs.
+func FuzzImage(f *testing.F) {
+	if b, err := os.ReadFile(buildSubject(f, "local", buildModes[0], true)); err == nil {
+		f.Add(b[:4096])
+	}
+	f.Add([]byte(elf.ELFMAG))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, err := readGoVersion(bytes.NewReader(b)); err != nil && strings.Contains(err.Error(), "damaged") {
+			t.Log(err)
+		}
+		if img, err := openImage(bytes.NewReader(b)); err == nil {
+			img.symbols(map[string]bool{"runtime.memstats": true})
+			locate(img, "go1.26.8", noiseMemory{rand.New(rand.NewPCG(1, 2))}, 0, nil)
+		}
+	})
+}
+
+// FuzzAttach attaches to a captured process in whose file and memory bytes were
+// changed: each 6 bytes of the input are a place (file or memory, where) and a value.
+func FuzzAttach(f *testing.F) {
+	read := func(name string) []byte {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return b
+	}
+	file, memory := read(fixtureFile), read(fixtureMemory)
+	f.Add([]byte{})
+	f.Add([]byte{1, 0, 0, 0x10, 0x20, 0xff, 0, 0, 1, 2, 3, 4})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fi, err := procmem.ReadImage(bytes.NewReader(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mi, err := procmem.ReadImage(bytes.NewReader(memory))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for ; len(b) >= 6; b = b[6:] {
+			at := uint64(b[1]) | uint64(b[2])<<8 | uint64(b[3])<<16
+			if b[0]&1 == 0 {
+				fi.Add(at, b[4:6])
+			} else {
+				mi.Add(0x200000+at, b[4:6])
+			}
+		}
+		target, err := attachImage(fileImage{fi}, mi, 0)
+		if err != nil {
+			return
+		}
+		var s record.Sample
+		target.Sample(&s)
+		target.Cycles(nil)
+	})
+}
+
+func TestSampleDoesNotAllocate(t *testing.T) {
+	s := startSubject(t, buildSubject(t, "local", buildModes[0], true))
+	target := attachSubject(t, s)
+	var out record.Sample
+	if n := testing.AllocsPerRun(100, func() {
+		if err := target.Sample(&out); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("a sample makes %v allocations", n)
+	}
+}
+
+func BenchmarkSample(b *testing.B) {
+	s := startSubject(b, buildSubject(b, "local", buildModes[0], true))
+	target := attachSubject(b, s)
+	var out record.Sample
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := target.Sample(&out); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAttach(b *testing.B) {
+	s := startSubject(b, buildSubject(b, "local", buildModes[0], true))
+	for _, warm := range []bool{false, true} {
+		name := "first"
+		if warm {
+			name = "same-program-again"
+		}
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if !warm {
+					located.Lock()
+					clear(located.m)
+					located.Unlock()
+				}
+				target, err := Attach(context.Background(), s.cmd.Process.Pid)
+				if err != nil {
+					b.Fatal(err)
+				}
+				target.Close()
+			}
+		})
+	}
+}
+
+// BenchmarkLocate locates the globals of a large stripped program without
+// running it: HEAPWRIGHT_BENCH_EXE, or the go command itself.
+func BenchmarkLocate(b *testing.B) {
+	path := os.Getenv("HEAPWRIGHT_BENCH_EXE")
+	if path == "" {
+		var err error
+		if path, err = exec.LookPath("go"); err != nil {
+			b.Skip("no large program: set HEAPWRIGHT_BENCH_EXE")
+		}
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, img, v := openFile(b, path)
+	mem := newFileMemory(b, path, img)
+	for b.Loop() {
+		f, err := os.Open(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		img, err := openImage(f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := locate(img, v, mem, 0, nil); err != nil {
+			b.Fatal(err)
+		}
+		f.Close()
+	}
+	b.ReportMetric(float64(st.Size())/1e6, "MB")
+}

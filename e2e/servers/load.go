@@ -18,7 +18,12 @@ func drive(ctx context.Context, opt Load, defaultWorkers int, client func(worker
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p := newPacer(opt)
-	var st struct{ ops, errs atomic.Int64 }
+	ops := opt.Done
+	if ops == nil {
+		ops = new(atomic.Int64)
+	}
+	var errs atomic.Int64
+	before := ops.Load()
 	var wg sync.WaitGroup
 	var once sync.Once
 	var failed error
@@ -45,12 +50,12 @@ func drive(ctx context.Context, opt Load, defaultWorkers int, client func(worker
 				err := op(ctx, n)
 				switch {
 				case err == nil:
-					st.ops.Add(1)
+					ops.Add(1)
 					inRow = 0
 				case ctx.Err() != nil:
 					return
 				default:
-					st.errs.Add(1)
+					errs.Add(1)
 					if inRow++; inRow == 10 {
 						fail(err)
 						return
@@ -60,7 +65,7 @@ func drive(ctx context.Context, opt Load, defaultWorkers int, client func(worker
 		}()
 	}
 	wg.Wait()
-	return Stats{Ops: st.ops.Load(), Errors: st.errs.Load()}, failed
+	return Stats{Ops: ops.Load() - before, Errors: errs.Load()}, failed
 }
 
 // A pacer hands out numbered operations at a rate. Operations that are late are

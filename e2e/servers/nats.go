@@ -62,6 +62,10 @@ func loadNATS(ctx context.Context, addr string, opt Load) (Stats, error) {
 	}
 
 	batches := Load{Rate: opt.Rate / natsBatch, Ops: (opt.Ops + natsBatch - 1) / natsBatch, Workers: opt.Workers}
+	done := opt.Done
+	if done == nil {
+		done = new(atomic.Int64)
+	}
 	payload := strings.Repeat("x", 256)
 	st, err := drive(ctx, batches, 2, func(w int) (func(context.Context, int64) error, func(), error) {
 		c, err := dialNATS(ctx, addr)
@@ -79,7 +83,11 @@ func loadNATS(ctx context.Context, addr string, opt Load) (Stats, error) {
 			if _, err := io.WriteString(c.conn, msgs.String()); err != nil {
 				return err
 			}
-			return c.pong()
+			err := c.pong()
+			if err == nil {
+				done.Add(natsBatch)
+			}
+			return err
 		}
 		return op, func() { stop(); c.conn.Close() }, nil
 	})

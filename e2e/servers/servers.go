@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -175,6 +176,9 @@ type Load struct {
 	Ops int64
 	// Workers is the number of concurrent clients; 0 is the server's default.
 	Workers int
+	// Done, when not nil, counts the operations answered correctly, while the
+	// load runs.
+	Done *atomic.Int64
 }
 
 // Stats is what a load did.

@@ -17,6 +17,7 @@ import (
 var config = Config{
 	LowLevel: map[string]string{
 		"cmd/internal/procmem": "process_vm_readv, pidfds and clocks have no other door, and the tests need addresses of their own",
+		"cmd/internal/cli":     "whether the terminal has sent Ctrl-C to the recorded command too: its process group is an ioctl away",
 	},
 	Exits: map[string]string{
 		"cmd/internal/cli": "the second interrupt ends heapwright at once, wherever it is",

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// An event is a line of go test -json; see go doc cmd/test2json.
+type event struct {
+	Action     string
+	Package    string
+	ImportPath string // of build-output, in place of Package
+	Test       string
+	Output     string
+}
+
+// A summary gathers what the events of any number of packages come to.
+type summary struct {
+	w                       io.Writer
+	passed, failed, skipped int
+	failures                []string            // names, in order
+	reasons                 map[string][]string // of skips, and the tests that gave them
+	running                 map[string]*pkg
+	builds                  map[string][]string // output of the compiler by import path
+}
+
+// A pkg is a package whose tests run.
+type pkg struct {
+	output []string // of no test
+	tests  map[string]*test
+	failed bool // some test of it did
+}
+
+type test struct {
+	output          []string
+	parent          bool // it has subtests
+	failedBelow     bool // one of them failed
+	failed, skipped bool
+}
+
+func newSummary(w io.Writer) *summary {
+	return &summary{w: w, reasons: map[string][]string{}, running: map[string]*pkg{}, builds: map[string][]string{}}
+}
+
+func (s *summary) ok() bool { return s.failed == 0 }
+
+// read takes the events of one go test -json. Lines that are none pass through.
+func (s *summary) read(r io.Reader) error {
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadString('\n')
+		if line != "" {
+			var e event
+			if !strings.HasPrefix(line, "{") || json.Unmarshal([]byte(line), &e) != nil {
+				fmt.Fprintln(s.w, strings.TrimSuffix(line, "\n"))
+			} else {
+				s.event(e)
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *summary) event(e event) {
+	if e.Action == "build-output" {
+		s.builds[e.ImportPath] = append(s.builds[e.ImportPath], e.Output)
+		return
+	}
+	if e.Action == "build-fail" {
+		fmt.Fprint(s.w, strings.Join(s.builds[e.ImportPath], ""))
+		delete(s.builds, e.ImportPath)
+		return
+	}
+	p := s.running[e.Package]
+	if p == nil {
+		p = &pkg{tests: map[string]*test{}}
+		s.running[e.Package] = p
+	}
+	if e.Test == "" {
+		s.packageEvent(p, e)
+		return
+	}
+	t := p.tests[e.Test]
+	if t == nil {
+		t = &test{}
+		p.tests[e.Test] = t
+	}
+	switch e.Action {
+	case "run":
+		if parent := p.tests[parentOf(e.Test)]; parent != nil {
+			parent.parent = true
+		}
+	case "output":
+		t.output = append(t.output, e.Output)
+	case "pass":
+		if !t.parent {
+			s.passed++
+		}
+		t.output = nil
+	case "skip":
+		s.skipped++
+		why := reason(t.output)
+		s.reasons[why] = append(s.reasons[why], e.Package+"."+e.Test)
+		t.output = nil
+	case "fail":
+		p.failed = true
+		if parent := p.tests[parentOf(e.Test)]; parent != nil {
+			parent.failedBelow = true
+		}
+		if !t.failedBelow {
+			s.fail(e.Package + "." + e.Test)
+		}
+		s.show(t.output)
+		t.output = nil
+	}
+}
+
+func (s *summary) packageEvent(p *pkg, e event) {
+	switch e.Action {
+	case "output":
+		p.output = append(p.output, e.Output)
+		return
+	case "fail":
+		// The output of a test that was still running says where it stood.
+		for _, name := range slices.Sorted(maps.Keys(p.tests)) {
+			s.show(p.tests[name].output)
+		}
+		s.show(p.output)
+		if !p.failed {
+			s.fail(e.Package)
+		}
+	case "skip": // it has no tests
+	case "pass":
+		for _, line := range p.output {
+			if closing.MatchString(line) {
+				fmt.Fprint(s.w, line)
+			}
+		}
+	default:
+		return
+	}
+	delete(s.running, e.Package)
+}
+
+// closing matches the line that go test ends a package with.
+var closing = regexp.MustCompile(`^(?:ok  |FAIL)\t`)
+
+// noise matches what test2json's verbose mode adds to the output of a test.
+var noise = regexp.MustCompile(`^\s*=== (?:RUN|PAUSE|CONT|NAME) `)
+
+func (s *summary) show(output []string) {
+	for _, line := range output {
+		if !noise.MatchString(line) {
+			fmt.Fprint(s.w, line)
+		}
+	}
+}
+
+func (s *summary) fail(name string) {
+	s.failed++
+	s.failures = append(s.failures, name)
+}
+
+// parentOf returns the test that a subtest belongs to, "" for none.
+func parentOf(test string) string {
+	i := strings.LastIndexByte(test, '/')
+	return test[:max(i, 0)]
+}
+
+// logged matches the first line of what a test logs.
+var logged = regexp.MustCompile(`^\s*[^\s:]+\.go:\d+: (.*)`)
+
+// reason returns the last thing that a skipped test logged.
+func reason(output []string) string {
+	for _, line := range slices.Backward(output) {
+		if m := logged.FindStringSubmatch(strings.TrimRight(line, "\n")); m != nil && m[1] != "" {
+			return m[1]
+		}
+	}
+	return "(no reason given)"
+}
+
+// maxNames bounds how many tests are named for one reason.
+const maxNames = 3
+
+func (s *summary) print() {
+	if len(s.failures) > 0 {
+		fmt.Fprintln(s.w, "\nfailed:")
+		for _, name := range s.failures {
+			fmt.Fprintln(s.w, "  "+name)
+		}
+	}
+	if len(s.reasons) > 0 {
+		fmt.Fprintln(s.w, "\nskipped:")
+		why := slices.SortedFunc(maps.Keys(s.reasons), func(a, b string) int {
+			return cmp.Or(cmp.Compare(len(s.reasons[b]), len(s.reasons[a])), cmp.Compare(a, b))
+		})
+		for _, r := range why {
+			names := s.reasons[r]
+			fmt.Fprintf(s.w, "%5d  %s\n", len(names), r)
+			for _, name := range names[:min(len(names), maxNames)] {
+				fmt.Fprintf(s.w, "         %s\n", name)
+			}
+			if more := len(names) - maxNames; more > 0 {
+				fmt.Fprintf(s.w, "         and %d more\n", more)
+			}
+		}
+	}
+	fmt.Fprintf(s.w, "\n%d passed, %d failed, %d skipped\n", s.passed, s.failed, s.skipped)
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// TestRun runs the real go test on a module with every outcome that a test or a
+// package can have.
+func TestRun(t *testing.T) {
+	for _, tt := range []struct {
+		golden   string
+		packages []string
+		ok       bool
+	}{
+		{"good", []string{"./good", "./none"}, true},
+		{"all", []string{"./..."}, false},
+		{"missing", []string{"./nowhere"}, false},
+	} {
+		t.Run(tt.golden, func(t *testing.T) {
+			t.Setenv("GOWORK", "off")
+			var out, stderr bytes.Buffer
+			args := append([]string{"-modules", "testdata/module", "--", "-count=1", "-p=1", "-vet=off"}, tt.packages...)
+			ok, err := run(t.Context(), args, &out, &stderr)
+			if err != nil {
+				t.Fatalf("%v\n%s", err, &stderr)
+			}
+			if ok != tt.ok {
+				t.Errorf("ok = %v, want %v", ok, tt.ok)
+			}
+			golden(t, filepath.Join("testdata", tt.golden+".golden"), out.String())
+		})
+	}
+}
+
+func TestRunCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out bytes.Buffer
+	if _, err := run(ctx, []string{"-modules", "testdata/module", "--", "./good"}, &out, &out); err == nil {
+		t.Error("no error from a cancelled run")
+	}
+}
+
+func TestReadPassesOtherLinesThrough(t *testing.T) {
+	var out bytes.Buffer
+	s := newSummary(&out)
+	in := "go: downloading x v1\n{not an event\n" + `{"Action":"pass","Package":"p","Test":"TestX"}` + "\nno newline"
+	if err := s.read(strings.NewReader(in)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), "go: downloading x v1\n{not an event\nno newline\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if s.passed != 1 || s.failed != 0 || s.skipped != 0 {
+		t.Errorf("%d passed, %d failed, %d skipped", s.passed, s.failed, s.skipped)
+	}
+}
+
+var elapsed = regexp.MustCompile(`\d+\.\d+s`)
+
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = strings.ReplaceAll(elapsed.ReplaceAllString(got, "0.00s"), dir, "DIR")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s:\n%s\nwant (-update writes it)\n%s", path, got, want)
+	}
+}

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -18,9 +19,9 @@ const (
 	maxDepth             = 128       // frames of one stack, as runtime.Stack and pprof show by default
 	maxStackBytes        = 64 << 10  // of one stack
 	firstStackBytes      = 640       // read at first: most parked goroutines use less
-	chunkGoroutines      = 2048      // handled at a time
-	maxRunBytes          = 128 << 10 // of neighbouring g's read at once
-	maxRunGap            = 1 << 10   // bytes that may be read in vain between two of them
+	chunkGoroutines      = 1024      // handled at a time
+	maxRunBytes          = 128 << 10 // of neighbouring g's or stacks read at once
+	maxRunGap            = 2 << 10   // bytes that may be read in vain between two of them: a request costs as much
 	maxRoundBytes        = 4 << 20   // of stacks read at once
 	maxRetries           = 3         // of a goroutine that moved while it was read
 	maxFailures          = 1 << 12   // unreadable g's, until the list is not believed
@@ -130,7 +131,9 @@ type Walker struct {
 	gbuf     []byte
 	stacks   []byte
 	reqs     []procmem.Request
-	runs     []gRun
+	runs     []run // of headers, by position in the list
+	stkRuns  []run // of stacks, by position in order
+	order    []stackOrder
 	gs       []gInfo
 	todo     []int32
 	next     []int32
@@ -165,12 +168,18 @@ func (g *gInfo) same(h *gInfo) bool {
 	return g.sp == h.sp && g.pc == h.pc && g.status == h.status && g.goid == h.goid && g.hi == h.hi && g.lo == h.lo && g.startpc == h.startpc
 }
 
-// gRun is neighbouring g's that are read together.
-type gRun struct {
+// run is neighbouring g's or stacks that are read together.
+type run struct {
 	first, n int32  // of the list
 	addr     uint64 // where they begin
-	at, size int    // where they are in gbuf
+	at, size int    // where they are in the buffer
 	failed   bool
+}
+
+// stackOrder is a stack to read.
+type stackOrder struct {
+	sp uint64
+	i  int32
 }
 
 // group is a Group under construction.
@@ -407,7 +416,7 @@ func (w *Walker) chunk(out *Goroutines, opts Options, fing bool, now int64) {
 				total += int(w.gs[w.todo[n]].want)
 				n++
 			}
-			w.round(out, w.todo[:n], total, fing, now)
+			w.round(out, w.todo[:n], fing, now)
 			w.todo = w.todo[n:]
 		}
 		w.todo, w.next = w.next, w.todo[:0]
@@ -420,25 +429,29 @@ func (w *Walker) stackPlausible(g *gInfo) bool {
 
 // round reads the stacks of some goroutines, then their headers once more, and
 // unwinds those that have not run in between. The others go to w.next.
-func (w *Walker) round(out *Goroutines, list []int32, total int, fing bool, now int64) {
-	w.stacks = grow(w.stacks, total)
-	w.reqs = w.reqs[:0]
-	at := uint32(0)
-	for _, i := range list {
-		g := &w.gs[i]
-		g.stackAt, g.stackSz = at, g.want
-		w.reqs = append(w.reqs, procmem.Request{Addr: g.sp, Buf: w.stacks[at : at+g.want]})
-		at += g.want
-	}
+func (w *Walker) round(out *Goroutines, list []int32, fing bool, now int64) {
+	w.planStacks(list)
 	stackReqs := len(w.reqs)
 	w.planHeaders(list)
 	w.readAll(func(r int) {
 		if r < stackReqs {
-			w.gs[list[r]].stackSz = 0
+			w.stkRuns[r].failed = true
 		} else {
 			w.runs[r-stackReqs].failed = true
 		}
 	})
+	for r := range w.stkRuns {
+		run := &w.stkRuns[r]
+		if !run.failed {
+			continue
+		}
+		for _, o := range w.order[run.first : run.first+run.n] {
+			g := &w.gs[o.i]
+			if run.n == 1 || w.mem.Read(g.sp, w.stacks[g.stackAt:g.stackAt+g.stackSz]) != nil {
+				g.stackSz = 0
+			}
+		}
+	}
 	w.eachHeader(list, func(i int32, h *gInfo, ok bool) {
 		g := &w.gs[i]
 		if !ok {
@@ -488,6 +501,39 @@ func (w *Walker) round(out *Goroutines, list []int32, total int, fing bool, now 
 	})
 }
 
+// planStacks starts w.reqs with requests for the stacks of list and describes
+// them in w.stkRuns. Small stacks lie side by side.
+func (w *Walker) planStacks(list []int32) {
+	w.order, w.stkRuns, w.reqs = w.order[:0], w.stkRuns[:0], w.reqs[:0]
+	for _, i := range list {
+		w.order = append(w.order, stackOrder{w.gs[i].sp, i})
+	}
+	slices.SortFunc(w.order, func(a, b stackOrder) int { return cmp.Compare(a.sp, b.sp) })
+	total := 0
+	for n := 0; n < len(w.order); {
+		start := w.order[n].sp
+		end := start
+		k := n
+		for ; k < len(w.order); k++ {
+			g := &w.gs[w.order[k].i]
+			to := g.sp + uint64(g.want)
+			if k > n && (g.sp > end+maxRunGap || to-start > maxRunBytes) {
+				break
+			}
+			g.stackAt, g.stackSz = uint32(uint64(total)+g.sp-start), g.want
+			end = max(end, to)
+		}
+		w.stkRuns = append(w.stkRuns, run{first: int32(n), n: int32(k - n), addr: start, at: total, size: int(end - start)})
+		total += int(end - start)
+		n = k
+	}
+	w.stacks = grow(w.stacks, total)
+	for i := range w.stkRuns {
+		r := &w.stkRuns[i]
+		w.reqs = append(w.reqs, procmem.Request{Addr: r.addr, Buf: w.stacks[r.at : r.at+r.size]})
+	}
+}
+
 // planHeaders appends requests for the g's of list to w.reqs and describes them
 // in w.runs. Goroutines made one after the other lie side by side, and reading
 // neighbours at once costs less than a request each.
@@ -506,7 +552,7 @@ func (w *Walker) planHeaders(list []int32) {
 			}
 			end = max(end, a+size)
 		}
-		w.runs = append(w.runs, gRun{first: int32(n), n: int32(k - n), addr: start, at: total, size: int(end - start)})
+		w.runs = append(w.runs, run{first: int32(n), n: int32(k - n), addr: start, at: total, size: int(end - start)})
 		total += int(end - start)
 		n = k
 	}

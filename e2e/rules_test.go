@@ -182,33 +182,33 @@ func names(f *harness.Finding, fn string) bool {
 }
 
 // TestEveryRuleIsProvoked holds the list above against the rules that the
-// binary has and the examples that the repository has.
+// binary has, and the examples that the repository has.
 func TestEveryRuleIsProvoked(t *testing.T) {
 	var doc struct {
 		Rules []struct {
-			ID string `json:"id"`
+			ID   string `json:"id"`
+			Name string `json:"name"`
 		} `json:"rules"`
 	}
-	product.JSON(t, &doc, "explain")
-	if len(doc.Rules) == 0 {
+	product.JSON(t, &doc, "explain", "--list")
+	rules := map[string]string{}
+	for _, r := range doc.Rules {
+		rules[r.ID] = r.Name
+	}
+	if len(rules) == 0 {
 		t.Fatal("the binary has no rules")
 	}
-	provoked := map[string]bool{
-		"HW9002": true, // a recording that is incomplete: TestRecordingCutShort
-	}
+	delete(rules, "HW9002") // a recording that is incomplete: TestRecordingCutShort
 	examples := map[string]bool{"internal": true}
 	for _, p := range provocations {
-		provoked[p.id] = true
+		if rules[p.id] != p.example {
+			t.Errorf("examples/%s is to provoke %s, which is called %q", p.example, p.id, rules[p.id])
+		}
+		delete(rules, p.id)
 		examples[p.example] = true
 	}
-	for _, r := range doc.Rules {
-		if !provoked[r.ID] {
-			t.Errorf("no example provokes %s", r.ID)
-		}
-		delete(provoked, r.ID)
-	}
-	for id := range provoked {
-		t.Errorf("%s is provoked, and is not a rule", id)
+	for id, name := range rules {
+		t.Errorf("no example provokes %s %s", id, name)
 	}
 	dirs, err := filepath.Glob("../examples/*")
 	if err != nil {

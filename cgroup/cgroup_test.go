@@ -136,7 +136,7 @@ func TestFixtures(t *testing.T) {
 			if g.Container() != tt.container {
 				t.Errorf("container %+v, want %+v", g.Container(), tt.container)
 			}
-			r, err := g.NewReader()
+			r, err := g.NewReader(StatAll)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -227,7 +227,7 @@ func TestErrors(t *testing.T) {
 		if !errors.Is(err, ErrNotMounted) || !errors.As(err, &e) || e.Hint == "" {
 			t.Errorf("got %v, want ErrNotMounted with a hint", err)
 		}
-		if _, err := g.NewReader(); !errors.Is(err, ErrNotMounted) {
+		if _, err := g.NewReader(StatAll); !errors.Is(err, ErrNotMounted) {
 			t.Errorf("NewReader: got %v, want ErrNotMounted", err)
 		}
 	})
@@ -258,7 +258,7 @@ func TestErrors(t *testing.T) {
 			if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			r, err := g.NewReader()
+			r, err := g.NewReader(StatAll)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -312,7 +312,7 @@ func TestErrors(t *testing.T) {
 // when another group's limit becomes the smallest.
 func TestReaderFollowsChanges(t *testing.T) {
 	g, root := groupOf(t, "v1_docker_host", 100)
-	r, err := g.NewReader()
+	r, err := g.NewReader(StatAll)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -496,7 +496,7 @@ func TestUnescape(t *testing.T) {
 func TestReaderDoesNotAllocate(t *testing.T) {
 	for _, name := range []string{"v1_docker_host", "v1_k8s_inside", "v2_k8s_host"} {
 		g, _ := groupOf(t, name, 100)
-		r, err := g.NewReader()
+		r, err := g.NewReader(StatAll)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -560,7 +560,7 @@ func BenchmarkReader(b *testing.B) {
 	if err != nil {
 		b.Skip(err)
 	}
-	r, err := g.NewReader()
+	r, err := g.NewReader(StatAll)
 	if err != nil {
 		b.Skip(err)
 	}

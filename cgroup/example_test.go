@@ -29,7 +29,7 @@ func ExampleGroup_NewReader() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	r, err := g.NewReader()
+	r, err := g.NewReader(cgroup.StatAll)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -134,7 +134,7 @@ func TestLiveV1Memory(t *testing.T) {
 	if want := "/" + filepath.Base(outer) + "/inner"; g.Path() != want || g.Version() != 1 {
 		t.Fatalf("path %q, version %d; want %q, 1", g.Path(), g.Version(), want)
 	}
-	r, err := g.NewReader()
+	r, err := g.NewReader(StatAll)
 	if err != nil {
 		t.Fatal(err)
 	}

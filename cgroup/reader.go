@@ -2,7 +2,6 @@ package cgroup
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,6 +22,9 @@ const (
 	StatMemoryPressure
 	StatCPUPressure
 	StatIOPressure
+
+	// StatAll is all of them.
+	StatAll Stat = 1<<iota - 1
 )
 
 // Stats is what a group was doing at an instant. The methods of [Group] of the
@@ -46,44 +48,40 @@ type Stats struct {
 // Has reports whether all of the numbers are known.
 func (s *Stats) Has(which Stat) bool { return s.has&which == which }
 
-type part uint8
-
 const (
-	partMemory part = 1 << iota
-	partCPU
-	partPressure
+	memoryStats = StatMemoryUsage | StatMemoryLimit | StatMemoryHigh | StatOOMKills
+	cpuStats    = StatCPUQuota | StatThrottling
 )
 
 // A Reader reads a group's numbers time after time, from files that it keeps
-// open: three to five for each level of the path. It is not safe for concurrent
-// use.
+// open: a few for each level of the path. It is not safe for concurrent use.
 type Reader struct {
 	g      *Group
 	levels []memoryLevel // leaf first
 	// stat is memory.stat of a v1 leaf whose limit comes from a group above what
 	// we can see.
-	stat   *os.File
-	oom    *os.File
+	stat   *keptFile
+	oom    *keptFile
 	oomKey string
 	quotas []cpuLevel
 
 	pressure [3]struct {
-		file *os.File
+		file *keptFile
 		host bool
 	}
-	files []*os.File // all of the above
+	files []*keptFile // all of the above
 	buf   [8 << 10]byte
 }
 
 type memoryLevel struct {
 	dir                string
-	limit, high, usage *os.File // nil when the kernel has no such file here
+	limit, high, usage *keptFile // nil when the kernel has no such file here
 }
 
 type cpuLevel struct {
-	max           *os.File // v2
-	quota, period *os.File // v1
-	stat          *os.File
+	max           *keptFile // v2
+	quota, period *keptFile // v1
+	stat          *keptFile
 }
 
 var pressures = [3]struct {
@@ -91,15 +89,17 @@ var pressures = [3]struct {
 	stat Stat
 }{{"memory", StatMemoryPressure}, {"cpu", StatCPUPressure}, {"io", StatIOPressure}}
 
-// NewReader opens the group's files. It fails when the group's memory cannot be
-// seen, so that a limit that is absent from the Stats is known to be none. When
-// only its CPU or its pressure cannot be seen, those are left out.
-func (g *Group) NewReader() (*Reader, error) {
-	if g.memory.err != nil {
+// NewReader opens the files of the numbers that are asked for; each costs about
+// a microsecond at each reading. It fails when memory is asked for and the
+// group's memory cannot be seen, so that a limit that is absent from the Stats is
+// known to be none. When only its CPU or its pressure cannot be seen, those are
+// left out.
+func (g *Group) NewReader(which Stat) (*Reader, error) {
+	if which&memoryStats != 0 && g.memory.err != nil {
 		return nil, g.memory.err
 	}
 	r := &Reader{g: g}
-	if err := r.open(partMemory | partCPU | partPressure); err != nil {
+	if err := r.open(which); err != nil {
 		r.Close()
 		return nil, err
 	}
@@ -115,31 +115,36 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-func (r *Reader) open(parts part) error {
-	if parts&partMemory != 0 {
-		if err := r.openMemory(); err != nil {
+func (r *Reader) open(which Stat) error {
+	if which&memoryStats != 0 {
+		if err := r.openMemory(which); err != nil {
 			return err
 		}
 	}
-	if parts&partCPU != 0 {
-		if err := r.openCPU(); err != nil {
+	if which&cpuStats != 0 {
+		if err := r.openCPU(which); err != nil {
 			return err
 		}
 	}
-	if parts&partPressure != 0 {
-		for i := range pressures {
-			p := &r.pressure[i]
-			var err error
-			if p.file, p.host, err = r.g.openPressure(pressures[i].name); err == nil {
-				r.files = append(r.files, p.file)
-			}
+	for i := range pressures {
+		if which&pressures[i].stat == 0 {
+			continue
+		}
+		if f, host, err := r.g.openPressure(pressures[i].name); err == nil {
+			r.pressure[i].file, r.pressure[i].host = r.keep(f), host
 		}
 	}
 	return nil
 }
 
+func (r *Reader) keep(f *os.File) *keptFile {
+	k := keep(f)
+	r.files = append(r.files, k)
+	return k
+}
+
 // file opens a file that may be absent.
-func (r *Reader) file(dir, name string) (*os.File, error) {
+func (r *Reader) file(dir, name string) (*keptFile, error) {
 	f, err := os.Open(filepath.Join(dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -147,11 +152,10 @@ func (r *Reader) file(dir, name string) (*os.File, error) {
 	if err != nil {
 		return nil, fail("opening cgroup", filepath.Join(dir, name), err)
 	}
-	r.files = append(r.files, f)
-	return f, nil
+	return r.keep(f), nil
 }
 
-func (r *Reader) openMemory() error {
+func (r *Reader) openMemory(which Stat) error {
 	h := &r.g.memory
 	limit, high, usage := "memory.max", "memory.high", "memory.current"
 	events, key := "memory.events", "oom_kill"
@@ -162,18 +166,22 @@ func (r *Reader) openMemory() error {
 	for i, dir := range h.dirs {
 		l := memoryLevel{dir: dir}
 		var err error
-		if l.limit, err = r.file(dir, limit); err != nil {
-			return err
+		if which&(StatMemoryLimit|StatMemoryUsage) != 0 { // the limit decides whose usage it is
+			if l.limit, err = r.file(dir, limit); err != nil {
+				return err
+			}
 		}
-		if l.usage, err = r.file(dir, usage); err != nil {
-			return err
+		if which&StatMemoryUsage != 0 {
+			if l.usage, err = r.file(dir, usage); err != nil {
+				return err
+			}
 		}
-		if high != "" {
+		if which&StatMemoryHigh != 0 && high != "" {
 			if l.high, err = r.file(dir, high); err != nil {
 				return err
 			}
 		}
-		if r.oom == nil {
+		if which&StatOOMKills != 0 && r.oom == nil {
 			// The first level that has the controller on.
 			if r.oom, err = r.file(dir, events); err != nil {
 				return err
@@ -181,7 +189,7 @@ func (r *Reader) openMemory() error {
 			r.oomKey = key
 		}
 		r.levels = append(r.levels, l)
-		if i == 0 && h.version == 1 {
+		if i == 0 && h.version == 1 && l.limit != nil {
 			if err := r.openHidden(dir); err != nil {
 				return err
 			}
@@ -197,7 +205,8 @@ func (r *Reader) openHidden(leaf string) error {
 	if err != nil {
 		return nil
 	}
-	text, err := r.read(f)
+	stat := keep(f)
+	text, err := r.read(stat)
 	hidden, ok := lookup(text, "hierarchical_memory_limit")
 	if err != nil || !ok || hidden >= unlimited {
 		f.Close()
@@ -213,12 +222,12 @@ func (r *Reader) openHidden(leaf string) error {
 			return nil
 		}
 	}
-	r.stat = f
-	r.files = append(r.files, f)
+	r.stat = stat
+	r.files = append(r.files, stat)
 	return nil
 }
 
-func (r *Reader) openCPU() error {
+func (r *Reader) openCPU(which Stat) error {
 	h := &r.g.cpu
 	for _, dir := range h.dirs {
 		var l cpuLevel
@@ -233,8 +242,10 @@ func (r *Reader) openCPU() error {
 		} else if l.max, err = r.file(dir, "cpu.max"); err != nil {
 			return err
 		}
-		if l.stat, err = r.file(dir, "cpu.stat"); err != nil {
-			return err
+		if which&StatThrottling != 0 {
+			if l.stat, err = r.file(dir, "cpu.stat"); err != nil {
+				return err
+			}
 		}
 		r.quotas = append(r.quotas, l)
 	}
@@ -242,19 +253,12 @@ func (r *Reader) openCPU() error {
 }
 
 // read reads a file from its beginning into the reader's buffer.
-func (r *Reader) read(f *os.File) ([]byte, error) { return readAt(f, r.buf[:]) }
+func (r *Reader) read(f *keptFile) ([]byte, error) { return readAt(f, r.buf[:]) }
 
-func readAt(f *os.File, buf []byte) ([]byte, error) {
-	n := 0
-	for n < len(buf) {
-		m, err := f.ReadAt(buf[n:], int64(n))
-		n += m
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, fail("reading cgroup", f.Name(), err)
-		}
+func readAt(f *keptFile, buf []byte) ([]byte, error) {
+	n, err := f.readStart(buf)
+	if err != nil {
+		return nil, fail("reading cgroup", f.Name(), err)
 	}
 	return buf[:n], nil
 }
@@ -300,7 +304,7 @@ func (r *Reader) Read(s *Stats) error {
 }
 
 func (r *Reader) readMemory(s *Stats) error {
-	var usage *os.File
+	var usage *keptFile
 	for i := range r.levels {
 		l := &r.levels[i]
 		if usage == nil {
@@ -365,7 +369,7 @@ func (r *Reader) readMemory(s *Stats) error {
 }
 
 // readBytes reads a file of one count of bytes; nil reads as no limit.
-func (r *Reader) readBytes(f *os.File) (v uint64, limited bool, err error) {
+func (r *Reader) readBytes(f *keptFile) (v uint64, limited bool, err error) {
 	if f == nil {
 		return 0, false, nil
 	}
@@ -399,7 +403,7 @@ func (r *Reader) readLevel(l *memoryLevel) (v Level, err error) {
 }
 
 func (r *Reader) readCPU(s *Stats) error {
-	var stat *os.File
+	var stat *keptFile
 	for i := range r.quotas {
 		l := &r.quotas[i]
 		if stat == nil {
@@ -457,6 +461,6 @@ func (r *Reader) readCPU(s *Stats) error {
 	return nil
 }
 
-func malformed(f *os.File) error {
+func malformed(f *keptFile) error {
 	return &Error{Op: "reading cgroup", Path: f.Name(), Err: ErrMalformed}
 }

@@ -26,6 +26,12 @@ func slack(v uint64) uint64 { return v/16 + 64<<20 }
 // is pure; everything it needs was read before.
 func (k *books) check(s *record.Sample, now time.Time, os facts) error {
 	f := &k.f
+	if s.GOMAXPROCS == 0 || s.MappedReadyBytes == 0 || f.heapMinimum.u64() == 0 {
+		return ErrNotReady // schedinit has not come to procresize, mallocinit or gcinit
+	}
+	if s.GCPhase == 0 && k.psKey[1] != uint64(s.GOMAXPROCS) {
+		return ErrUnsettled // procresize changes one after the other; the world is stopped for it
+	}
 	switch {
 	case s.GOGCPercent < -1:
 		return refuse("it says GOGC=%d", s.GOGCPercent)
@@ -35,8 +41,6 @@ func (k *books) check(s *record.Sample, now time.Time, os facts) error {
 		return refuse("it says GC phase %d", s.GCPhase)
 	case s.GOMAXPROCS < 1 || s.GOMAXPROCS > maxProcs:
 		return refuse("it says GOMAXPROCS=%d", s.GOMAXPROCS)
-	case s.GCPhase == 0 && k.psKey[1] != uint64(s.GOMAXPROCS):
-		return refuse("it has %d Ps with GOMAXPROCS=%d", k.psKey[1], s.GOMAXPROCS)
 	case s.GCForced > s.GCCycles:
 		return refuse("it says %d forced of %d cycles", s.GCForced, s.GCCycles)
 	case s.Threads < 1 || os.threads > 0 && s.Threads > int64(os.threads)+64:
@@ -45,7 +49,7 @@ func (k *books) check(s *record.Sample, now time.Time, os facts) error {
 		return refuse("it says %d idle of %d Ps", s.IdlePs, s.GOMAXPROCS)
 	case s.Goroutines > 1<<30:
 		return refuse("it says %d goroutines", s.Goroutines)
-	case s.MappedReadyBytes == 0 || s.MappedReadyBytes > 1<<47:
+	case s.MappedReadyBytes > 1<<47:
 		return refuse("it says %d bytes of ready memory", s.MappedReadyBytes)
 	case os.vmBytes > 0 && s.MappedReadyBytes > os.vmBytes+slack(os.vmBytes):
 		return refuse("it says %d bytes of ready memory in an address space of %d", s.MappedReadyBytes, os.vmBytes)
@@ -67,7 +71,8 @@ func (k *books) check(s *record.Sample, now time.Time, os facts) error {
 	if s.HeapGoalBytes < s.HeapMarkedBytes || s.HeapTriggerBytes > s.HeapGoalBytes {
 		return refuse("it says marked heap %d, trigger %d, goal %d", s.HeapMarkedBytes, s.HeapTriggerBytes, s.HeapGoalBytes)
 	}
-	if m := f.heapMinimum.u64(); s.GOGCPercent >= 0 && (m == 0 || m > 1<<47) && m < math.MaxUint64/200 {
+	// With GOGC=off the runtime keeps the huge minimum of its last percentage.
+	if m := f.heapMinimum.u64(); s.GOGCPercent >= 0 && m > 1<<47 && m < math.MaxUint64/200 {
 		return refuse("it says a least heap of %d bytes", m)
 	}
 	return k.checkPauses(s, now)

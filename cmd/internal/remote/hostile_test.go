@@ -190,6 +190,30 @@ func TestUnusualBuilds(t *testing.T) {
 	})
 }
 
+// TestAttachAtOnce attaches to processes that have only just been started: their
+// runtime is soon there, and never looks wrong on the way.
+func TestAttachAtOnce(t *testing.T) {
+	exe := buildSubject(t, "local", buildModes[0], true)
+	for range 40 {
+		cmd := exec.Command(exe)
+		in, err := cmd.StdinPipe() // keeps the subject waiting
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		target, err := Attach(context.Background(), cmd.Process.Pid)
+		if err != nil {
+			t.Errorf("attaching: %v", err)
+		} else {
+			target.Close()
+		}
+		in.Close()
+		cmd.Wait()
+	}
+}
+
 func TestTargetGoesAway(t *testing.T) {
 	exe := buildSubject(t, "local", buildModes[0], true)
 	s := startSubject(t, exe)

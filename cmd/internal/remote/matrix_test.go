@@ -122,7 +122,13 @@ type subject struct {
 
 func startSubject(t testing.TB, exe string, args ...string) *subject {
 	t.Helper()
+	return startSubjectEnv(t, nil, exe, args...)
+}
+
+func startSubjectEnv(t testing.TB, env []string, exe string, args ...string) *subject {
+	t.Helper()
 	cmd := exec.Command(exe, args...)
+	cmd.Env = append(os.Environ(), env...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -272,12 +278,19 @@ func equal(a, b float64) bool { return a == b || math.Abs(a-b) <= 1e-9*max(math.
 // atRest compares while the subject stands still: every value must be equal.
 func atRest(t testing.TB, s *subject, target *Target, rounds int, rest tally) {
 	var out record.Sample
-	for range rounds {
+	for done, tries := 0, 0; done < rounds; tries++ {
+		if tries == 20*rounds {
+			t.Fatalf("the subject stood still in %d of %d tries", done, tries)
+		}
 		m := s.metrics(func() {
 			if err := target.Sample(&out); err != nil {
 				t.Fatal(err)
 			}
 		})
+		if n, _ := metricValue(m, "/gc/cycles/total:gc-cycles"); uint64(n) != out.GCCycles || out.GCPhase != 0 {
+			continue // not at rest: a cycle was under way, as it always is near the limit
+		}
+		done++
 		for _, c := range comparisons {
 			want, ok := metricValue(m, c.metric)
 			if !ok || !out.Has.Has(c.field) {
@@ -487,6 +500,32 @@ func TestMatrix(t *testing.T) {
 	}
 	if *matrixFlag == "full" || testing.Verbose() {
 		printTallies(t, programs, nPauses, rest, load)
+	}
+}
+
+// TestSettings: the heap goal follows from other parts of the pacer under each
+// of these, and must be the target's own under all.
+func TestSettings(t *testing.T) {
+	for _, release := range []string{"local", "go1.20.14", "go1.27.4"} {
+		exe := buildSubject(t, release, buildModes[0], true)
+		for _, c := range []struct {
+			gogc, limit, retain string
+			storm               bool // below the live heap: one cycle follows the other, and nothing rests
+		}{
+			{gogc: "off", limit: "off", retain: "8"}, {gogc: "50", limit: "off", retain: "64"}, {gogc: "1000", limit: "off", retain: "1"},
+			{gogc: "off", limit: "64MiB", retain: "8"}, {gogc: "100", limit: "64MiB", retain: "40"}, {gogc: "100", limit: "1GiB", retain: "8"},
+			{gogc: "100", limit: "32MiB", retain: "64", storm: true}, {gogc: "off", limit: "1", retain: "8", storm: true},
+		} {
+			t.Run(fmt.Sprintf("%s/GOGC=%s,GOMEMLIMIT=%s,live=%sMiB", release, c.gogc, c.limit, c.retain), func(t *testing.T) {
+				s := startSubjectEnv(t, []string{"GOGC=" + c.gogc, "GOMEMLIMIT=" + c.limit}, exe, "-retain="+c.retain)
+				target := attachSubject(t, s)
+				if c.storm {
+					underLoad(t, s, target, 5, tally{})
+				} else {
+					atRest(t, s, target, 5, tally{})
+				}
+			})
+		}
 	}
 }
 

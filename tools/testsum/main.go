@@ -2,7 +2,10 @@
 // of each package with tests as go test prints it, the output of what failed, the skipped
 // tests by reason, and a last line with the counts.
 //
-//	testsum [-modules .,cmd] -- [go test arguments, with packages]
+//	testsum [-modules .,cmd] [-race .] -- [go test arguments, with packages]
+//
+// The modules that -race names are tested with the race detector, unless there is
+// no C compiler for it; then testsum says so.
 //
 // A test with subtests does not count, its subtests do. A package that fails
 // without a failed test, because it does not compile or ends early, counts as
@@ -18,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -40,17 +44,50 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (ok bool,
 	flags := flag.NewFlagSet("testsum", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	modules := flags.String("modules", ".", "comma-separated directories of the modules to test")
+	race := flags.String("race", "", "those of them to test with the race detector")
 	if err := flags.Parse(args); err != nil {
 		return false, err
 	}
+	var raced []string
+	if *race != "" {
+		if why := noRace(); why != "" {
+			fmt.Fprintf(stderr, "testsum: no race detector: %s\n", why)
+		} else {
+			raced = strings.Split(*race, ",")
+		}
+	}
 	s := newSummary(stdout)
 	for _, dir := range strings.Split(*modules, ",") {
-		if err := s.test(ctx, dir, flags.Args(), stderr); err != nil {
+		goArgs := flags.Args()
+		if slices.Contains(raced, dir) {
+			goArgs = append([]string{"-race"}, goArgs...)
+		}
+		if err := s.test(ctx, dir, goArgs, stderr); err != nil {
 			return false, err
 		}
 	}
 	s.print()
 	return s.ok(), nil
+}
+
+// noRace says why the race detector cannot be used, "" when it can.
+func noRace() string {
+	out, err := exec.Command("go", "env", "CGO_ENABLED", "CC").Output()
+	if err != nil {
+		return fmt.Sprintf("go env: %v", err)
+	}
+	cgo, cc, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if cgo != "1" {
+		return "cgo is off"
+	}
+	fields := strings.Fields(cc)
+	if len(fields) == 0 {
+		return "no C compiler is set (go env CC)"
+	}
+	if _, err := exec.LookPath(fields[0]); err != nil {
+		return "there is no C compiler " + fields[0]
+	}
+	return ""
 }
 
 // test runs go test in one module. A failing test is not an error.

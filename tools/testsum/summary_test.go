@@ -41,6 +41,20 @@ func TestRun(t *testing.T) {
 	}
 }
 
+func TestNoRaceDetector(t *testing.T) {
+	for _, tt := range []struct{ cgo, cc, want string }{
+		{"0", "gcc", "cgo is off"},
+		{"1", "nowhere-cc -m64", "there is no C compiler nowhere-cc"},
+		{"1", os.Args[0], ""},
+	} {
+		t.Setenv("CGO_ENABLED", tt.cgo)
+		t.Setenv("CC", tt.cc)
+		if got := noRace(); got != tt.want {
+			t.Errorf("CGO_ENABLED=%s CC=%s: %q, want %q", tt.cgo, tt.cc, got, tt.want)
+		}
+	}
+}
+
 func TestRunCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

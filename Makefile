@@ -1,0 +1,85 @@
+# What developers and CI run. It needs go and make, and gcc for the race detector
+# and for the tests that build cgo programs.
+
+MODULES   := . cmd e2e tools
+FUZZTIME  ?= 10s
+# A slice of the releases that make layouts builds probes of, to compare with.
+RELEASES  ?= go1.20.14,go1.26.8,go1.27.4
+
+comma := ,
+space := $(subst ,, )
+MODULE_LIST := $(subst $(space),$(comma),$(MODULES))
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## bin/heapwright
+	go build -o bin/heapwright ./cmd/heapwright
+
+.PHONY: demo
+demo: build ## the product on a real server, in minutes, on this machine
+	bin/heapwright demo
+
+.PHONY: test
+test: ## the tests of all modules, with the race detector, and the skipped ones by reason
+	go run ./tools/testsum -modules $(MODULE_LIST) -race .,cmd,tools -- -timeout=30m ./...
+
+.PHONY: e2e-long
+e2e-long: ## the end-to-end tests, with those that take long
+	HEAPWRIGHT_E2E_LONG=1 go run ./tools/testsum -modules e2e -- -timeout=3h ./...
+
+.PHONY: matrix
+matrix: ## read a program built by every Go release in every build mode, and print what was right (long)
+	go -C cmd test ./internal/remote -run '^TestMatrix$$' -v -timeout=12h -matrix=full
+
+.PHONY: lint
+lint: ## gofmt, vet, staticcheck; the repository's own rules are tests (internal/lint)
+	@echo gofmt
+	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (gofmt -w):"; echo "$$unformatted"; exit 1; fi
+	@staticcheck=$$(GOWORK=off go -C tools tool -n staticcheck) && \
+	for m in $(MODULES); do \
+		echo "vet and staticcheck in $$m"; \
+		(cd $$m && go vet ./... && "$$staticcheck" ./...) || exit 1; \
+	done
+
+.PHONY: cross
+cross: ## compile for the platforms that are not this one
+	GOOS=linux GOARCH=arm64 go vet ./... ./cmd/...
+	GOOS=darwin GOARCH=arm64 go vet ./... ./cmd/...
+
+.PHONY: generate
+generate: ## everything that go generate makes
+	for m in $(MODULES); do go -C $$m generate ./... || exit 1; done
+
+.PHONY: layouts
+layouts: ## the layout tables, from the toolchain of every Go release (an hour on 2 cores)
+	go run ./tools/layouts
+
+.PHONY: generate-check
+generate-check: generate ## generate anew and compare; of the layout tables, the releases in RELEASES
+	@if ! git diff --exit-code --stat -- $$(git ls-files ':(attr:linguist-generated)'); then \
+		echo "generated files differ from what was committed: commit them, or find out why"; exit 1; fi
+	go run ./tools/layouts -check $(RELEASES)
+
+.PHONY: bench
+bench: ## all benchmarks
+	for m in $(MODULES); do go -C $$m test -run '^$$' -bench . -benchmem -timeout=3h $(BENCHFLAGS) ./... || exit 1; done
+
+.PHONY: bench-once
+bench-once: ## every benchmark once, so that none rots
+	@$(MAKE) --no-print-directory bench BENCHFLAGS=-benchtime=1x
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME
+	tools/fuzz.sh $(FUZZTIME) $(MODULES)
+
+.PHONY: tidy
+tidy: ## go mod tidy in every module, around the unpublished root module
+	tools/tidy.sh $(MODULES)
+
+.PHONY: clean
+clean: ## what make built
+	rm -rf bin

@@ -224,7 +224,7 @@ func TestErrors(t *testing.T) {
 		}
 		_, _, err := g.MemoryLimit()
 		var e *Error
-		if !errors.Is(err, ErrNotMounted) || !errors.As(err, &e) || e.Hint == "" {
+		if !errors.Is(err, ErrNotMounted) || !errors.As(err, &e) || e.Hint() == "" {
 			t.Errorf("got %v, want ErrNotMounted with a hint", err)
 		}
 		if _, err := g.NewReader(StatAll); !errors.Is(err, ErrNotMounted) {

@@ -49,7 +49,7 @@ type Error struct {
 	Op   string // what was done: "reading memory limit"
 	Path string // the file or group, "" when it is about none
 	Err  error  // one of the package's Err values, or the operating system's error
-	Hint string // one line of advice, "" when there is none
+	hint string
 }
 
 func (e *Error) Error() string {
@@ -60,3 +60,6 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// Hint is one line of advice, "" when there is none.
+func (e *Error) Hint() string { return e.hint }

@@ -164,7 +164,7 @@ func (h *Host) hierarchy(ms []membership, controller, pid string) hierarchy {
 	}
 	if best == "" {
 		r.err = &Error{Op: "looking for the cgroup of process " + pid, Path: m.path, Err: ErrNotMounted,
-			Hint: "mount the host's /sys/fs/cgroup, read-only is enough"}
+			hint: "mount the host's /sys/fs/cgroup, read-only is enough"}
 		return r
 	}
 	for rel := bestRel; ; rel = filepath.Dir(rel) {
@@ -507,9 +507,9 @@ func fail(op, path string, err error) error {
 		e.Err = fs.ErrNotExist
 	case errors.Is(err, syscall.EOPNOTSUPP):
 		e.Err = fmt.Errorf("%w (%w)", ErrUnavailable, syscall.EOPNOTSUPP)
-		e.Hint = "the kernel was started without PSI: boot with psi=1"
+		e.hint = "the kernel was started without PSI: boot with psi=1"
 	case errors.Is(err, fs.ErrPermission):
-		e.Hint = "run as a user that may read " + path
+		e.hint = "run as a user that may read " + path
 	}
 	return e
 }

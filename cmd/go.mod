@@ -2,11 +2,13 @@ module github.com/heapwright/heapwright/cmd
 
 go 1.26.0
 
-require golang.org/x/sys v0.49.0
+require (
+	github.com/google/pprof v0.0.0-20260906184651-6331bc6350fe
+	golang.org/x/sys v0.49.0
+)
 
 require (
 	github.com/creack/pty v1.1.24 // indirect
-	github.com/google/pprof v0.0.0-20260906184651-6331bc6350fe // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/rogpeppe/go-internal v1.16.0 // indirect
 	github.com/spf13/cobra v1.10.2 // indirect

@@ -29,6 +29,16 @@ import (
 //go:embed testdata/main.go.txt
 var source []byte
 
+const plainSource = `package main
+
+import "os"
+
+func main() {
+	os.Stdout.WriteString("0\n")
+	os.Stdin.Read(make([]byte, 1))
+}
+`
+
 // Local stands for the toolchain that runs the test.
 const Local = ""
 
@@ -65,8 +75,12 @@ func Build(t testing.TB, goVersion string, args ...string) string {
 		if buildDir, err = os.MkdirTemp("", "targettest"); err != nil {
 			t.Fatal(err)
 		}
-		for name, data := range map[string][]byte{"main.go": source, "go.mod": []byte("module example.com/target\n\ngo 1.20\n")} {
-			if err := os.WriteFile(filepath.Join(buildDir, name), data, 0o666); err != nil {
+		for name, data := range map[string][]byte{"main.go": source, "plain/main.go": []byte(plainSource), "go.mod": []byte("module example.com/target\n\ngo 1.20\n")} {
+			path := filepath.Join(buildDir, name)
+			if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, data, 0o666); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -81,15 +95,19 @@ func Build(t testing.TB, goVersion string, args ...string) string {
 		}
 	}
 	var flags []string
+	pkg := "."
 	for _, a := range args {
-		if strings.HasPrefix(a, "-") {
+		switch {
+		case a == "plain":
+			pkg = "./plain"
+		case strings.HasPrefix(a, "-"):
 			flags = append(flags, a)
-		} else {
+		default:
 			env = append(env, a)
 		}
 	}
 	path := filepath.Join(buildDir, fmt.Sprintf("target%d", len(built)))
-	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), ".")...)
+	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), pkg)...)
 	cmd.Env, cmd.Dir = env, buildDir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building the target with %q %v: %v\n%s", goVersion, args, err, out)
@@ -110,19 +128,29 @@ type Target struct {
 	version string
 	symbols map[string]uint64
 	bias    uint64
-	// Text is the address range of its Go code.
+	// Text and EText are the address range of its Go code.
 	Text, EText uint64
 }
 
 // Start runs a program that Build has built, with what it shall do first (see
-// testdata), and waits until it has. It ends with the test.
+// testdata), and waits until it has. Arguments such as "GODEBUG=..." are for its
+// environment. It ends with the test.
 func Start(t testing.TB, path string, args ...string) *Target {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		t.Skip("needs Linux")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, path, args...)
+	env := append(os.Environ(), "GODEBUG=", "GOGC=", "GOTRACEBACK=")
+	var cmdArgs []string
+	for _, a := range args {
+		if strings.HasPrefix(a, "GO") {
+			env = append(env, a)
+		} else {
+			cmdArgs = append(cmdArgs, a)
+		}
+	}
+	cmd := exec.CommandContext(ctx, path, cmdArgs...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +160,7 @@ func Start(t testing.TB, path string, args ...string) *Target {
 		t.Fatal(err)
 	}
 	cmd.Stderr = os.Stderr
-	cmd.Env = append(os.Environ(), "GODEBUG=", "GOGC=", "GOTRACEBACK=")
+	cmd.Env = env
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

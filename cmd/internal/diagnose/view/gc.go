@@ -21,7 +21,7 @@ const NoLimit = math.MaxInt64
 // alike, so Share and AssistShare are those, and Cores is Share times what the
 // kernel charged.
 type CPU struct {
-	Share       float64 // GC's part of the busy P-time, idle marking left out
+	Share       float64 // GC's part of the busy P-time, idle marking and pauses left out
 	AssistShare float64 // mark assists' part of the same
 	ScavShare   float64 // the scavenger's part of the same
 	Cores       float64 // CPU-seconds per second in GC, by the kernel's account when CoresKnown
@@ -82,9 +82,13 @@ func (v *View) computeCPU() *CPU {
 	gc, total, idle := delta(record.FieldCPUGCTotal), delta(record.FieldCPUTotal), delta(record.FieldCPUIdle)
 	// Idle workers run where nothing else would: they cost nobody anything.
 	idleMark := delta(record.FieldCPUGCIdle)
-	busy := total - idle - idleMark
-	cost := gc - idleMark
-	if busy <= 0 || cost < 0 || idleMark < 0 || idle < 0 || cost > busy {
+	// A pause is charged with its length times GOMAXPROCS (runtime/mgc.go,
+	// gcMarkTermination), though hardly any CPU is used in it: on a contended
+	// machine, where pauses are long, that would be most of the GC time.
+	pause := delta(record.FieldCPUGCPause)
+	busy := total - idle - idleMark - pause
+	cost := gc - idleMark - pause
+	if busy <= 0 || cost < 0 || idleMark < 0 || pause < 0 || idle < 0 || cost > busy {
 		return nil
 	}
 	c := &CPU{
@@ -106,7 +110,7 @@ func (v *View) computeCPU() *CPU {
 		if kernel > 0 {
 			c.CoresKnown = true
 			if aligned {
-				c.Stretch = max(1, (total-idle)/kernel)
+				c.Stretch = max(1, (total-idle-pause)/kernel)
 			}
 			c.BusyCores = kernel * (busy / (busy + idleMark)) / c.Seconds
 			c.Cores = c.BusyCores * c.Share
@@ -124,27 +128,32 @@ func clamp01(x float64) float64 {
 
 // Contended reports whether the kernel kept the process's threads off the CPU
 // for a good part of the time in which they could have run, so that durations in
-// the recording are the machine's doing as much as the process's, and why it
-// thinks so.
+// the recording are the machine's doing as much as the process's; why says what
+// shows it. known is false when nothing in the recording could tell.
 //
-// It needs a stretch of 1.4 (runnable 1.4 s for each second of CPU), the
-// cgroup throttled for 5% of the window, or a CPU pressure of 20%.
-func (v *View) Contended() (bool, string) {
+// It takes the cgroup throttled for 5% of the window, a stretch of 1.4 (runnable
+// for 1.4 s for each second of CPU; system calls that block for less than a
+// scheduler tick stretch too), or a CPU pressure of 20%.
+func (v *View) Contended() (yes, known bool, why string) {
 	const (
-		stretch  = 1.4
 		throttle = 0.05
+		stretch  = 1.4
 		pressure = 0.20
 	)
 	if d, s, ok := v.Delta(record.FieldCgroupThrottled); ok && d/s >= throttle {
-		return true, "the container was throttled"
+		return true, true, "the container was throttled"
 	}
-	if c, ok := v.CPU(); ok && c.Stretch >= stretch {
-		return true, "the kernel gave the process less CPU than its Ps asked for"
+	if c, ok := v.CPU(); ok && c.Stretch > 0 {
+		if known = true; c.Stretch >= stretch {
+			return true, true, "the kernel gave the process less CPU than its Ps asked for"
+		}
 	}
-	if d, s, ok := v.Delta(record.FieldPSICPUSomeStall); ok && d/s >= pressure {
-		return true, "tasks waited for CPU (pressure stall information)"
+	if d, s, ok := v.Delta(record.FieldPSICPUSomeStall); ok {
+		if known = true; d/s >= pressure {
+			return true, true, "tasks waited for CPU (pressure stall information)"
+		}
 	}
-	return false, ""
+	return false, known, ""
 }
 
 // Cycles returns the GC cycles of the recording, rising in N.

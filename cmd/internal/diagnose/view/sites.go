@@ -161,6 +161,18 @@ func (v *View) GoroutineSites() []GoroutineSite {
 	return out
 }
 
+// GoroutineGrowth sums, over all sites, by how many the goroutines grew whose
+// most frequent wait reason is the given one.
+func (v *View) GoroutineGrowth(reason string) int {
+	n := 0
+	for _, s := range v.GoroutineSites() {
+		if s.WaitReason == reason && s.Growth() > 0 {
+			n += s.Growth()
+		}
+	}
+	return n
+}
+
 // mostGoroutines bounds a count that comes from outside: more do not fit into
 // any memory.
 const mostGoroutines = 1 << 30

@@ -258,3 +258,16 @@ func (v *View) ThrottledShare() (float64, bool) {
 	}
 	return min(n/periods, 1), true
 }
+
+// Mean is the mean of a field over the samples.
+func (v *View) Mean(f record.Field) (float64, bool) {
+	pts := v.Series(f)
+	if len(pts) == 0 {
+		return 0, false
+	}
+	sum := 0.0
+	for _, p := range pts {
+		sum += p.V / float64(len(pts))
+	}
+	return sum, !math.IsInf(sum, 0)
+}

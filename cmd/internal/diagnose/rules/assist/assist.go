@@ -61,7 +61,7 @@ func check(v *view.View) []rule.Finding {
 		f.Severity = rule.Warning
 		f.Title = "Assist storm: allocation outruns the collector"
 	}
-	if yes, why := v.Contended(); yes {
+	if yes, _, why := v.Contended(); yes {
 		f.Confidence, f.ConfidenceReason = rule.Medium, why+": background workers that do not get the CPU leave marking to assists"
 	}
 	if rate, ok := v.Rate(record.FieldTotalAllocBytes); ok {

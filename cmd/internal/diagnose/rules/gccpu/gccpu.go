@@ -34,7 +34,7 @@ var Rule = rule.Rule{
 	What:       `A good part of the CPU that the process uses goes into garbage collection.`,
 	Why:        `It is CPU that requests do not get, and that is paid for.`,
 	How: `GC time over busy time in the runtime's CPU classes, between the first and the last cycle of the window; idle marking is left
-		out, because it runs where nothing else would. The classes are time of Ps, not CPU time, and say several times too much on a
+		out, because it runs where nothing else would, and so are pauses, which the runtime charges with all Ps though none works. The classes are time of Ps, not CPU time, and say several times too much on a
 		contended machine; a ratio of two of them does not suffer, and cores are that ratio times what the kernel charged the
 		process. 10% is information, 35% a warning, 60% critical; and at least 0.1 (0.2) cores.`,
 	Remedy:      `Raise GOGC where there is memory; allocate less at the sites named.`,

@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/heapwright/heapwright/cmd/internal/fingerprint"
 )
 
 //go:embed tables
@@ -53,10 +55,12 @@ type Anchor struct {
 	Func string
 	Size uint32 // bytes of code
 	Hash uint64 // fingerprint.Print.Hash
-	Refs []Ref
+	// Fields are all that the fingerprint masks.
+	Fields []fingerprint.Field
+	Refs   []Ref
 }
 
-// A Ref says that reference number Index of the function's fingerprint is to Symbol+Addend.
+// A Ref says that the reference at Fields[Index] is to Symbol+Addend.
 type Ref struct {
 	Index  int
 	Symbol string
@@ -210,12 +214,14 @@ type Table struct {
 	Releases  []TableRelease                    `json:"releases"`
 }
 
-// A TableFunc is an [Anchor]; each of Refs is {index, index into Globals, addend}.
+// A TableFunc is an [Anchor]. Each of Fields is {bytes since the field before,
+// bytes to the next instruction}; each of Refs is {index, index into Globals, addend}.
 type TableFunc struct {
-	Name string     `json:"name"`
-	Size uint32     `json:"size"`
-	Hash uint64     `json:"hash"`
-	Refs [][3]int64 `json:"refs"`
+	Name   string      `json:"name"`
+	Size   uint32      `json:"size"`
+	Hash   uint64      `json:"hash"`
+	Fields [][2]uint32 `json:"fields"`
+	Refs   [][3]int64  `json:"refs"`
 }
 
 // A TableRelease selects from the shared lists.
@@ -234,7 +240,12 @@ func (t *Table) release(r TableRelease) (*Release, error) {
 	}
 	for _, i := range r.Functions {
 		f := t.Functions[i]
-		a := Anchor{Func: f.Name, Size: f.Size, Hash: f.Hash, Refs: make([]Ref, len(f.Refs))}
+		a := Anchor{Func: f.Name, Size: f.Size, Hash: f.Hash, Fields: make([]fingerprint.Field, len(f.Fields)), Refs: make([]Ref, len(f.Refs))}
+		off := uint32(0)
+		for k, d := range f.Fields {
+			off += d[0]
+			a.Fields[k] = fingerprint.Field{Off: off, Next: off + d[1]}
+		}
 		for k, ref := range f.Refs {
 			a.Refs[k] = Ref{Index: int(ref[0]), Symbol: t.Globals[ref[1]], Addend: ref[2]}
 		}

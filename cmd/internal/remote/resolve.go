@@ -88,23 +88,20 @@ const maxNamesakes = 4
 func (e *election) anchor(goarch string, anchors []layout.Anchor, funcs []pclntab.Func, code func(uint64, []byte) error) bool {
 	matched := false
 	for _, f := range funcs[:min(len(funcs), maxNamesakes)] {
-		prints := map[uint32]*fingerprint.Print{}
+		var body []byte
 		for _, a := range anchors {
 			room := f.End - f.Entry
 			if a.Size > fingerprint.MaxCode || f.End < f.Entry || room < uint64(a.Size) || room > uint64(a.Size)+padding {
 				continue
 			}
-			p, ok := prints[a.Size]
-			if !ok {
-				buf := make([]byte, a.Size)
-				if code(f.Entry, buf) == nil {
-					if got, err := fingerprint.Of(goarch, buf, f.Entry); err == nil {
-						p = &got
-					}
+			if len(body) < int(a.Size) {
+				body = make([]byte, a.Size)
+				if code(f.Entry, body) != nil {
+					break
 				}
-				prints[a.Size] = p
 			}
-			if p == nil || p.Hash != a.Hash {
+			p, err := fingerprint.At(goarch, body[:a.Size], f.Entry, a.Fields)
+			if err != nil || p.Hash != a.Hash {
 				continue
 			}
 			matched = true

@@ -197,6 +197,11 @@ func table(builds []build, rank map[string]int) *layout.Table {
 					k = len(t.Functions)
 					index[key] = k
 					f := layout.TableFunc{Name: a.Func, Size: a.Size, Hash: a.Hash}
+					off := uint32(0)
+					for _, d := range a.Fields {
+						f.Fields = append(f.Fields, [2]uint32{d.Off - off, d.Next - d.Off})
+						off = d.Off
+					}
 					for _, ref := range a.Refs {
 						f.Refs = append(f.Refs, [3]int64{int64(ref.Index), globals[ref.Symbol], ref.Addend})
 					}

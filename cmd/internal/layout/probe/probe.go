@@ -209,6 +209,7 @@ func (p *Probe) readAnchors(f *elf.File) error {
 		// The symbol table names an ABI0 wrapper "f.abi0"; the pclntab says "f" for both.
 		a := layout.Anchor{Func: strings.TrimSuffix(fn.Name, ".abi0"), Size: uint32(fn.Size), Hash: print.Hash}
 		for i, ref := range print.Refs {
+			a.Fields = append(a.Fields, ref.Field)
 			if g, ok := find(ref.Addr); ok && !ref.Code {
 				a.Refs = append(a.Refs, layout.Ref{Index: i, Symbol: g.Name, Addend: int64(ref.Addr - g.Value)})
 			}

@@ -226,15 +226,8 @@ func MemLimit(v float64) string {
 	return fmt.Sprintf("%.0fMiB", math.Floor(v/(1<<20)))
 }
 
-// Finite reports whether every number of the finding is one.
-func (f *Finding) Finite() bool {
-	for _, e := range f.Evidence {
-		if math.IsNaN(e.Value) || math.IsInf(e.Value, 0) {
-			return false
-		}
-	}
-	return true
-}
+// Finite reports whether the value is a number.
+func (e Evidence) Finite() bool { return !math.IsNaN(e.Value) && !math.IsInf(e.Value, 0) }
 
 // Quote writes text that comes from the target so that it is safe to print: no
 // control characters, at most 40 bytes of it.

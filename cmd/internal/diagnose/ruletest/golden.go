@@ -80,8 +80,10 @@ func check(t *testing.T, r *rule.Rule, fs []rule.Finding) {
 	t.Helper()
 	for i := range fs {
 		f := &fs[i]
-		if !f.Finite() {
-			t.Errorf("evidence is not finite: %+v", f.Evidence)
+		for _, e := range f.Evidence {
+			if !e.Finite() {
+				t.Errorf("evidence is not finite: %+v", e)
+			}
 		}
 		if f.ID != r.ID {
 			t.Errorf("ID %q, want %q", f.ID, r.ID)

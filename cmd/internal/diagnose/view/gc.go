@@ -83,7 +83,7 @@ func (v *View) computeCPU() *CPU {
 	// Idle workers run where nothing else would: they cost nobody anything.
 	idleMark := delta(record.FieldCPUGCIdle)
 	// A pause is charged with its length times GOMAXPROCS (runtime/mgc.go,
-	// gcMarkTermination), though hardly any CPU is used in it: on a contended
+	// accumulateGCPauseTime), though hardly any CPU is used in it: on a contended
 	// machine, where pauses are long, that would be most of the GC time.
 	pause := delta(record.FieldCPUGCPause)
 	busy := total - idle - idleMark - pause

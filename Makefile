@@ -72,6 +72,10 @@ bench: ## all benchmarks
 bench-once: ## every benchmark once, so that none rots
 	@$(MAKE) --no-print-directory bench BENCHFLAGS=-benchtime=1x
 
+.PHONY: effect
+effect: build ## what being recorded costs a server: paired throughput, with an interval
+	go -C e2e run ./cmd/effect -heapwright $(CURDIR)/bin/heapwright
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME
 	tools/fuzz.sh $(FUZZTIME) $(MODULES)

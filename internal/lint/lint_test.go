@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +18,6 @@ import (
 var config = Config{
 	LowLevel: map[string]string{
 		"cmd/internal/procmem": "process_vm_readv, pidfds and clocks have no other door, and the tests need addresses of their own",
-		"cmd/internal/cli":     "whether the terminal has sent Ctrl-C to the recorded command too: its process group is an ioctl away",
 	},
 	Exits: map[string]string{
 		"cmd/internal/cli": "the second interrupt ends heapwright at once, wherever it is",
@@ -36,6 +36,53 @@ func TestRepository(t *testing.T) {
 	}
 	for _, b := range Check(tree, config) {
 		t.Error(b)
+	}
+}
+
+// TestArchitecture holds the packages that docs/ARCHITECTURE.md lists against
+// those that there are. The rules of the diagnosis and the examples are listed
+// together, each by the directory above them.
+func TestArchitecture(t *testing.T) {
+	const doc = "docs/ARCHITECTURE.md"
+	tree, err := Load(os.DirFS("../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for _, f := range tree.Files {
+		if f.Path != doc {
+			continue
+		}
+		_, section, _ := strings.Cut(string(f.Data), "\n## Packages\n")
+		section, _, _ = strings.Cut(section, "\n## ")
+		for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(section, -1) {
+			listed[m[1]] = true
+		}
+	}
+	if len(listed) == 0 {
+		t.Fatalf("%s lists no packages", doc)
+	}
+	there := map[string]bool{}
+	for _, s := range tree.Sources {
+		dir := s.Dir
+		for _, together := range []string{"cmd/internal/diagnose/rules", "examples"} {
+			if under(dir, together) {
+				dir = together
+			}
+		}
+		if !s.Test {
+			there[dir] = true
+		}
+	}
+	for dir := range there {
+		if !listed[dir] {
+			t.Errorf("%s does not say what %s is", doc, dir)
+		}
+	}
+	for dir := range listed {
+		if !there[dir] {
+			t.Errorf("%s lists %s, where there is no package", doc, dir)
+		}
 	}
 }
 
@@ -125,6 +172,9 @@ func TestRules(t *testing.T) {
 		{"system calls elsewhere", "low-level-named", map[string]string{"cmd/hw/x.go": "package main\n\nimport _ \"golang.org/x/sys/unix\"\n"}, "cmd/hw/x.go:3: imports golang.org/x/sys/unix"},
 		{"linkname elsewhere", "low-level-named", map[string]string{"cmd/hw/x.go": "package main\n\n//go:linkname now runtime.nanotime\nfunc now() int64\n"}, "cmd/hw/x.go:3: uses go:linkname"},
 		{"allowance not needed", "low-level-named", map[string]string{"cmd/internal/mem/mem.go": "package mem\n"}, "cmd/internal/mem: may use unsafe code (the test says so) but does not: take it off the list"},
+		{"writes memory", "reads-only", map[string]string{"cmd/internal/mem/x.go": "package mem\n\nimport \"golang.org/x/sys/unix\"\n\nvar f = unix.ProcessVMWritev\n"}, "cmd/internal/mem/x.go:5: uses unix.ProcessVMWritev"},
+		{"traces", "reads-only", map[string]string{"cmd/internal/mem/x.go": "package mem\n\nimport \"syscall\"\n\nvar f = syscall.PtraceAttach\n"}, "cmd/internal/mem/x.go:5: uses syscall.PtraceAttach"},
+		{"opens mem", "reads-only", map[string]string{"cmd/internal/mem/x.go": "package mem\n\nconst a, b, c = \"/proc/self/mem\", \"mem\", \"/mem\"\n\nconst d, e = \"/proc/mem/x\", \"/sys/mem\"\n"}, "cmd/internal/mem/x.go:3: names the file \"/mem\"\ncmd/internal/mem/x.go:3: names the file \"/proc/self/mem\"\ncmd/internal/mem/x.go:3: names the file \"mem\""},
 		{"replace", "no-replace", map[string]string{"cmd/go.mod": "module example.com/m/cmd\n\nreplace example.com/m => ../\n"}, "cmd/go.mod:3: replace example.com/m => ../"},
 		{"replace block", "no-replace", map[string]string{"cmd/go.mod": "module example.com/m/cmd\n\nreplace (\n\texample.com/m => ../\n)\n"}, "cmd/go.mod:4: replace example.com/m => ../"},
 		{"init", "no-init", map[string]string{"record/x.go": "package record\n\nfunc init() {}\n"}, "record/x.go:3: has func init"},

@@ -6,10 +6,12 @@ import (
 	"compress/gzip"
 	"fmt"
 	"go/ast"
+	"go/token"
 	"io"
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -93,6 +95,11 @@ var Rules = []Rule{
 		Name:  "low-level-named",
 		Why:   "unsafe code and system calls are where a wrong line corrupts memory or touches the target: they stay in few packages, each listed in the test with its reason",
 		check: lowLevelNamed,
+	},
+	{
+		Name:  "reads-only",
+		Why:   "SECURITY.md promises that a target is read, and never traced, stopped or written to",
+		check: readsOnly,
 	},
 	{
 		Name:  "no-replace",
@@ -247,6 +254,36 @@ func lowLevelNamed(t *Tree, c Config) []Breach {
 		if !used[dir] {
 			out = append(out, Breach{Path: dir, What: "may use unsafe code (" + why + ") but does not: take it off the list"})
 		}
+	}
+	return out
+}
+
+// writing matches what package unix, or syscall, has to trace a process or to
+// write to its memory.
+var writing = regexp.MustCompile(`^(?:ProcessVMWritev|SYS_PROCESS_VM_WRITEV|Ptrace\w*|PTRACE_\w+|SYS_PTRACE)$`)
+
+// procMem matches the path of the file that is a process's memory.
+var procMem = regexp.MustCompile(`^(?:/proc/.*)?(?:^|/)mem$`)
+
+func readsOnly(t *Tree, _ Config) []Breach {
+	var out []Breach
+	for _, s := range t.Sources {
+		if s.Test || !under(s.Dir, "cmd") {
+			continue
+		}
+		ast.Inspect(s.AST, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.SelectorExpr:
+				if x, ok := n.X.(*ast.Ident); ok && (x.Name == "unix" || x.Name == "syscall") && writing.MatchString(n.Sel.Name) {
+					out = append(out, Breach{Path: s.Path, Line: s.line(n.Pos()), What: "uses " + x.Name + "." + n.Sel.Name})
+				}
+			case *ast.BasicLit:
+				if text, err := strconv.Unquote(n.Value); err == nil && n.Kind == token.STRING && procMem.MatchString(text) {
+					out = append(out, Breach{Path: s.Path, Line: s.line(n.Pos()), What: fmt.Sprintf("names the file %q", text)})
+				}
+			}
+			return true
+		})
 	}
 	return out
 }

@@ -72,7 +72,7 @@ var provocations = []provocation{
 	{example: "blocked", age: 75 * time.Second,
 		id: "HW3003", severity: "warning", cause: ``, site: "main.report"},
 	{example: "stacks",
-		id: "HW3004", severity: "warning", cause: ``, site: "main.descend"},
+		id: "HW3004", severity: "warning", cause: ``, site: "main.accept"},
 	{example: "outside",
 		id: "HW3005", severity: "warning", cause: ``},
 	{example: "fragmentation",

@@ -35,7 +35,7 @@ func main() {
 	run.Ready()
 	n := 0
 	run.Every(ctx, 10*time.Millisecond, func() {
-		for range 1000 { // 50 MB of lists a second, each replacing one
+		for range 3000 { // 150 MB of lists a second, each replacing one
 			index[n%len(index)] = list(16)
 			n++
 		}

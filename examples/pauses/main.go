@@ -29,8 +29,8 @@ func main() {
 	run.Ready()
 	go run.Every(ctx, 400*time.Millisecond, func() { sum += compute(40 * time.Millisecond) })
 	run.Every(ctx, 5*time.Millisecond, func() {
-		for range 10 { // 130 MB a second: 30 GC cycles
-			last = make([]byte, 64<<10)
+		for range 40 { // 130 MB a second: 30 GC cycles
+			last = make([]byte, 16<<10)
 		}
 	})
 }

@@ -1,8 +1,8 @@
-// Scavenger does a job every four seconds for which it needs 250 MiB, and next to
+// Scavenger does a job every 1.5 seconds for which it needs 250 MiB, and next to
 // nothing in between. After the job it calls runtime.GC, to "give the memory
 // back". The memory is free then, but still the process's: the background
-// scavenger returns it slowly, on a hundredth of a CPU, and before it is done the
-// next job needs it again. The RSS stays at the peak.
+// scavenger returns it slowly, on a hundredth of the CPUs, and before it is done
+// the next job needs it again. The RSS stays at the peak.
 //
 // See it:
 //
@@ -30,11 +30,11 @@ func main() {
 	job()
 	run.Ready()
 	go jobs(ctx)
-	run.Every(ctx, 10*time.Millisecond, func() { last = make([]byte, 64<<10) })
+	run.Every(ctx, 10*time.Millisecond, func() { last = make([]byte, 16<<10) })
 }
 
 func jobs(ctx context.Context) {
-	run.Every(ctx, 4*time.Second, job)
+	run.Every(ctx, 1500*time.Millisecond, job)
 }
 
 // job needs a lot of memory for a moment.

@@ -5,7 +5,7 @@
 // See it:
 //
 //	go run ./examples/stacks
-//	heapwright diagnose PID     # HW3004
+//	heapwright diagnose PID     # HW3004 names main.accept
 //
 // Fix: walk with an explicit work list instead of recursion, do not keep large
 // arrays in local variables, and bound how many goroutines are inside at once.
@@ -26,14 +26,23 @@ func main() {
 	var inside sync.WaitGroup
 	for range 8500 {
 		inside.Add(1)
-		go descend(20, func() {
+		accept(func() {
 			inside.Done()
 			<-ctx.Done()
 		})
 	}
 	inside.Wait()
 	run.Ready()
-	run.Every(ctx, 10*time.Millisecond, func() { last = make([]byte, 1<<20) })
+	run.Every(ctx, 10*time.Millisecond, func() {
+		for range 100 {
+			last = make([]byte, 8<<10)
+		}
+	})
+}
+
+// accept starts a goroutine that goes deep and waits there.
+func accept(wait func()) {
+	go descend(20, wait)
 }
 
 // descend uses more than a kilobyte of stack on each level.

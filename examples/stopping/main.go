@@ -29,8 +29,8 @@ func main() {
 	run.Ready()
 	go computeAll(ctx)
 	run.Every(ctx, 5*time.Millisecond, func() {
-		for range 10 {
-			last = make([]byte, 64<<10)
+		for range 40 {
+			last = make([]byte, 16<<10)
 		}
 	})
 }

@@ -26,7 +26,8 @@ type Product struct {
 }
 
 // Build builds heapwright and the examples of the repository at root into a
-// directory that everybody may read: some tests run them as another user.
+// directory that everybody may read: some tests run them as another user. With
+// HEAPWRIGHT_E2E_BINARY it takes that for heapwright, to test a release.
 func Build(root string) (*Product, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
@@ -43,10 +44,14 @@ func Build(root string) (*Product, error) {
 	if err := os.Mkdir(filepath.Join(dir, "examples"), 0o755); err != nil {
 		return p, err
 	}
-	for _, b := range []struct{ dir, out, pkgs string }{
-		{filepath.Join(root, "cmd"), p.Binary, "./heapwright"},
+	builds := []struct{ dir, out, pkgs string }{
 		{root, filepath.Join(dir, "examples") + "/", "./examples/..."},
-	} {
+		{filepath.Join(root, "cmd"), p.Binary, "./heapwright"},
+	}
+	if binary := os.Getenv("HEAPWRIGHT_E2E_BINARY"); binary != "" {
+		p.Binary, builds = binary, builds[:1]
+	}
+	for _, b := range builds {
 		cmd := exec.Command("go", "build", "-o", b.out, b.pkgs)
 		cmd.Dir = b.dir
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -233,6 +238,11 @@ func (p *Product) Diagnose(t testing.TB, pid int, d time.Duration, more ...strin
 	for _, f := range doc.Findings {
 		if f.Level() < 0 || f.ID == "" || f.Title == "" || f.Cause == "" || f.Remedy == "" || len(f.Evidence) == 0 {
 			t.Errorf("a finding is incomplete: %+v", f)
+		}
+		for _, s := range f.Sites {
+			if s.Func == "" || s.Role == "" {
+				t.Errorf("a site without a name: %v", &f)
+			}
 		}
 	}
 	return doc

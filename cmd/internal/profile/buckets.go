@@ -149,8 +149,9 @@ func (b *bucketReader) drop() {
 }
 
 // walk calls fn with each bucket of the list at head: its header, stack words
-// and record. It returns why it ended early, "" at the end of the list.
-func (b *bucketReader) walk(head uint64, typ uint64, recSize uint64, fn func(size uint64, stack []byte, rec []byte)) string {
+// and record. It returns why it ended early, "" at the end of the list, and an
+// error if the process has ended.
+func (b *bucketReader) walk(head uint64, typ uint64, recSize uint64, fn func(size uint64, stack []byte, rec []byte)) (string, error) {
 	hdr := make([]byte, b.header)
 	var body []byte
 	words := uint64(0)
@@ -159,33 +160,40 @@ func (b *bucketReader) walk(head uint64, typ uint64, recSize uint64, fn func(siz
 	n := 0
 	for at := head; at != 0; n++ {
 		if n == maxBuckets {
-			return fmt.Sprintf("more than %d buckets", maxBuckets)
+			return fmt.Sprintf("more than %d buckets", maxBuckets), nil
 		}
 		if at == tortoise {
-			return "the list of buckets runs in a circle"
+			return "the list of buckets runs in a circle", nil
 		}
 		if lam++; lam == power {
 			tortoise, power, lam = at, 2*power, 0
 		}
 		if err := b.read(at, hdr); err != nil {
-			return fmt.Sprintf("bucket %d is not readable: %v", n, err)
+			return unreadable(n, err)
 		}
 		le := binary.LittleEndian
 		nstk := le.Uint64(hdr[b.nstk:])
 		if t := le.Uint64(hdr[b.typ:]); t != typ || nstk > maxBucketStack {
-			return fmt.Sprintf("bucket %d is not one: type %d, %d frames", n, t, nstk)
+			return fmt.Sprintf("bucket %d is not one: type %d, %d frames", n, t, nstk), nil
 		}
 		if words += nstk; words > maxStackWords {
-			return "the stacks of the buckets are too large"
+			return "the stacks of the buckets are too large", nil
 		}
 		body = grow(body, int(8*nstk+recSize))
 		if err := b.read(at+b.header, body); err != nil {
-			return fmt.Sprintf("bucket %d is not readable: %v", n, err)
+			return unreadable(n, err)
 		}
 		fn(le.Uint64(hdr[b.size:]), body[:8*nstk], body[8*nstk:])
 		at = le.Uint64(hdr[b.next:])
 	}
-	return ""
+	return "", nil
+}
+
+func unreadable(n int, err error) (string, error) {
+	if gone(err) {
+		return "", fmt.Errorf("reading profile buckets: %w", err)
+	}
+	return fmt.Sprintf("bucket %d is not readable: %v", n, err), nil
 }
 
 func stackWords(b []byte) []uint64 {
@@ -259,7 +267,7 @@ func TakeHeap(rt Runtime) (*Profile, error) {
 		due := before >> 1 % 3
 		p.Records, raws = p.Records[:0], raws[:0]
 		b.drop()
-		p.Truncated = b.walk(first, memProfile, b.recSize, func(size uint64, stack, rec []byte) {
+		p.Truncated, err = b.walk(first, memProfile, b.recSize, func(size uint64, stack, rec []byte) {
 			at := func(cycle uint64) [2]int64 {
 				return [2]int64{
 					int64(binary.LittleEndian.Uint64(rec[cycle+b.allocs:])),
@@ -280,6 +288,9 @@ func TakeHeap(rt Runtime) (*Profile, error) {
 			raws = append(raws, r)
 			p.Records = append(p.Records, Record{Stack: stackWords(stack), Size: int64(min(size, math.MaxInt64))})
 		})
+		if err != nil {
+			return nil, err
+		}
 		after, err := readWord(mem, cycleAt, 4)
 		if err != nil {
 			return nil, fmt.Errorf("reading runtime.mProfCycle: %w", err)
@@ -373,7 +384,7 @@ func takeContention(rt Runtime, kind record.ProfileKind, typ uint64, list, rateV
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", list, err)
 	}
-	p.Truncated = b.walk(first, typ, b.blockSize, func(_ uint64, stack, rec []byte) {
+	p.Truncated, err = b.walk(first, typ, b.blockSize, func(_ uint64, stack, rec []byte) {
 		r := Record{
 			Stack:  stackWords(stack),
 			Count:  int64(clampFloat(math.Float64frombits(binary.LittleEndian.Uint64(rec[b.count:])))),
@@ -384,6 +395,9 @@ func takeContention(rt Runtime, kind record.ProfileKind, typ uint64, list, rateV
 		}
 		p.Records = append(p.Records, r)
 	})
+	if err != nil {
+		return nil, err
+	}
 	if len(p.Records) == 0 && p.Truncated == "" && rateKnown && p.Rate <= 0 {
 		return nil, &DisabledError{name, "it is off in this process", "the program turns it on with " + setter}
 	}

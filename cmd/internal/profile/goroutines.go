@@ -3,6 +3,7 @@ package profile
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -25,6 +26,8 @@ const (
 	maxRoundBytes        = 4 << 20   // of stacks read at once
 	maxRetries           = 3         // of a goroutine that moved while it was read
 	maxFailures          = 1 << 12   // unreadable g's, until the list is not believed
+	maxGroups            = 1 << 17   // of goroutines that have nothing in common
+	maxArena             = 1 << 21   // return addresses of all groups' stacks
 )
 
 // Goroutine states, runtime/runtime2.go.
@@ -142,6 +145,7 @@ type Walker struct {
 	index    map[uint64]int32
 	arena    []uint64
 	failures int
+	gone     error // why reading failed, if the process has ended
 }
 
 // gInfo is what is read of one g.
@@ -327,14 +331,14 @@ func (w *Walker) Goroutines(opts Options) (*Goroutines, error) {
 	w.labels.reset()
 	w.groups, w.arena = w.groups[:0], w.arena[:0]
 	clear(w.index)
-	w.failures = 0
+	w.failures, w.gone = 0, nil
 
 	fing := w.finalizerRuns()
 	for done := uint64(0); done < count; {
 		n := min(count-done, chunkGoroutines)
 		w.ptrs = grow(w.ptrs, int(n)*8)
 		if err := w.mem.Read(list+done*8, w.ptrs); err != nil {
-			if done == 0 {
+			if done == 0 || gone(err) {
 				return nil, fmt.Errorf("reading the list of %d goroutines: %w", count, err)
 			}
 			out.Truncated += int(count - done)
@@ -347,6 +351,9 @@ func (w *Walker) Goroutines(opts Options) (*Goroutines, error) {
 			}
 		}
 		w.chunk(out, opts, fing, now)
+		if w.gone != nil {
+			return nil, fmt.Errorf("reading goroutines: %w", w.gone)
+		}
 		done += n
 		if w.failures > maxFailures {
 			out.Truncated += int(count - done)
@@ -447,7 +454,7 @@ func (w *Walker) round(out *Goroutines, list []int32, fing bool, now int64) {
 		}
 		for _, o := range w.order[run.first : run.first+run.n] {
 			g := &w.gs[o.i]
-			if run.n == 1 || w.mem.Read(g.sp, w.stacks[g.stackAt:g.stackAt+g.stackSz]) != nil {
+			if run.n == 1 || w.note(w.mem.Read(g.sp, w.stacks[g.stackAt:g.stackAt+g.stackSz])) {
 				g.stackSz = 0
 			}
 		}
@@ -466,9 +473,12 @@ func (w *Walker) round(out *Goroutines, list []int32, fing bool, now int64) {
 			h.addr, h.ok, h.tries = g.addr, true, g.tries+1
 			*g = *h
 			switch {
+			case int(h.status) >= len(statusNames) || statusNames[h.status] == "":
+				w.failures++
+				out.Truncated++
 			case h.status == gRunning || h.status == gCopystack:
 				w.add(out, g, nil, fing, now)
-			case h.tries > maxRetries || int(h.status) >= len(statusNames) || !w.stackPlausible(g):
+			case h.tries > maxRetries || !w.stackPlausible(g):
 				out.Moved++
 				w.add(out, g, nil, fing, now)
 			default:
@@ -573,12 +583,27 @@ func (w *Walker) readAll(failed func(int)) {
 			continue
 		}
 		if done < len(w.reqs) {
+			w.note(err)
 			failed(done)
 			done++
 		}
 	}
 	clear(w.reqs)
 	w.reqs = w.reqs[:0]
+}
+
+// note reports whether a reading failed, and remembers it if that was because
+// there is no process any more.
+func (w *Walker) note(err error) bool {
+	if gone(err) {
+		w.gone = err
+	}
+	return err != nil
+}
+
+// gone reports whether err says that the process has ended.
+func gone(err error) bool {
+	return errors.Is(err, procmem.ErrExited) || errors.Is(err, procmem.ErrReplaced)
 }
 
 // eachHeader calls fn with every g of list as planHeaders's requests have read
@@ -591,7 +616,7 @@ func (w *Walker) eachHeader(list []int32, fn func(i int32, g *gInfo, ok bool)) {
 		for _, i := range list[run.first : run.first+run.n] {
 			addr := w.gs[i].addr + w.f.lo
 			b := w.gbuf[run.at+int(addr-run.addr):][:size]
-			if run.failed && (w.failures > maxFailures || w.mem.Read(addr, b) != nil) {
+			if run.failed && (run.n == 1 || w.failures > maxFailures || w.note(w.mem.Read(addr, b))) {
 				fn(i, nil, false)
 				continue
 			}
@@ -631,10 +656,9 @@ func (w *Walker) parse(g *gInfo, b []byte) {
 func (w *Walker) add(out *Goroutines, g *gInfo, pcs []uint64, fing bool, now int64) {
 	kind := w.code.startKind(g.startpc)
 	system := kind == startSystem || kind == startFinalizer && !fing || kind == startCleanup && !g.cleanups
+	count := &out.Total
 	if system {
-		out.System++
-	} else {
-		out.Total++
+		count = &out.System
 	}
 	gopc := g.gopc
 	if g.goid == 1 {
@@ -664,12 +688,22 @@ func (w *Walker) add(out *Goroutines, g *gInfo, pcs []uint64, fing bool, now int
 		if e.status == g.status && e.waitreason == reason && e.system == system && e.gopc == gopc && e.labels == g.labels &&
 			slices.Equal(w.arena[e.pcsAt:e.pcsAt+e.pcsN], pcs) {
 			e.count++
+			*count++
 			if wait > e.waitMax {
 				e.waitMax, e.goid = wait, g.goid
 			}
 			return
 		}
 	}
+	if len(w.groups) >= maxGroups {
+		out.Truncated++
+		return
+	}
+	if len(w.arena)+len(pcs) > maxArena {
+		out.NoStack++
+		pcs = nil
+	}
+	*count++
 	w.index[h] = int32(len(w.groups))
 	w.groups = append(w.groups, group{
 		next: first, count: 1, pcsAt: int32(len(w.arena)), pcsN: int32(len(pcs)),

@@ -208,3 +208,31 @@ func TestGoroutinesAgainstTraceback(t *testing.T) {
 		}
 	})
 }
+
+// TestWaitReasonNames compares this package's names with those of the targets.
+func TestWaitReasonNames(t *testing.T) {
+	eachToolchain(t, func(t *testing.T, version string) {
+		tg := start(t, version)
+		mem := tg.Memory()
+		names := profile.WaitReasonNames(tg.GoVersion())
+		if len(names) < 30 {
+			t.Fatalf("%d names", len(names))
+		}
+		at := global(t, tg, "runtime.waitReasonStrings")
+		if size := tg.SymbolSize("runtime.waitReasonStrings"); size != uint64(16*len(names)) {
+			t.Errorf("%d bytes of strings, want %d", size, 16*len(names))
+		}
+		for i, want := range names {
+			b := make([]byte, word(t, mem, at+uint64(16*i)+8))
+			if err := mem.Read(word(t, mem, at+uint64(16*i)), b); err != nil {
+				t.Fatal(err)
+			}
+			if string(b) != want {
+				t.Errorf("wait reason %d is %q, want %q", i, want, b)
+			}
+		}
+	})
+	if names := profile.WaitReasonNames("go1.99.1"); names != nil {
+		t.Error("names of an unknown release")
+	}
+}

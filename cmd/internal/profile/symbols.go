@@ -1,12 +1,18 @@
 package profile
 
-import "github.com/heapwright/heapwright/cmd/internal/pclntab"
+import (
+	"sync"
+
+	"github.com/heapwright/heapwright/cmd/internal/pclntab"
+)
 
 const maxSymbols = 1 << 15
 
-// A symbolizer expands program counters and remembers them.
+// A symbolizer expands program counters and remembers them. The snapshots of a
+// Walker share it, so it may be used concurrently.
 type symbolizer struct {
 	t     *pclntab.Table
+	mu    sync.Mutex
 	cache map[symbolKey]symbol
 }
 
@@ -27,6 +33,8 @@ func newSymbolizer(t *pclntab.Table) *symbolizer {
 // unwound returns the frames at a return address of an unwound stack, and the
 // callee for the next one.
 func (s *symbolizer) unwound(pc uint64, callee pclntab.Callee) ([]pclntab.Frame, pclntab.Callee) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	k := symbolKey{pc, callee}
 	e, ok := s.cache[k]
 	if !ok {

@@ -127,6 +127,7 @@ type Target struct {
 	release *layout.Release
 	version string
 	symbols map[string]uint64
+	sizes   map[string]uint64
 	bias    uint64
 	// Text and EText are the address range of its Go code.
 	Text, EText uint64
@@ -164,7 +165,7 @@ func Start(t testing.TB, path string, args ...string) *Target {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	tg := &Target{cmd: cmd, in: in, out: bufio.NewReader(out), symbols: map[string]uint64{}}
+	tg := &Target{cmd: cmd, in: in, out: bufio.NewReader(out), symbols: map[string]uint64{}, sizes: map[string]uint64{}}
 	t.Cleanup(func() {
 		cancel()
 		cmd.Wait()
@@ -211,6 +212,7 @@ func (tg *Target) open(t testing.TB, path string) {
 	}
 	for _, s := range syms {
 		tg.symbols[s.Name] = s.Value + tg.bias
+		tg.sizes[s.Name] = s.Size
 	}
 	tg.Text, tg.EText = tg.symbols["runtime.text"], tg.symbols["runtime.etext"]
 	start := tg.symbols["runtime.pclntab"]
@@ -258,6 +260,9 @@ func (tg *Target) Global(symbol string) (uint64, bool) {
 	return a, ok
 }
 
+// SymbolSize returns the size of a symbol in bytes.
+func (tg *Target) SymbolSize(symbol string) uint64 { return tg.sizes[symbol] }
+
 // Table returns the target's pclntab.
 func (tg *Target) Table() *pclntab.Table { return tg.table }
 
@@ -269,6 +274,12 @@ func (tg *Target) PID() int { return tg.cmd.Process.Pid }
 
 // Process returns the target's memory.
 func (tg *Target) Process() *procmem.Process { return tg.mem }
+
+// Kill ends the target, and waits until it is gone.
+func (tg *Target) Kill() {
+	tg.cmd.Process.Kill()
+	tg.cmd.Wait()
+}
 
 // Ask gives the target a command and returns its answer: "gc", "profile NAME
 // DEBUG", "frames START END STEP". Afterwards it waits for the next one.

@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 			fmt.Println("allocated")
 		case "spin":
 			go func() {
+				//lint:ignore SA5002 using the CPU up is what it is for
 				for {
 				}
 			}()

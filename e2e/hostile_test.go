@@ -68,11 +68,12 @@ func TestRefusals(t *testing.T) {
 			return harness.Start{Path: "/bin/sleep", Args: []string{"60"}, Silent: true}.Start(t).PID
 		}},
 		{name: "32_bit", want: `32-bit`, start: func(t *testing.T) int {
-			bin := product.BuildExample(t, "notenough", t.TempDir(), []string{"GOARCH=386", "CGO_ENABLED=0"})
-			if err := exec.Command(bin, "-for", "1ms").Run(); err != nil {
+			bin := product.Build(t, "./testdata/small", "GOARCH=386", "CGO_ENABLED=0")
+			s := harness.Start{Path: bin}
+			if err := s.CanRun(); err != nil {
 				t.Skipf("needs a kernel that runs 32-bit programs: %v", err)
 			}
-			return harness.Start{Path: bin}.Start(t).PID
+			return s.Start(t).PID
 		}},
 		{name: "future_go", want: `go1\.99\.`, start: func(t *testing.T) int {
 			return harness.Start{Path: fromTheFuture(t, idle)}.Start(t).PID

@@ -67,18 +67,18 @@ func (p *Product) Close() { os.RemoveAll(p.dir) }
 // Example returns the path of an example program's binary.
 func (p *Product) Example(name string) string { return filepath.Join(p.dir, "examples", name) }
 
-// BuildExample builds an example with flags and environment of its own, such as
-// GOARCH=386, into dir.
-func (p *Product) BuildExample(t testing.TB, name, dir string, env []string, flags ...string) string {
+// Build builds a main package of the e2e module, such as ./testdata/small, with
+// an environment of its own, such as GOARCH=386.
+func (p *Product) Build(t testing.TB, pkg string, env ...string) (path string) {
 	t.Helper()
-	out := filepath.Join(dir, name)
-	cmd := exec.Command("go", append(append([]string{"build"}, flags...), "-o", out, "./examples/"+name)...)
-	cmd.Dir = p.root
+	path = filepath.Join(t.TempDir(), "program")
+	cmd := exec.Command("go", "build", "-o", path, pkg)
+	cmd.Dir = filepath.Join(p.root, "e2e")
 	cmd.Env = append(os.Environ(), env...)
 	if b, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building %s with %v: %v\n%s", name, env, err, b)
+		t.Fatalf("building %s with %v: %v\n%s", pkg, env, err, b)
 	}
-	return out
+	return path
 }
 
 // A Result is how a run of heapwright ended.

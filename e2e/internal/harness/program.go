@@ -36,6 +36,17 @@ type Start struct {
 	Wrapper []string
 }
 
+// CanRun says whether the kernel executes the program's format.
+func (s Start) CanRun() error {
+	cmd := exec.Command(s.Path)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	return nil
+}
+
 // Start starts a program, waits until it says that it is ready, and ends it with
 // the test.
 func (s Start) Start(t testing.TB) *Program {

@@ -29,10 +29,7 @@ func start(path string, args []string, dir string, env ...string) (*Process, err
 	p.cmd.Dir = dir
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Pdeathsig: syscall.SIGKILL,
-		Setpgid:   true, // Ctrl-C is for us: we end it when we are done with it
-	}
+	p.cmd.SysProcAttr = attributes()
 	started := make(chan error)
 	go func() {
 		// The kernel sends the signal when the thread that forked ends, not the

@@ -3,17 +3,9 @@ package remote
 import (
 	"os"
 	"sync"
-	"syscall"
 
 	"github.com/heapwright/heapwright/cmd/internal/procmem"
 )
-
-// A fileKey names the content of an executable for as long as nobody writes to it.
-type fileKey struct {
-	dev, ino     uint64
-	size         int64
-	mtime, ctime syscall.Timespec
-}
 
 // maxCached bounds the executables whose globals are remembered.
 const maxCached = 256
@@ -23,18 +15,6 @@ const maxCached = 256
 var located struct {
 	sync.Mutex
 	m map[fileKey]*program
-}
-
-func keyOf(exe *os.File) (fileKey, bool) {
-	st, err := exe.Stat()
-	if err != nil {
-		return fileKey{}, false
-	}
-	sys, ok := st.Sys().(*syscall.Stat_t)
-	if !ok {
-		return fileKey{}, false
-	}
-	return fileKey{sys.Dev, sys.Ino, sys.Size, sys.Mtim, sys.Ctim}, true
 }
 
 // locateCached is locate, with the outcome of the election kept by file. The

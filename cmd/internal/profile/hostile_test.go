@@ -236,7 +236,7 @@ func noStack(t *testing.T, gs *profile.Goroutines, err error) {
 }
 
 func TestHostileBuckets(t *testing.T) {
-	tg := start(t, targettest.Local, "memrate=1", "allocate")
+	tg := start(t, targettest.Local, "GODEBUG=memprofilerate=1", "allocate")
 	tg.Ask(t, "gc")
 	mem := tg.Memory()
 	head := global(t, tg, "runtime.mbuckets")
@@ -383,7 +383,7 @@ func (m *noise) ReadBatch(reqs []procmem.Request) (int, error) {
 }
 
 func FuzzWalks(f *testing.F) {
-	tg := start(f, targettest.Local, "memrate=1", "allocate", "rates", "contend")
+	tg := start(f, targettest.Local, "GODEBUG=memprofilerate=1", "allocate", "rates", "contend")
 	lo, hi := tg.Table().PCRange()
 	list := word(f, tg.Memory(), global(f, tg, "runtime.allgptr"))
 	ptrs := []uint64{list, word(f, tg.Memory(), list), word(f, tg.Memory(), list+8), global(f, tg, "runtime.mbuckets"),

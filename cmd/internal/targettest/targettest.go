@@ -9,6 +9,7 @@ import (
 	"debug/buildinfo"
 	"debug/elf"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -116,8 +117,9 @@ func Build(t testing.TB, goVersion string, args ...string) string {
 	return path
 }
 
-// A Target is the running program. It has what profile.Runtime asks for, from
-// the program's symbol table and the layout tables.
+// A Target is the running program. Unless it is stripped, it has what
+// profile.Runtime asks for, from the program's symbol table and the layout
+// tables.
 type Target struct {
 	cmd     *exec.Cmd
 	in      io.WriteCloser
@@ -188,6 +190,9 @@ func (tg *Target) open(t testing.TB, path string) {
 	}
 	defer f.Close()
 	syms, err := f.Symbols()
+	if errors.Is(err, elf.ErrNoSymbols) {
+		return // stripped: only good for asking, and for others to attach to
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

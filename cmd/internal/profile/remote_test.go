@@ -1,0 +1,81 @@
+package profile_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/heapwright/heapwright/cmd/internal/profile"
+	"github.com/heapwright/heapwright/cmd/internal/remote"
+	"github.com/heapwright/heapwright/cmd/internal/targettest"
+)
+
+// TestStripped takes every profile of stripped programs, in which remote has
+// found the runtime, and compares them with the programs' own.
+func TestStripped(t *testing.T) {
+	eachToolchain(t, func(t *testing.T, version string) {
+		for _, flags := range [][]string{{"-ldflags=-s -w"}, {"-ldflags=-s -w", "-buildmode=pie"}} {
+			if len(flags) > 1 && version != targettest.Local {
+				continue
+			}
+			t.Run(strings.Join(flags, " "), func(t *testing.T) {
+				tg := targettest.Start(t, targettest.Build(t, version, flags...), "GODEBUG=memprofilerate=1", "rates", "allocate", "contend")
+				rt, err := remote.Attach(context.Background(), tg.PID())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer rt.Close()
+				tg.Ask(t, "gc")
+				tg.Ask(t, "gc")
+
+				want := sampleMap(t, parse(t, tg.Ask(t, "profile heap 0")))
+				heap, err := profile.TakeHeap(rt)
+				if err != nil {
+					t.Fatal(err)
+				}
+				diff(t, "heap", sampleMap(t, write(t, heap)), want)
+				if len(want) < 100 {
+					t.Errorf("only %d samples compared", len(want))
+				}
+
+				own := []string{"runtime._LostContendedRuntimeLock", "runtime.unlock", "runtime/pprof."}
+				for kind, take := range map[string]func(profile.Runtime) (*profile.Profile, error){"block": profile.TakeBlock, "mutex": profile.TakeMutex} {
+					want := sampleMap(t, parse(t, tg.Ask(t, "profile %s 0", kind)), own...)
+					p, err := take(rt)
+					if err != nil {
+						t.Fatal(err)
+					}
+					// Where the target's own tick rate was not found, this machine's is
+					// used, and delays differ in the last digits.
+					got := sampleMap(t, write(t, p), own...)
+					for k, v := range want {
+						if d := got[k] - v; d != 0 && strings.HasSuffix(k, "delay/nanoseconds") && d < v/1000 && -d < v/1000 {
+							got[k] = v
+						}
+					}
+					diff(t, kind, got, want)
+				}
+
+				gwant := map[string]int{}
+				depth := stackDepth(rt.GoVersion()) - 2
+				for _, s := range parse(t, tg.Ask(t, "profile goroutine 0")).Sample {
+					if stack := frameKey(pprofStack(s), depth); !strings.Contains(stack, "runtime/pprof.(*Profile).WriteTo") {
+						gwant[stack] += int(s.Value[0])
+					}
+				}
+				gs := take(t, rt)
+				ggot := map[string]int{}
+				for i := range gs.Groups {
+					if g := &gs.Groups[i]; !g.System && g.GoID != 1 {
+						ggot[frameKey(gs.Stack(g), depth)] += g.Count
+					}
+				}
+				diff(t, "goroutines", ggot, gwant)
+				if !slices.ContainsFunc(gs.Groups, func(g profile.Group) bool { return g.WaitReason == "select" && g.Count == 4 }) {
+					t.Error("the four goroutines in a select are not there")
+				}
+			})
+		}
+	})
+}

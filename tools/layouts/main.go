@@ -38,12 +38,12 @@ func (b build) name() string {
 var newestPatch = map[int]int{20: 14, 21: 13, 22: 12, 23: 12, 24: 13, 25: 14, 26: 11, 27: 4}
 
 // never are patch releases whose toolchain the module proxy does not have.
-var never = map[string]bool{"go1.20.5": true, "go1.20.9": true, "go1.20.12": true, "go1.20.13": true}
+var never = map[string]bool{"go1.20.2": true, "go1.20.3": true, "go1.20.5": true, "go1.20.9": true, "go1.20.12": true, "go1.20.13": true}
 
 // experiments are those GOEXPERIMENTs that change the runtime's layout or code
-// and that people use, each with the releases it is probed on.
+// and that people use, each with the releases, by prefix, that it is probed on.
 var experiments = map[string][]string{
-	"nogreenteagc":   {"go1.26.8", "go1.26.11", "go1.27.4"},
+	"nogreenteagc":   {"go1.26.", "go1.27."}, // the default of these releases, undone
 	"greenteagc":     {"go1.25.14"},
 	"noswissmap":     {"go1.24.13"},
 	"nospinbitmutex": {"go1.24.13"},
@@ -112,8 +112,8 @@ func run(out, probes, check, add string) error {
 	for _, r := range want {
 		builds = append(builds, flavours(r)...)
 		for x, on := range experiments {
-			for _, rel := range on {
-				if rel == r && check == "" {
+			for _, prefix := range on {
+				if strings.HasPrefix(r, prefix) && check == "" {
 					for _, f := range flavours(r)[:4] {
 						f.experiment = x
 						builds = append(builds, f)

@@ -246,7 +246,7 @@ func (g *Group) Container() Container { return g.container }
 // memory.limit_in_bytes and hierarchical_memory_limit). ok is false when there
 // is no limit. It may be more than the host has.
 func (g *Group) MemoryLimit() (bytes uint64, ok bool, err error) {
-	s, err := g.stats("reading memory limit", memoryStats)
+	s, err := g.stats("reading memory limit", StatMemoryLimit)
 	return s.MemoryLimit, s.Has(StatMemoryLimit), err
 }
 
@@ -254,7 +254,7 @@ func (g *Group) MemoryLimit() (bytes uint64, ok bool, err error) {
 // killing, in bytes: the smallest memory.high along the path. ok is false when
 // there is none; cgroup v1 never has one.
 func (g *Group) MemoryHigh() (bytes uint64, ok bool, err error) {
-	s, err := g.stats("reading memory.high", memoryStats)
+	s, err := g.stats("reading memory.high", StatMemoryHigh)
 	return s.MemoryHigh, s.Has(StatMemoryHigh), err
 }
 
@@ -262,7 +262,7 @@ func (g *Group) MemoryHigh() (bytes uint64, ok bool, err error) {
 // included: the usage of the group along the path that has the smallest limit,
 // of the process's own group when there is no limit.
 func (g *Group) MemoryUsage() (bytes uint64, err error) {
-	s, err := g.stats("reading memory usage", memoryStats)
+	s, err := g.stats("reading memory usage", StatMemoryUsage)
 	if err == nil && !s.Has(StatMemoryUsage) {
 		err = &Error{Op: "reading memory usage", Path: g.path, Err: ErrUnavailable}
 	}
@@ -308,14 +308,14 @@ func (g *Group) MemoryWorkingSet() (bytes uint64, err error) {
 // divided by its period along the path (cpu.max; v1: cpu.cfs_quota_us). ok is
 // false when there is no quota.
 func (g *Group) CPUQuota() (cores float64, ok bool, err error) {
-	s, err := g.stats("reading CPU quota", cpuStats)
+	s, err := g.stats("reading CPU quota", StatCPUQuota)
 	return s.CPUQuota, s.Has(StatCPUQuota), err
 }
 
 // Throttling says how often, and for how long, the group was stopped because
 // its CPU quota was used up.
 func (g *Group) Throttling() (Throttling, error) {
-	s, err := g.stats("reading CPU throttling", cpuStats)
+	s, err := g.stats("reading CPU throttling", StatCPUQuota|StatThrottling)
 	if err == nil && !s.Has(StatThrottling) {
 		err = &Error{Op: "reading CPU throttling", Path: g.path, Err: ErrUnavailable}
 	}
@@ -326,7 +326,7 @@ func (g *Group) Throttling() (Throttling, error) {
 // (memory.events; v1: memory.oom_control, since Linux 4.13). With v2 it counts
 // the groups below too.
 func (g *Group) OOMKills() (uint64, error) {
-	s, err := g.stats("reading OOM kills", memoryStats)
+	s, err := g.stats("reading OOM kills", StatOOMKills)
 	if err == nil && !s.Has(StatOOMKills) {
 		err = &Error{Op: "reading OOM kills", Path: g.path, Err: ErrUnavailable}
 	}
@@ -431,10 +431,10 @@ func (r *hierarchy) check(op, path string) error {
 	return nil
 }
 
-// stats reads the memory or the CPU part of a group's numbers once.
+// stats reads numbers of the memory or of the CPU part once.
 func (g *Group) stats(op string, which Stat) (s Stats, err error) {
 	h := &g.memory
-	if which == cpuStats {
+	if which&cpuStats != 0 {
 		h = &g.cpu
 	}
 	if err := h.check(op, g.path); err != nil {

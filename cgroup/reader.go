@@ -201,6 +201,9 @@ func (r *Reader) openMemory(which Stat) error {
 // openHidden keeps memory.stat of a v1 group only if it matters: it is slow to
 // read, and says nothing new unless a group that we cannot see has the limit.
 func (r *Reader) openHidden(leaf string) error {
+	if dirs := r.g.memory.dirs; exists(filepath.Join(dirs[len(dirs)-1], "release_agent")) {
+		return nil // only the root of a v1 hierarchy has it: nothing is hidden
+	}
 	f, err := os.Open(filepath.Join(leaf, "memory.stat"))
 	if err != nil {
 		return nil
@@ -242,7 +245,7 @@ func (r *Reader) openCPU(which Stat) error {
 		} else if l.max, err = r.file(dir, "cpu.max"); err != nil {
 			return err
 		}
-		if which&StatThrottling != 0 {
+		if which&StatThrottling != 0 { // the quota decides which group is throttled
 			if l.stat, err = r.file(dir, "cpu.stat"); err != nil {
 				return err
 			}

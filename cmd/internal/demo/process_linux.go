@@ -2,9 +2,5 @@ package demo
 
 import "syscall"
 
-func attributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{
-		Pdeathsig: syscall.SIGKILL,
-		Setpgid:   true, // Ctrl-C is for us: we end it when we are done with it
-	}
-}
+// dieWithUs has the kernel end a child when we end, however that happens.
+func dieWithUs(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }

@@ -2,5 +2,9 @@ package demo
 
 import "syscall"
 
-// dieWithUs has the kernel end a child when we end, however that happens.
-func dieWithUs(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }
+func attributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{
+		Pdeathsig: syscall.SIGKILL,
+		Setpgid:   true, // Ctrl-C is for us: we end it when we are done with it
+	}
+}

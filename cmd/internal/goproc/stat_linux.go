@@ -1,0 +1,268 @@
+package goproc
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/heapwright/heapwright/cgroup"
+	"github.com/heapwright/heapwright/record"
+)
+
+// A Stat follows what the kernel knows of one process: resident memory, CPU
+// time, and its cgroup's usage, limit, throttling, OOM kills and pressure. It
+// keeps files open, so it stays with the process even if the PID is used again.
+// It is not safe for concurrent use.
+type Stat struct {
+	pid    int
+	stat   *keptFile // /proc/PID/stat
+	status *keptFile // /proc/PID/status
+	buf    []byte
+
+	cgroup *cgroup.Reader // nil when the cgroup cannot be seen
+	own    bool           // pressure of the whole host is the process's cgroup's own
+	stats  cgroup.Stats
+}
+
+// cgroupStats are the numbers that a Sample has room for.
+const cgroupStats = cgroup.StatMemoryUsage | cgroup.StatMemoryLimit | cgroup.StatOOMKills |
+	cgroup.StatThrottling | cgroup.StatMemoryPressure | cgroup.StatCPUPressure
+
+// maxStatus bounds /proc/PID/status: it lists up to 65,536 groups of the user.
+const maxStatus = 2 << 20
+
+// OpenStat starts to follow a process that [Identify] or [List] has described.
+// When proc has a start time, a later process with the same PID is refused with
+// [ErrExited]. The cgroup is the one that the process is in now. A cgroup that
+// cannot be seen is no error: its fields will be absent.
+func OpenStat(pid int, proc record.Process) (*Stat, error) {
+	s := &Stat{pid: pid, buf: make([]byte, 4<<10)}
+	if err := s.open(proc); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Stat) open(proc record.Process) error {
+	dir := "/proc/" + strconv.Itoa(s.pid)
+	var err error
+	if s.stat, err = openKept(dir + "/stat"); err != nil {
+		return s.fail(err)
+	}
+	if s.status, err = openKept(dir + "/status"); err != nil {
+		return s.fail(err)
+	}
+	s.openCgroup()
+	// The first file opened still reads: so the process lives, its PID has not
+	// been given away, and all that was opened since is its own.
+	st, err := s.readStat()
+	if err != nil {
+		return err
+	}
+	if st.flags&flagKthread != 0 {
+		return s.fail(ErrKernelThread)
+	}
+	if boot := bootTime(); !boot.IsZero() && !proc.StartTime.IsZero() {
+		// Another run of heapwright may have reckoned the time of the boot otherwise.
+		const slack = 5 * time.Second
+		if off := boot.Add(time.Duration(st.start) * tick).Sub(proc.StartTime); off > slack || off < -slack {
+			return s.fail(ErrExited)
+		}
+	}
+	return nil
+}
+
+func (s *Stat) openCgroup() {
+	g, err := cgroup.Of(s.pid)
+	if err != nil {
+		return
+	}
+	s.own = g.Path() == "/" && g.Container() == cgroup.Container{}
+	if s.cgroup, err = g.NewReader(cgroupStats); err != nil {
+		s.cgroup = nil
+	}
+}
+
+// Close closes the files.
+func (s *Stat) Close() error {
+	for _, f := range []*keptFile{s.stat, s.status} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	if s.cgroup != nil {
+		s.cgroup.Close()
+	}
+	return nil
+}
+
+// fields are those that Fill decides about.
+var fields = []record.Field{
+	record.FieldRSSBytes, record.FieldRSSPeakBytes, record.FieldRSSAnonBytes, record.FieldRSSFileBytes, record.FieldSwapBytes,
+	record.FieldCPUProcUser, record.FieldCPUProcSystem,
+	record.FieldCgroupUsageBytes, record.FieldCgroupLimitBytes, record.FieldCgroupThrottled, record.FieldCgroupPeriods,
+	record.FieldCgroupThrottledPeriods, record.FieldCgroupOOMKills,
+	record.FieldPSIMemorySomeStall, record.FieldPSICPUSomeStall,
+}
+
+// Fill sets the operating system's fields of a sample and their bits in Has; the
+// bits of those that it does not know it removes, the other fields it leaves
+// alone. It does not allocate.
+//
+// RSSFileBytes counts shared memory too, so that RSSAnonBytes and RSSFileBytes
+// add up to RSSBytes. CPU times come in steps of 10 ms. CgroupUsageBytes is the
+// usage of the group that has the smallest limit along the path. The pressure
+// is that of the process's own cgroup: where the kernel keeps none for it the
+// fields are absent, and the host's pressure stands for it only if the process
+// is in the root cgroup.
+func (s *Stat) Fill(sample *record.Sample) error {
+	for _, f := range fields {
+		sample.Has.Remove(f)
+	}
+	st, err := s.readStat()
+	if err != nil {
+		return err
+	}
+	if st.state == 'Z' || st.state == 'X' {
+		return s.fail(ErrExited)
+	}
+	sample.CPUProcUser = time.Duration(st.utime) * tick
+	sample.CPUProcSystem = time.Duration(st.stime) * tick
+	sample.Has.Add(record.FieldCPUProcUser)
+	sample.Has.Add(record.FieldCPUProcSystem)
+
+	text, err := s.read(s.status)
+	if err != nil {
+		return err
+	}
+	status, ok := parseStatus(text)
+	if !ok {
+		return s.fail(errors.New("/proc/PID/status is malformed"))
+	}
+	if status.hasRSS {
+		sample.RSSBytes = status.rss
+		sample.Has.Add(record.FieldRSSBytes)
+	}
+	if status.hasHWM {
+		sample.RSSPeakBytes = status.hwm
+		sample.Has.Add(record.FieldRSSPeakBytes)
+	}
+	if status.hasSplit {
+		sample.RSSAnonBytes, sample.RSSFileBytes = status.anon, status.file+status.shmem
+		sample.Has.Add(record.FieldRSSAnonBytes)
+		sample.Has.Add(record.FieldRSSFileBytes)
+	}
+	if status.hasSwap {
+		sample.SwapBytes = status.swap
+		sample.Has.Add(record.FieldSwapBytes)
+	}
+	s.fillCgroup(sample)
+	return nil
+}
+
+func (s *Stat) fillCgroup(sample *record.Sample) {
+	if s.cgroup == nil {
+		return
+	}
+	c := &s.stats
+	if err := s.cgroup.Read(c); err != nil {
+		if !errors.Is(err, cgroup.ErrGone) {
+			return
+		}
+		// Only an empty group can be removed: the process has moved.
+		s.cgroup.Close()
+		s.cgroup = nil
+		s.openCgroup()
+		if s.cgroup == nil || s.cgroup.Read(c) != nil {
+			return
+		}
+	}
+	if c.Has(cgroup.StatMemoryUsage) {
+		sample.CgroupUsageBytes = c.MemoryUsage
+		sample.Has.Add(record.FieldCgroupUsageBytes)
+	}
+	if c.Has(cgroup.StatMemoryLimit) {
+		sample.CgroupLimitBytes = c.MemoryLimit
+		sample.Has.Add(record.FieldCgroupLimitBytes)
+	}
+	if c.Has(cgroup.StatOOMKills) {
+		sample.CgroupOOMKills = c.OOMKills
+		sample.Has.Add(record.FieldCgroupOOMKills)
+	}
+	if c.Has(cgroup.StatThrottling) {
+		sample.CgroupThrottled = c.Throttling.Throttled
+		sample.CgroupPeriods = c.Throttling.Periods
+		sample.CgroupThrottledPeriods = c.Throttling.ThrottledPeriods
+		sample.Has.Add(record.FieldCgroupThrottled)
+		sample.Has.Add(record.FieldCgroupPeriods)
+		sample.Has.Add(record.FieldCgroupThrottledPeriods)
+	}
+	if c.Has(cgroup.StatMemoryPressure) && (s.own || !c.MemoryPressure.Host) {
+		sample.PSIMemorySomeStall = c.MemoryPressure.Some.Total
+		sample.Has.Add(record.FieldPSIMemorySomeStall)
+	}
+	if c.Has(cgroup.StatCPUPressure) && (s.own || !c.CPUPressure.Host) {
+		sample.PSICPUSomeStall = c.CPUPressure.Some.Total
+		sample.Has.Add(record.FieldPSICPUSomeStall)
+	}
+}
+
+func (s *Stat) readStat() (procStat, error) {
+	text, err := s.read(s.stat)
+	if err != nil {
+		return procStat{}, err
+	}
+	st, ok := parseStat(text)
+	if !ok {
+		return st, s.fail(errors.New("/proc/PID/stat is malformed"))
+	}
+	return st, nil
+}
+
+// read reads a file whole, into a buffer that grows when it has to.
+func (s *Stat) read(f *keptFile) ([]byte, error) {
+	for {
+		n, err := f.pread(s.buf)
+		if err != nil {
+			return nil, s.fail(err)
+		}
+		if n < len(s.buf) {
+			return s.buf[:n], nil
+		}
+		if len(s.buf) >= maxStatus {
+			return nil, s.fail(errTooLong)
+		}
+		s.buf = make([]byte, 4*len(s.buf))
+	}
+}
+
+func (s *Stat) fail(err error) error {
+	return &Error{PID: s.pid, Err: procError(err)}
+}
+
+// A keptFile is a file of /proc that is read many times, with one system call
+// each: the kernel gives its text in one piece.
+type keptFile struct {
+	*os.File
+	fd int
+}
+
+func openKept(name string) (*keptFile, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return &keptFile{f, int(f.Fd())}, nil
+}
+
+func (f *keptFile) pread(buf []byte) (int, error) {
+	for {
+		n, err := syscall.Pread(f.fd, buf, 0)
+		if err != syscall.EINTR {
+			return max(n, 0), err
+		}
+	}
+}

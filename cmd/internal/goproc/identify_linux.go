@@ -242,6 +242,9 @@ func denied(e Entry, dir string, err error) (Entry, bool) {
 		return e, true
 	}
 	out.hint = "run as " + e.userName() + ", or with CAP_SYS_PTRACE (sudo)"
+	if os.Geteuid() == e.Process.UID {
+		out.hint = "the process is not dumpable, or a security module protects it: CAP_SYS_PTRACE may help (sudo, or --cap-add SYS_PTRACE for a container)"
+	}
 	if link, err := os.Readlink(dir + "/exe"); err == nil {
 		// We may look at the process, but not read the file.
 		e.Process.Exe = strings.ToValidUTF8(strings.TrimSuffix(link, " (deleted)"), "\uFFFD")

@@ -26,7 +26,11 @@ type CPU struct {
 	ScavShare   float64 // the scavenger's part of the same
 	Cores       float64 // CPU-seconds per second in GC, by the kernel's account when CoresKnown
 	CoresKnown  bool
-	BusyCores   float64 // CPU-seconds per second of the whole process; valid when CoresKnown
+	// Demand is the P-time in GC per second: what the collector would use of a
+	// machine that is not contended, where it is Cores. Whether a share matters
+	// is judged by it: on a starved machine all cores are few.
+	Demand    float64
+	BusyCores float64 // CPU-seconds per second of the whole process; valid when CoresKnown
 	// Stretch is P-time over kernel CPU time: 1 on a quiet machine; 2 means that
 	// a P that thinks it runs is off the CPU half of the time. 0 when unknown.
 	Stretch float64
@@ -101,7 +105,8 @@ func (v *View) computeCPU() *CPU {
 		return nil
 	}
 	c.Cycles = max(0, delta(record.FieldGCCycles))
-	c.Cores = cost / c.Seconds
+	c.Demand = cost / c.Seconds
+	c.Cores = c.Demand
 	_, okA := number(a, record.FieldCPUProcUser)
 	_, okB := number(b, record.FieldCPUProcUser)
 	if okA && okB {
@@ -133,17 +138,19 @@ func clamp01(x float64) float64 {
 //
 // It takes the cgroup throttled for 5% of the window, a stretch of 1.4 (runnable
 // for 1.4 s for each second of CPU; system calls that block for less than a
-// scheduler tick stretch too), or a CPU pressure of 20%.
+// scheduler tick stretch too) in a process that would use 0.3 cores or more (an
+// idle one stretches by waking up: 1.7 was measured), or a CPU pressure of 20%.
 func (v *View) Contended() (yes, known bool, why string) {
 	const (
 		throttle = 0.05
 		stretch  = 1.4
+		demand   = 0.30
 		pressure = 0.20
 	)
 	if d, s, ok := v.Delta(record.FieldCgroupThrottled); ok && d/s >= throttle {
 		return true, true, "the container was throttled"
 	}
-	if c, ok := v.CPU(); ok && c.Stretch > 0 {
+	if c, ok := v.CPU(); ok && c.Stretch > 0 && c.BusyCores*c.Stretch >= demand {
 		if known = true; c.Stretch >= stretch {
 			return true, true, "the kernel gave the process less CPU than its Ps asked for"
 		}

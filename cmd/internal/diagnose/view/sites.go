@@ -252,7 +252,7 @@ func packagePath(fn string) string {
 	return fn
 }
 
-// LargeObjects is how many objects above 32 KiB were allocated in the window.
+// LargeObjects is how many objects of 32 KiB and more were allocated in the window.
 func (v *View) LargeObjects() (float64, bool) {
 	var a, b *record.Sample
 	for _, s := range v.samples {

@@ -47,7 +47,7 @@ var Rule = rule.Rule{
 
 func check(v *view.View) []rule.Finding {
 	cpu, ok := v.CPU()
-	if !ok || !v.Has(record.FieldCPUGCAssist) || cpu.AssistShare < infoAssist || cpu.Cores < fewCores {
+	if !ok || !v.Has(record.FieldCPUGCAssist) || cpu.AssistShare < infoAssist || cpu.Demand < fewCores {
 		return nil
 	}
 	f := rule.Finding{
@@ -57,7 +57,7 @@ func check(v *view.View) []rule.Finding {
 		Cause: fmt.Sprintf("Allocation outruns background marking: %s of the process's busy time are goroutines that mark before they may allocate, %s of all GC work.",
 			rule.FormatPercent(cpu.AssistShare), rule.FormatPercent(min(1, cpu.AssistShare/max(cpu.Share, 1e-9)))),
 	}
-	if cpu.AssistShare >= warnAssist && cpu.Share >= warnShare && cpu.Cores >= warnCores {
+	if cpu.AssistShare >= warnAssist && cpu.Share >= warnShare && cpu.Demand >= warnCores {
 		f.Severity = rule.Warning
 		f.Title = "Assist storm: allocation outruns the collector"
 	}

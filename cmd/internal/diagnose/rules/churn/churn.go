@@ -64,7 +64,7 @@ func check(v *view.View) []rule.Finding {
 		return nil
 	}
 	died := 1 - max(0, last-first)/alloc
-	if died < dead || cpu.Share < infoShare || cpu.Cores < fewCores {
+	if died < dead || cpu.Share < infoShare || cpu.Demand < fewCores {
 		return nil
 	}
 	sites, window := rule.TopSites(v, topSites)
@@ -94,7 +94,7 @@ func check(v *view.View) []rule.Finding {
 		}
 		f.Cause += " Most of it comes from: " + rule.NamedSites(sites) + "."
 		f.Remedy = fmt.Sprintf("Begin at %s: reuse what it allocates (a sync.Pool, a buffer that is kept, sizes given ahead), and compare before and after.", sites[0])
-		if cpu.Share >= warnShare && cpu.Cores >= warnCores && all[0].AllocShare >= mainSite {
+		if cpu.Share >= warnShare && cpu.Demand >= warnCores && all[0].AllocShare >= mainSite {
 			f.Severity = rule.Warning
 		}
 	}

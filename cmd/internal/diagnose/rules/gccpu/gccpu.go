@@ -36,7 +36,8 @@ var Rule = rule.Rule{
 	How: `GC time over busy time in the runtime's CPU classes, between the first and the last cycle of the window; idle marking is left
 		out, because it runs where nothing else would, and so are pauses, which the runtime charges with all Ps though none works. The classes are time of Ps, not CPU time, and say several times too much on a
 		contended machine; a ratio of two of them does not suffer, and cores are that ratio times what the kernel charged the
-		process. 10% is information, 35% a warning, 60% critical; and at least 0.1 (0.2) cores.`,
+		process. 10% is information, 35% a warning, 60% critical; and the collector must want
+		at least 0.1 (0.2) cores, by its own clock.`,
 	Remedy:      `Raise GOGC where there is memory; allocate less at the sites named.`,
 	FalseAlarms: `A start-up or a batch in the window. When GOMEMLIMIT sets the heap goal, HW1003 says it better, and this rule is silent.`,
 	Since:       "0.1",
@@ -46,7 +47,7 @@ var Rule = rule.Rule{
 
 func check(v *view.View) []rule.Finding {
 	cpu, ok := v.CPU()
-	if !ok || cpu.Share < infoShare || cpu.Cores < fewCores || v.LimitSetsGoal() {
+	if !ok || cpu.Share < infoShare || cpu.Demand < fewCores || v.LimitSetsGoal() {
 		return nil
 	}
 	f := rule.Finding{
@@ -55,9 +56,9 @@ func check(v *view.View) []rule.Finding {
 		Evidence: rule.GCEvidence(v),
 	}
 	switch {
-	case cpu.Share >= criticalShare && cpu.Cores >= warnCores:
+	case cpu.Share >= criticalShare && cpu.Demand >= warnCores:
 		f.Severity = rule.Critical
-	case cpu.Share >= warnShare && cpu.Cores >= warnCores:
+	case cpu.Share >= warnShare && cpu.Demand >= warnCores:
 		f.Severity = rule.Warning
 	}
 	if !cpu.CoresKnown {

@@ -49,7 +49,7 @@ func check(v *view.View) []rule.Finding {
 	gogc, ok := v.GOGC()
 	cpu, okC := v.CPU()
 	p, okP := v.Propose()
-	if !ok || !okC || !okP || gogc > defaultGOGC || cpu.Share < infoShare || cpu.Cores < fewCores {
+	if !ok || !okC || !okP || gogc > defaultGOGC || cpu.Share < infoShare || cpu.Demand < fewCores {
 		return nil
 	}
 	live, _ := v.LivePeak()

@@ -1,5 +1,5 @@
-// Package largeobjects finds programs that allocate and drop objects above
-// 32 KiB all the time.
+// Package largeobjects finds programs that allocate and drop objects of 32 KiB and
+// more all the time.
 package largeobjects
 
 import (
@@ -13,9 +13,10 @@ import (
 const (
 	id = "HW2004"
 
-	// Large is the size above which an object has a span of its own
-	// (runtime: maxSmallSize is 32 KiB).
-	large = 32 << 10
+	// large is the size from which an object has a span of its own: above
+	// maxSmallSize-mallocHeaderSize (runtime/malloc.go, Go 1.22 and newer; 8 bytes
+	// more before). A buffer of exactly 32 KiB, such as io.Copy's, is large.
+	large = 32<<10 - 7
 
 	infoPart = 0.50 // of all allocated bytes
 	infoRate = 50 << 20
@@ -26,8 +27,9 @@ const (
 	warnRate   = 512 << 20
 	warnCycles = 10
 	// died is the share that must have been freed: else it is growth, not churn.
-	died     = 0.5
-	topSites = 3
+	died      = 0.5
+	siteShare = 0.05 // of allocated bytes, to be named
+	topSites  = 3
 )
 
 // Rule is HW2004.
@@ -36,13 +38,13 @@ var Rule = rule.Rule{
 	Name:       "largeobjects",
 	Title:      "Large objects are allocated and dropped all the time",
 	Severities: []rule.Severity{rule.Info, rule.Warning},
-	What:       `Most allocated bytes are in objects above 32 KiB that do not live long.`,
+	What:       `Most allocated bytes are in objects of 32 KiB and more that do not live long.`,
 	Why: `A large object bypasses the caches: each takes the heap lock, a span of its own, and zeroing of every byte. A few of them
 		bring on the next cycle, and the heap's peak jumps by whole objects.`,
 	How: `The runtime counts large objects apart (the size class 0 of its statistics). They must be half of all allocated bytes, at
 		50 MiB/s or more, half of them freed within the window. A warning needs 80%, 512 MiB/s, and 10 cycles a second.`,
-	Remedy: `Reuse the buffers at the sites named: a sync.Pool of a fixed size, a buffer per worker, io.CopyBuffer; or stream in chunks of
-		32 KiB or less instead of reading all.`,
+	Remedy: `Reuse the buffers at the sites named: a sync.Pool of a fixed size, a buffer per worker, io.CopyBuffer; or stream in chunks
+		instead of reading all, each of fewer than 32 KiB: from 32,761 bytes on an object is large.`,
 	FalseAlarms: `Work that needs large buffers now and then, at a GC share that is fine with you.`,
 	Since:       "0.1",
 	Needs:       []record.Field{record.FieldLargeAllocBytes, record.FieldLargeFreeBytes, record.FieldTotalAllocBytes},
@@ -68,7 +70,7 @@ func check(v *view.View) []rule.Finding {
 			rule.ByteRate("large_alloc_bytes_per_second", rate, src),
 			rule.Ratio("large_alloc_ratio", part, src),
 		}, rule.GCEvidence(v)...),
-		Cause: fmt.Sprintf("%s of the allocated bytes are objects above 32 KiB, and most of them are freed again in the window.", rule.FormatPercent(part)),
+		Cause: fmt.Sprintf("%s of the allocated bytes are objects of 32 KiB and more, and most of them are freed again in the window.", rule.FormatPercent(part)),
 	}
 	cycles, known := v.CycleCount()
 	if part >= warnPart && rate >= warnRate && known && v.Window() > 0 && cycles/v.Window() >= warnCycles {
@@ -80,17 +82,17 @@ func check(v *view.View) []rule.Finding {
 	}
 	sites, _ := v.HeapSites()
 	for _, s := range view.TopBy(sites, len(sites), func(s view.SiteDelta) float64 { return s.AllocBytes }) {
-		if s.AllocObjects > 0 && s.AllocBytes/s.AllocObjects > large && len(f.Sites) < topSites {
+		if s.AllocObjects > 0 && s.AllocBytes/s.AllocObjects >= large && s.AllocShare >= siteShare && len(f.Sites) < topSites {
 			f.Sites = append(f.Sites, rule.At(s.Site, "allocates",
 				fmt.Sprintf("%s of allocated bytes, %s each", rule.FormatPercent(s.AllocShare), rule.FormatBytes(s.AllocBytes/s.AllocObjects))))
 		}
 	}
 	if len(f.Sites) > 0 {
 		f.Cause += " They come from: " + rule.NamedSites(f.Sites) + "."
-		f.Remedy = fmt.Sprintf("Reuse the buffers of %s (sync.Pool, or one per worker), or work in chunks of at most 32 KiB.", f.Sites[0])
+		f.Remedy = fmt.Sprintf("Reuse the buffers of %s (sync.Pool, or one per worker), or work in chunks of fewer than 32 KiB.", f.Sites[0])
 	} else {
 		f.Confidence, f.ConfidenceReason = rule.Medium, "there is no heap profile with large objects in the recording, so the sites are not known"
-		f.Remedy = "Find the sites with `heapwright profile PID --type allocs` and reuse their buffers, or work in chunks of at most 32 KiB."
+		f.Remedy = "Find the sites with `heapwright profile PID --type allocs` and reuse their buffers, or work in chunks of fewer than 32 KiB."
 	}
 	return []rule.Finding{f}
 }

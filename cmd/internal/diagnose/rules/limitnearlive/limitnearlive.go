@@ -64,7 +64,7 @@ func check(v *view.View) []rule.Finding {
 	limiter := v.LimiterOn()
 	cpu, known := v.CPU()
 	share := 0.0
-	if known && (!cpu.CoresKnown || cpu.Cores >= fewCores) {
+	if known && cpu.Demand >= fewCores {
 		share = cpu.Share
 	}
 	f := rule.Finding{ID: id, Title: "GOMEMLIMIT is too near the live heap"}

@@ -12,7 +12,8 @@ import (
 const (
 	id = "HW4003"
 
-	few      = 100   // goroutines scheduled
+	few      = 30    // waits measured; the runtime measures one in eight (runtime/runtime2.go, gTrackingPeriod)
+	enough   = 300   // for a 99th percentile
 	infoWait = 0.010 // seconds; the scheduler's own time slice is 10 ms (runtime/proc.go, forcePreemptNS)
 	warnWait = 0.100
 	// queue is the runnable goroutines for each P from which on a Go server is
@@ -33,7 +34,7 @@ var Rule = rule.Rule{
 	What:       `Goroutines that could run wait for milliseconds until they do.`,
 	Why: `A request wakes several goroutines one after the other, and each pays that wait. It is latency that neither the network nor the
 		collector explains.`,
-	How: `The runtime's histogram of scheduler latencies over the window. A 99th percentile of 10 ms is information; 100 ms is a warning
+	How: `The runtime's histogram of scheduler latencies over the window, at least 30 of them. A 99th percentile of 10 ms is information; 100 ms is a warning
 		when there are also 32 runnable goroutines for each P on average and the process uses 70% of its Ps by the kernel's account.
 		Below that, the machine is too busy, not the program.`,
 	Remedy: `Fewer goroutines that compute at the same time (a semaphore of GOMAXPROCS), work split into smaller pieces, more CPU, or less
@@ -55,7 +56,7 @@ func check(v *view.View) []rule.Finding {
 	}
 	src := v.Source(record.FieldSchedLatency)
 	f := rule.Finding{
-		ID: id, Severity: rule.Info, Confidence: rule.High, ConfidenceReason: "the runtime measures the wait of every goroutine that becomes runnable",
+		ID: id, Severity: rule.Info, Confidence: rule.High, ConfidenceReason: "the runtime measures the wait of one in eight goroutines that become runnable",
 		Title: fmt.Sprintf("One goroutine in a hundred waits %s or more for a P", rule.FormatSeconds(p99)),
 		Evidence: []rule.Evidence{
 			rule.Seconds("sched_latency_p50_seconds", p50, src),
@@ -64,6 +65,9 @@ func check(v *view.View) []rule.Finding {
 		},
 		Cause:  fmt.Sprintf("Runnable goroutines wait: half up to %s, one in a hundred %s or more.", rule.FormatSeconds(p50), rule.FormatSeconds(p99)),
 		Remedy: "Give the process more CPU, or look for its neighbours.",
+	}
+	if n < enough {
+		f.Confidence, f.ConfidenceReason = rule.Medium, fmt.Sprintf("only %.0f waits were measured", n)
 	}
 	procs, okP := v.Median(record.FieldGOMAXPROCS)
 	runnable, okR := v.Mean(record.FieldRunnable)

@@ -75,7 +75,9 @@ func check(v *view.View) []rule.Finding {
 	case contended:
 		f.Confidence, f.ConfidenceReason = rule.Medium, why+": a thread that is not on a CPU stops late too"
 		f.Cause += " The machine was contended."
-	case p50 >= long && n >= many && known:
+	case !known:
+		f.Confidence, f.ConfidenceReason = rule.Medium, "the recording does not tell whether the machine was contended; a thread that is not on a CPU stops late too"
+	case p50 >= long && n >= many:
 		f.Severity = rule.Warning
 	}
 	for _, s := range running(v) {

@@ -316,6 +316,31 @@ func TestDecodeSample(t *testing.T) {
 	}
 }
 
+// No key comes twice in a line: readers differ in which one they take.
+func TestKeysAreUnique(t *testing.T) {
+	g := newGenerator(9)
+	r := &Recording{Process: g.process(), Samples: []Sample{g.sample()}, Cycles: []Cycle{g.cycle()}, Events: []Event{{Kind: EventGap, Text: "x", Data: map[string]string{"a": "b"}}}, Goroutines: []Goroutines{g.goroutines()}, Profiles: []Profile{g.profile()}}
+	kinds := map[string]bool{}
+	for line := range bytes.Lines(expand(t, encode(t, r))) {
+		keys := map[string]bool{}
+		err := members(line, func(key, value []byte) error {
+			if keys[string(key)] {
+				t.Errorf("%q comes twice in %s", key, line)
+			}
+			if keys[string(key)] = true; string(key) == "kind" {
+				kinds[string(value)] = true
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(kinds) != 8 {
+		t.Errorf("kinds of lines: %v", kinds)
+	}
+}
+
 // Values that JSON has no words for are refused, and the recording stays good.
 func TestWriterRefuses(t *testing.T) {
 	var file bytes.Buffer
@@ -687,7 +712,7 @@ func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
 func TestReaderLimits(t *testing.T) {
 	cycle := `{"kind":"cycle","n":1,"end":"2026-01-02T03:04:05Z","pause_ns":1}` + "\n"
-	event := `{"kind":"event","time":"2026-01-02T03:04:05Z","kind":"event"}` + "\n"
+	event := `{"kind":"event","time":"2026-01-02T03:04:05Z","event":"gap"}` + "\n"
 	profile := `{"kind":"profile","time":"2026-01-02T03:04:05Z","sites":[{},{},{},{},{}]}` + "\n"
 	for _, test := range []struct {
 		what   string

@@ -84,7 +84,7 @@ const (
 // An Event is something that happened at an instant.
 type Event struct {
 	Time time.Time         `json:"time"`
-	Kind EventKind         `json:"kind"`
+	Kind EventKind         `json:"event"`
 	Text string            `json:"text,omitempty"`
 	Data map[string]string `json:"data,omitempty"`
 }
@@ -131,7 +131,7 @@ const (
 // they estimate the truth as pprof shows it.
 type Profile struct {
 	Time        time.Time     `json:"time"`
-	Kind        ProfileKind   `json:"kind"`
+	Kind        ProfileKind   `json:"profile"`
 	PeriodBytes int64         `json:"period_bytes,omitempty"` // runtime.MemProfileRate; 0: profiling is off
 	Sites       []ProfileSite `json:"sites"`
 }

@@ -76,6 +76,9 @@ type Goroutines struct {
 	Moved int
 	// NoStack counts goroutines whose stacks could not be read or unwound.
 	NoStack int
+	// Incomplete counts stacks whose outer part is missing: the way through code
+	// that is not Go's is not known, or the goroutine ran while it was read.
+	Incomplete int
 	// CutStacks counts stacks that are longer than what is read of one.
 	CutStacks int
 	// LabelsOmitted counts goroutines whose labels were not read, there being too many sets.
@@ -502,10 +505,20 @@ func (w *Walker) round(out *Goroutines, list []int32, fing bool, now int64) {
 			w.next = append(w.next, i)
 			return
 		}
-		if res == unwindShort || res == unwindDeep {
+		if res == unwindLost && g.tries < maxRetries {
+			// A goroutine that ran and came to rest in the same place again looks as
+			// if it had not: its stack may be half old, half new.
+			g.tries++
+			w.next = append(w.next, i)
+			return
+		}
+		switch {
+		case res == unwindShort || res == unwindDeep:
 			out.CutStacks++
-		} else if len(pcs) == 0 {
+		case len(pcs) == 0:
 			out.NoStack++
+		case res == unwindLost:
+			out.Incomplete++
 		}
 		w.add(out, g, pcs, fing, now)
 	})

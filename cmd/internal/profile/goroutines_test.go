@@ -11,9 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	pprof "github.com/google/pprof/profile"
 
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
 	"github.com/heapwright/heapwright/cmd/internal/profile"
 	"github.com/heapwright/heapwright/cmd/internal/targettest"
 	"github.com/heapwright/heapwright/record"
@@ -207,6 +209,72 @@ func TestGoroutinesAgainstTraceback(t *testing.T) {
 			t.Errorf("only %d kinds of goroutines", len(want))
 		}
 	})
+}
+
+// TestChurn reads a program whose goroutines never rest.
+func TestChurn(t *testing.T) {
+	tg := start(t, targettest.Local, "churn")
+	w, err := profile.NewWalker(tg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stacks, wrong, incomplete := 0, 0, 0
+	for range 200 {
+		gs, err := w.Goroutines(profile.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		incomplete += gs.Incomplete
+		if gs.NoStack != 0 || gs.Truncated != 0 {
+			t.Errorf("%d without stack, %d truncated", gs.NoStack, gs.Truncated)
+		}
+		for i := range gs.Groups {
+			g := &gs.Groups[i]
+			stack := gs.Stack(g)
+			if g.System || len(stack) == 0 || !strings.HasPrefix(gs.CreatedBy(g).Func, "main.churn") {
+				continue
+			}
+			stacks += g.Count
+			if root := stack[len(stack)-1].Func; root != "main.churn.gowrap1" && root != "main.churn.gowrap2" && root != "main.churner" {
+				wrong += g.Count
+				t.Logf("a stack ends in %s", root)
+			}
+		}
+	}
+	if stacks < 1000 {
+		t.Errorf("only %d stacks", stacks)
+	}
+	if (wrong+incomplete)*100 > stacks {
+		t.Errorf("of %d stacks %d are incomplete and %d wrong", stacks, incomplete, wrong)
+	}
+}
+
+// TestWaits checks that waits count from the GC that noticed them.
+func TestWaits(t *testing.T) {
+	tg := start(t, targettest.Local)
+	tg.Ask(t, "gc")
+	tg.Ask(t, "gc") // the first of a process leaves no time behind
+	const hour = int64(3600e9)
+	now := procmem.Nanotime()
+	longest := func(now int64) time.Duration {
+		gs, err := profile.TakeGoroutines(tg, profile.Options{Now: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range gs.Groups {
+			if g.WaitReason == "chan receive" && g.Count >= 10 {
+				return g.WaitMax
+			}
+		}
+		t.Fatal("no goroutines wait for a channel")
+		return 0
+	}
+	if d := longest(now + hour); d < time.Hour || d > time.Hour+time.Minute {
+		t.Errorf("an hour after the GC the longest wait is %v", d)
+	}
+	if d := longest(now - hour); d != 0 {
+		t.Errorf("an hour before the GC the longest wait is %v", d)
+	}
 }
 
 // TestWaitReasonNames compares this package's names with those of the targets.

@@ -67,6 +67,7 @@ func (g *Goroutines) WritePprof(w io.Writer, opts WriteOptions) error {
 	}
 	b.comment(g.Truncated > 0, "%d goroutines are missing: too many, or their list is not readable", g.Truncated)
 	b.comment(g.Moved > 0, "%d goroutines ran while they were read and have no stack", g.Moved)
+	b.comment(g.Incomplete > 0, "%d stacks lack their outer part", g.Incomplete)
 	b.comment(g.CutStacks > 0, "%d stacks are cut at %d frames or %d bytes", g.CutStacks, maxDepth, maxStackBytes)
 	return b.write(w)
 }

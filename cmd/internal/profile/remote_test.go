@@ -15,8 +15,13 @@ import (
 // found the runtime, and compares them with the programs' own.
 func TestStripped(t *testing.T) {
 	eachToolchain(t, func(t *testing.T, version string) {
-		for _, flags := range [][]string{{"-ldflags=-s -w"}, {"-ldflags=-s -w", "-buildmode=pie"}} {
-			if len(flags) > 1 && version != targettest.Local {
+		for _, flags := range [][]string{
+			{"-ldflags=-s -w"},
+			{"-ldflags=-s -w", "-buildmode=pie"},
+			{"-ldflags=-s -w", "-race"},
+			{"-ldflags=-s -w -linkmode=external"},
+		} {
+			if version != targettest.Local && (len(flags) > 1 || flags[0] != "-ldflags=-s -w") {
 				continue
 			}
 			t.Run(strings.Join(flags, " "), func(t *testing.T) {

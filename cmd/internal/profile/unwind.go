@@ -150,7 +150,8 @@ func (c *codeCache) startKind(pc uint64) startKind {
 type unwindResult int
 
 const (
-	unwindDone  unwindResult = iota // to the outermost frame, or as far as is possible
+	unwindDone  unwindResult = iota // to the outermost frame
+	unwindLost                      // the way is lost before that
 	unwindShort                     // the stack bytes did not suffice
 	unwindDeep                      // more than maxDepth frames
 )
@@ -166,7 +167,7 @@ func (c *codeCache) unwind(pcs []uint64, g *gInfo, stack []byte) ([]uint64, unwi
 		e := c.look(pc)
 		kind, delta := e.kind, uint64(e.delta)
 		if kind == pcUnknown {
-			return pcs, unwindDone
+			return pcs, unwindLost
 		}
 		if len(pcs) == maxDepth {
 			return pcs, unwindDeep
@@ -176,8 +177,11 @@ func (c *codeCache) unwind(pcs []uint64, g *gInfo, stack []byte) ([]uint64, unwi
 		} else {
 			pcs = append(pcs, pc)
 		}
-		if kind == pcTop || kind == pcStop && !(innermost && g.insys) {
+		if kind == pcTop {
 			return pcs, unwindDone
+		}
+		if kind == pcStop && !(innermost && g.insys) {
+			return pcs, unwindLost
 		}
 		fp := at + delta // frame's top, relative to g.sp
 		var slot uint64

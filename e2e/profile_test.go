@@ -3,7 +3,9 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/google/pprof/profile"
 
+	"github.com/heapwright/heapwright/e2e/internal/harness"
 	"github.com/heapwright/heapwright/e2e/servers"
 )
 
@@ -34,17 +37,20 @@ func TestProfilesEqualTheServersOwn(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			own := func(kind string) func() ([]byte, error) {
+				return func() ([]byte, error) { return inst.Profile(t.Context(), kind) }
+			}
 			// At rest means that no GC cycle came in between: then two readings from
 			// outside are the same, and so must be the server's own between them.
 			t.Run("heap", func(t *testing.T) {
-				compareAtRest(t, inst, "heap", func(*profile.Sample) bool { return true })
+				compareAtRest(t, inst.PID, own("heap"), "heap", func(*profile.Sample) bool { return true })
 			})
 			// Goroutines of the server's own endpoint are in its profile only; those
 			// that are not parked have no stack that can be read from outside.
 			t.Run("goroutine", func(t *testing.T) {
-				compareAtRest(t, inst, "goroutine", func(s *profile.Sample) bool {
-					leaf := frames(s)[0]
-					return strings.HasPrefix(leaf, "runtime.gopark:") && !contains(s, "net/http.(*connReader).backgroundRead") &&
+				compareAtRest(t, inst.PID, own("goroutine"), "goroutine", func(s *profile.Sample) bool {
+					stack := frames(s)
+					return len(stack) > 0 && strings.HasPrefix(stack[0], "runtime.gopark:") && !contains(s, "net/http.(*connReader).backgroundRead") &&
 						!contains(s, "net/http.(*conn).serve")
 				})
 			})
@@ -52,31 +58,56 @@ func TestProfilesEqualTheServersOwn(t *testing.T) {
 	}
 }
 
+// TestContentionProfiles does the same for block and mutex profiles, which the
+// servers leave switched off.
+func TestContentionProfiles(t *testing.T) {
+	t.Parallel()
+	p := harness.Start{Path: product.Build(t, "./testdata/contended", "CGO_ENABLED=0")}.Start(t)
+	for _, kind := range []string{"block", "mutex"} {
+		t.Run(kind, func(t *testing.T) {
+			own := func() ([]byte, error) {
+				resp, err := http.Get(p.Ready + "/" + kind)
+				if err != nil {
+					return nil, err
+				}
+				defer resp.Body.Close()
+				return io.ReadAll(resp.Body)
+			}
+			// Its endpoint's own goroutines wait for locks, too.
+			compareAtRest(t, p.PID, own, kind, func(s *profile.Sample) bool {
+				stack := frames(s)
+				return len(stack) > 0 && strings.HasPrefix(stack[len(stack)-1], "main.")
+			})
+			openInPprof(t, p.PID, kind, "Type: delay", "main.")
+		})
+	}
+}
+
 // compareAtRest compares the samples that count.
-func compareAtRest(t *testing.T, inst *servers.Instance, kind string, counts func(*profile.Sample) bool) {
+func compareAtRest(t *testing.T, pid int, own func() ([]byte, error), kind string, counts func(*profile.Sample) bool) {
 	const tries = 8
 	var unequal string
 	for range tries {
-		before := bySite(takeProfile(t, inst.PID, kind), counts)
-		raw, err := inst.Profile(t.Context(), kind)
+		before := bySite(takeProfile(t, pid, kind), counts)
+		raw, err := own()
 		if err != nil {
 			t.Fatal(err)
 		}
-		own, err := profile.ParseData(raw)
+		theirs, err := profile.ParseData(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
-		after := bySite(takeProfile(t, inst.PID, kind), counts)
+		after := bySite(takeProfile(t, pid, kind), counts)
 		if d := difference(before, after); d != "" {
 			unequal = "it was never at rest:\n" + d
 			continue
 		}
-		want := bySite(own, counts)
+		want := bySite(theirs, counts)
 		if len(want) == 0 {
-			t.Fatalf("the server's own %s profile is empty", kind)
+			t.Fatalf("its own %s profile is empty", kind)
 		}
 		if d := difference(want, before); d != "" {
-			t.Fatalf("%s profile: - is the server's own, + is ours\n%s", kind, d)
+			t.Fatalf("%s profile: - is its own, + is ours\n%s", kind, d)
 		}
 		t.Logf("%d sites are equal", len(want))
 		return
@@ -120,6 +151,10 @@ func bySite(p *profile.Profile, counts func(*profile.Sample) bool) map[string][]
 			sums[key][i] += v
 		}
 	}
+	// A bucket that has been made and not been published yet says nothing.
+	maps.DeleteFunc(sums, func(_ string, v []int64) bool {
+		return !slices.ContainsFunc(v, func(n int64) bool { return n != 0 })
+	})
 	return sums
 }
 
@@ -162,34 +197,41 @@ func difference(want, got map[string][]int64) string {
 	return b.String()
 }
 
-// TestPprofOpensProfiles has `go tool pprof` read a profile of each kind.
+// TestPprofOpensProfiles has `go tool pprof` read what comes from a server.
 func TestPprofOpensProfiles(t *testing.T) {
 	inst := startServer(t, servers.NATS)
 	stop := underLoad(t, inst, inst.ModerateLoad())
-	time.Sleep(2 * time.Second)
 	defer stop()
-	for _, kind := range []string{"heap", "allocs", "goroutine", "block", "mutex"} {
+	time.Sleep(2 * time.Second)
+	for kind, want := range map[string]string{"heap": "Type: inuse_space", "allocs": "Type: alloc_space", "goroutine": "Type: goroutine"} {
+		t.Run(kind, func(t *testing.T) { openInPprof(t, inst.PID, kind, want, "nats-server/v2/server.") })
+	}
+	for _, kind := range []string{"block", "mutex"} {
 		t.Run(kind, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), kind+".pb.gz")
-			if r := product.Run(t, "profile", fmt.Sprint(inst.PID), "--type", kind, "-o", file); r.Code != 0 {
-				t.Fatalf("want a profile\n%v", r)
-			}
-			cmd := exec.Command("go", "tool", "pprof", "-top", "-symbolize=none", file)
-			var stderr bytes.Buffer
-			cmd.Stderr = &stderr
-			out, err := cmd.Output()
-			if err != nil {
-				t.Fatalf("go tool pprof: %v\n%s", err, stderr.String())
-			}
-			want := map[string]string{"heap": "Type: inuse_space", "allocs": "Type: alloc_space", "goroutine": "Type: goroutine", "block": "Type: delay", "mutex": "Type: delay"}[kind]
-			if !strings.Contains(string(out), want) {
-				t.Errorf("pprof does not say %q:\n%s", want, out)
-			}
-			// A server that does not sample contention has nothing to show there.
-			if kind != "block" && kind != "mutex" && !strings.Contains(string(out), "nats-server/v2/server.") {
-				t.Errorf("no function of the server is in the profile:\n%s", out)
-			}
+			refused(t, product.Run(t, "profile", fmt.Sprint(inst.PID), "--type", kind, "-o", "profile.pb.gz"), `it is off`)
 		})
+	}
+}
+
+// openInPprof demands that `go tool pprof` says what type the profile is, and
+// shows a function.
+func openInPprof(t *testing.T, pid int, kind, typeLine, function string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), kind+".pb.gz")
+	if r := product.Run(t, "profile", fmt.Sprint(pid), "--type", kind, "-o", file); r.Code != 0 {
+		t.Fatalf("want a profile\n%v", r)
+	}
+	cmd := exec.Command("go", "tool", "pprof", "-top", "-symbolize=none", file)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go tool pprof: %v\n%s", err, stderr.String())
+	}
+	for _, want := range []string{typeLine, function} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("pprof does not say %q:\n%s", want, out)
+		}
 	}
 }
 
@@ -197,7 +239,12 @@ func TestPprofOpensProfiles(t *testing.T) {
 func TestPS(t *testing.T) {
 	var insts []*servers.Instance
 	for _, s := range servers.All() {
-		insts = append(insts, startServer(t, s))
+		inst := startServer(t, s)
+		// The share of the collector is not known before its first cycle.
+		if _, err := inst.Profile(t.Context(), "heap?gc=1"); err != nil {
+			t.Fatal(err)
+		}
+		insts = append(insts, inst)
 	}
 	var doc psDocument
 	product.JSON(t, &doc, "ps")
@@ -208,14 +255,10 @@ func TestPS(t *testing.T) {
 			continue
 		}
 		r := inst.Server.Recipe
-		module := r.Module
-		if r.Wrapped {
-			module = "heapwright.invalid/subject"
-		}
 		switch {
 		case row.Error != nil:
 			t.Errorf("%s: %s", inst.Server.Name, *row.Error)
-		case row.Module != module, filepath.Base(row.Exe) != r.Name, !row.Stripped, !strings.HasPrefix(row.GoVersion, "go1."):
+		case row.Module != r.Module, filepath.Base(row.Exe) != r.Name, !row.Stripped, !strings.HasPrefix(row.GoVersion, "go1."):
 			t.Errorf("%s is taken for something else: %v", inst.Server.Name, row)
 		case row.RSSBytes == nil, row.HeapLiveBytes == nil, row.HeapGoalBytes == nil, row.GOGCPercent == nil, row.GOMEMLIMITBytes == nil,
 			row.GCCycles == nil, row.GCCPURatio == nil, row.Goroutines == nil:

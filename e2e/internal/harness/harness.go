@@ -81,6 +81,11 @@ func (p *Product) Build(t testing.TB, pkg string, env ...string) (path string) {
 	return path
 }
 
+// CouldNotRun is the exit code for an error. The other codes come with a result:
+// 0 and 1 say whether there is something to complain about, 3 that there was too
+// little to go by.
+const CouldNotRun = 2
+
 // A Result is how a run of heapwright ended.
 type Result struct {
 	Args   []string
@@ -126,12 +131,12 @@ func (p *Product) RunWith(t testing.TB, change func(*exec.Cmd), args ...string) 
 	return r
 }
 
-// JSON runs heapwright with --json, demands exit code 0 or 1, and decodes the
-// one document it prints into doc.
+// JSON runs heapwright with --json, demands that it could run, and decodes the one
+// document it prints into doc.
 func (p *Product) JSON(t testing.TB, doc any, args ...string) *Result {
 	t.Helper()
 	r := p.Run(t, append(args, "--json")...)
-	if r.Code > 1 {
+	if r.Code == CouldNotRun {
 		t.Fatalf("want a result\n%v", r)
 	}
 	r.Decode(t, doc)

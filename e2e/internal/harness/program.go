@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -15,6 +14,8 @@ import (
 // A Program is a running program that Heapwright looks at.
 type Program struct {
 	PID int
+	// Ready is what it printed after "ready".
+	Ready string
 	// Since is when it said that it was ready.
 	Since time.Time
 
@@ -70,13 +71,15 @@ func (s Start) Start(t testing.TB) *Program {
 	}
 	p.PID = cmd.Process.Pid
 	ended := make(chan struct{})
-	ready := make(chan struct{})
+	ready := make(chan string, 1)
 	go func() {
 		defer close(ended)
-		var once sync.Once
 		for sc := bufio.NewScanner(stdout); sc.Scan(); {
-			if strings.HasPrefix(sc.Text(), "ready") {
-				once.Do(func() { close(ready) })
+			if rest, ok := strings.CutPrefix(sc.Text(), "ready"); ok {
+				select {
+				case ready <- strings.TrimSpace(rest):
+				default: // said so before
+				}
 			}
 		}
 		cmd.Wait()
@@ -92,7 +95,7 @@ func (s Start) Start(t testing.TB) *Program {
 	})
 	if !s.Silent {
 		select {
-		case <-ready:
+		case p.Ready = <-ready:
 		case <-ended:
 			t.Fatalf("%s ended before it was ready:\n%s", s.Path, p.err.String())
 		case <-time.After(60 * time.Second):

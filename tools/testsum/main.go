@@ -5,7 +5,8 @@
 //	testsum [-modules .,cmd] [-race .] -- [go test arguments, with packages]
 //
 // The modules that -race names are tested with the race detector, unless there is
-// no C compiler for it; then testsum says so.
+// no C compiler for it; then testsum says so. Tests that skip because of the race
+// detector, with these words as their reason, are run again without it.
 //
 // A test with subtests does not count, its subtests do. A package that fails
 // without a failed test, because it does not compile or ends early, counts as
@@ -18,6 +19,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -58,16 +60,30 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (ok bool,
 	}
 	s := newSummary(stdout)
 	for _, dir := range strings.Split(*modules, ",") {
-		goArgs := flags.Args()
-		if slices.Contains(raced, dir) {
-			goArgs = append([]string{"-race"}, goArgs...)
+		if !slices.Contains(raced, dir) {
+			if err := s.test(ctx, dir, flags.Args(), stderr); err != nil {
+				return false, err
+			}
+			continue
 		}
-		if err := s.test(ctx, dir, goArgs, stderr); err != nil {
+		if err := s.test(ctx, dir, append([]string{"-race"}, flags.Args()...), stderr); err != nil {
 			return false, err
+		}
+		again := s.takeRaceSkips()
+		for _, pkg := range slices.Sorted(maps.Keys(again)) {
+			args := append(onlyFlags(flags.Args()), "-run=^("+strings.Join(again[pkg], "|")+")$", pkg)
+			if err := s.test(ctx, dir, args, stderr); err != nil {
+				return false, err
+			}
 		}
 	}
 	s.print()
 	return s.ok(), nil
+}
+
+// onlyFlags returns the arguments of go test without the packages.
+func onlyFlags(args []string) []string {
+	return slices.DeleteFunc(slices.Clone(args), func(a string) bool { return !strings.HasPrefix(a, "-") })
 }
 
 // noRace says why the race detector cannot be used, "" when it can.

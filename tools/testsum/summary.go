@@ -25,11 +25,14 @@ type event struct {
 type summary struct {
 	w                       io.Writer
 	passed, failed, skipped int
-	failures                []string            // names, in order
-	reasons                 map[string][]string // of skips, and the tests that gave them
+	failures                []string          // names, in order
+	reasons                 map[string][]skip // of skips, and the tests that gave them
 	running                 map[string]*pkg
 	builds                  map[string][]string // output of the compiler by import path
 }
+
+// A skip is a test that skipped.
+type skip struct{ pkg, test string }
 
 // A pkg is a package whose tests run.
 type pkg struct {
@@ -46,7 +49,7 @@ type test struct {
 }
 
 func newSummary(w io.Writer) *summary {
-	return &summary{w: w, reasons: map[string][]string{}, running: map[string]*pkg{}, builds: map[string][]string{}}
+	return &summary{w: w, reasons: map[string][]skip{}, running: map[string]*pkg{}, builds: map[string][]string{}}
 }
 
 func (s *summary) ok() bool { return s.failed == 0 }
@@ -112,7 +115,7 @@ func (s *summary) event(e event) {
 	case "skip":
 		s.skipped++
 		why := reason(t.output)
-		s.reasons[why] = append(s.reasons[why], e.Package+"."+e.Test)
+		s.reasons[why] = append(s.reasons[why], skip{e.Package, e.Test})
 		t.output = nil
 	case "fail":
 		p.failed = true
@@ -192,6 +195,27 @@ func reason(output []string) string {
 	return "(no reason given)"
 }
 
+// takeRaceSkips takes out, as if they had not run, the tests that skipped because
+// of the race detector, and returns their names by package. A subtest is named by
+// the whole test that it belongs to.
+func (s *summary) takeRaceSkips() map[string][]string {
+	out := map[string][]string{}
+	for why, skips := range s.reasons {
+		if !strings.Contains(why, "race detector") {
+			continue
+		}
+		for _, k := range skips {
+			whole, _, _ := strings.Cut(k.test, "/")
+			if !slices.Contains(out[k.pkg], whole) {
+				out[k.pkg] = append(out[k.pkg], whole)
+			}
+		}
+		s.skipped -= len(skips)
+		delete(s.reasons, why)
+	}
+	return out
+}
+
 // maxNames bounds how many tests are named for one reason.
 const maxNames = 3
 
@@ -211,7 +235,7 @@ func (s *summary) print() {
 			names := s.reasons[r]
 			fmt.Fprintf(s.w, "%5d  %s\n", len(names), r)
 			for _, name := range names[:min(len(names), maxNames)] {
-				fmt.Fprintf(s.w, "         %s\n", name)
+				fmt.Fprintf(s.w, "         %s.%s\n", name.pkg, name.test)
 			}
 			if more := len(names) - maxNames; more > 0 {
 				fmt.Fprintf(s.w, "         and %d more\n", more)

@@ -19,16 +19,25 @@ func TestRun(t *testing.T) {
 	for _, tt := range []struct {
 		golden   string
 		packages []string
+		race     bool
 		ok       bool
 	}{
-		{"good", []string{"./good", "./none"}, true},
-		{"all", []string{"./..."}, false},
-		{"missing", []string{"./nowhere"}, false},
+		{golden: "good", packages: []string{"./good", "./none"}, ok: true},
+		{golden: "all", packages: []string{"./good", "./bad", "./broken", "./ends", "./none"}},
+		{golden: "missing", packages: []string{"./nowhere"}},
+		{golden: "raced", packages: []string{"./raced"}, race: true, ok: true},
 	} {
 		t.Run(tt.golden, func(t *testing.T) {
 			t.Setenv("GOWORK", "off")
 			var out, stderr bytes.Buffer
-			args := append([]string{"-modules", "testdata/module", "--", "-count=1", "-p=1", "-vet=off"}, tt.packages...)
+			race := ""
+			if tt.race {
+				if why := noRace(); why != "" {
+					t.Skip("no race detector: " + why)
+				}
+				race = "testdata/module"
+			}
+			args := append([]string{"-modules", "testdata/module", "-race", race, "--", "-count=1", "-p=1", "-vet=off"}, tt.packages...)
 			ok, err := run(t.Context(), args, &out, &stderr)
 			if err != nil {
 				t.Fatalf("%v\n%s", err, &stderr)

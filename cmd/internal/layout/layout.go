@@ -103,24 +103,22 @@ func (e *UnknownError) Hint() string {
 // tool experiments.
 var neutral = map[string]bool{
 	"boringcrypto": true, "jsonv2": true, "loopvar": true, "rangefunc": true, "aliastypeparams": true,
-	"coverageredesign": true, "staticlockranking": false, "simd": true, "newinliner": true, "dwarf5": true, "nodwarf5": true,
+	"coverageredesign": true, "simd": true, "newinliner": true, "dwarf5": true, "nodwarf5": true,
 }
 
-// ParseVersion splits a version as debug/buildinfo gives it, such as
-// "go1.26.8 X:nogreenteagc", into release and experiment. Experiments that
-// cannot matter to the runtime are left out.
+// ParseVersion splits a version as debug/buildinfo and the runtime give it, such
+// as "go1.25.9 X:greenteagc" or, since Go 1.26, "go1.26.8-X:nogreenteagc", into
+// release and experiments. Experiments that cannot matter to the runtime are left out.
 func ParseVersion(s string) (version, experiment string) {
-	version, rest, _ := strings.Cut(s, " ")
+	version, list, _ := strings.Cut(s, " X:")
+	if v, l, ok := strings.Cut(s, "-X:"); ok {
+		version, list = v, l
+	}
 	var xs []string
-	if x, ok := strings.CutPrefix(rest, "X:"); ok {
-		for e := range strings.SplitSeq(x, ",") {
-			if e != "" && !neutral[e] {
-				xs = append(xs, e)
-			}
+	for e := range strings.SplitSeq(list, ",") {
+		if e != "" && !neutral[e] {
+			xs = append(xs, e)
 		}
-	} else if rest != "" {
-		// A vendor's addition: part of the version, so that it is not found.
-		version = s
 	}
 	slices.Sort(xs)
 	if version == "go1.20" {

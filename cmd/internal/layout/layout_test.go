@@ -21,6 +21,8 @@ func TestParseVersion(t *testing.T) {
 		{"go1.26.8 X:jsonv2,nogreenteagc", "go1.26.8", "nogreenteagc"},
 		{"go1.24.6 X:boringcrypto", "go1.24.6", ""},
 		{"go1.24.6 X:b,a", "go1.24.6", "a,b"},
+		{"go1.26.8-X:jsonv2,nogreenteagc", "go1.26.8", "nogreenteagc"},
+		{"go1.26.8-vendor", "go1.26.8-vendor", ""},
 		{"go1.24.6 (Vendor 1.2)", "go1.24.6 (Vendor 1.2)", ""},
 		{"devel go1.28-abc", "devel go1.28-abc", ""},
 		{"", "", ""},

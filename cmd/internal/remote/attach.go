@@ -135,15 +135,7 @@ func readGoVersion(exe io.ReaderAt) (v string, err error) {
 	if err != nil {
 		return "", &UnsupportedError{What: "no Go build info: " + err.Error(), hint: "is it a Go program? heapwright ps lists those it sees", err: err}
 	}
-	v = bi.GoVersion
-	for _, s := range bi.Settings {
-		// Since Go 1.26 the experiments stand in the settings too; the version
-		// string keeps those that differ from the release's defaults.
-		if s.Key == "GOEXPERIMENT" && !strings.Contains(v, " X:") && s.Value != "" {
-			v += " X:" + s.Value
-		}
-	}
-	return v, nil
+	return bi.GoVersion, nil
 }
 
 // loadBias finds by how much the program was moved from its link-time addresses.
@@ -231,7 +223,7 @@ func (t *Target) Global(symbol string) (uint64, bool) {
 // Table is the target's function table, placed at run-time addresses.
 func (t *Target) Table() *pclntab.Table { return t.prog.table }
 
-// GoVersion is the release that built the target, such as "go1.26.8" or "go1.26.8 X:nogreenteagc".
+// GoVersion is the release that built the target, such as "go1.26.8" or "go1.26.8-X:nogreenteagc".
 func (t *Target) GoVersion() string { return t.goVersion }
 
 // Sample reads the runtime's books into s: the runtime's fields, Time, Source

@@ -5,9 +5,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
+	"github.com/heapwright/heapwright/cmd/internal/layout"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -121,8 +121,9 @@ func (t *Target) checkIdentity() error {
 		if err != nil {
 			return refuse("its runtime version cannot be read: %v", err)
 		}
-		if want, _, _ := strings.Cut(t.goVersion, " "); got != want && !strings.HasPrefix(got, want+" ") {
-			return refuse("its build info says %s, its runtime %.40q", want, got)
+		v, x := layout.ParseVersion(got)
+		if wv, wx := layout.ParseVersion(t.goVersion); v != wv || x != wx {
+			return refuse("its build info says %s, its runtime %.40q", t.goVersion, got)
 		}
 	}
 	if a, ok := t.prog.globals["runtime.waitReasonStrings"]; ok {

@@ -503,6 +503,26 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
+// TestExperiments: a GOEXPERIMENT that changes the runtime has tables of its own,
+// one that does not has none.
+func TestExperiments(t *testing.T) {
+	builds := map[string][]string{"local": {"nogreenteagc", "jsonv2"}}
+	if *matrixFlag == "full" {
+		builds = map[string][]string{"go1.24.13": {"noswissmap", "nospinbitmutex"}, "go1.25.14": {"greenteagc", "jsonv2"}, "go1.26.11": {"nogreenteagc"}, "go1.27.4": {"nogreenteagc"}}
+	}
+	for release, experiments := range builds {
+		for _, x := range experiments {
+			t.Run(release+"/"+x, func(t *testing.T) {
+				m := buildMode{name: x, env: []string{"GOEXPERIMENT=" + x}}
+				s := startSubject(t, buildSubject(t, release, m, true))
+				target := attachSubject(t, s)
+				atRest(t, s, target, 5, tally{})
+				pauses(t, s, target)
+			})
+		}
+	}
+}
+
 // TestSettings: the heap goal follows from other parts of the pacer under each
 // of these, and must be the target's own under all.
 func TestSettings(t *testing.T) {

@@ -122,9 +122,12 @@ func readPorts(file string) (string, error) {
 	return u.Host, nil
 }
 
+// LeakLimit is the GOMEMLIMIT of the example: services have one.
+const LeakLimit = "384MiB"
+
 // StartLeak starts the example that leaks.
 func StartLeak(ctx context.Context, path, dir string) (*Process, error) {
-	p, err := start(path, nil, dir)
+	p, err := start(path, nil, dir, "GOMEMLIMIT="+LeakLimit)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/heapwright/heapwright/cmd/internal/cli"
+	"github.com/heapwright/heapwright/record"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"heapwright": main,
+		"target":     target,
+	})
+}
+
+// target is a Go program to look at: this test binary under another name.
+func target() {
+	pidFile := flag.String("pid", "", "write the PID to this file when ready")
+	lasts := flag.Duration("for", time.Minute, "end after this long")
+	status := flag.Int("exit", 0, "end with this status")
+	trap := flag.Bool("trap", false, "on SIGTERM, SIGINT or SIGUSR1 say so, and end with 40 and its number")
+	flag.Parse()
+	fmt.Println("target: stdout")
+	fmt.Fprintln(os.Stderr, "target: stderr")
+	var trapped chan os.Signal
+	if *trap {
+		trapped = make(chan os.Signal, 1)
+		signal.Notify(trapped, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
+	}
+	if *pidFile != "" {
+		tmp := *pidFile + ".tmp"
+		if err := os.WriteFile(tmp, []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
+			panic(err)
+		}
+		if err := os.Rename(tmp, *pidFile); err != nil {
+			panic(err)
+		}
+	}
+	end := time.After(*lasts)
+	work := time.NewTicker(time.Millisecond)
+	for {
+		select {
+		case <-work.C:
+			garbage = make([]byte, 64<<10)
+		case sig := <-trapped:
+			fmt.Println("target: got", sig)
+			os.Exit(40 + int(sig.(syscall.Signal)))
+		case <-end:
+			os.Exit(*status)
+		}
+	}
+}
+
+var garbage []byte
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       flag.Lookup("update").Value.String() == "true", // ruletest defines it
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("COLUMNS", "80")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status":  status,
+			"getpid":  getpid,
+			"samples": samples,
+		},
+	})
+}
+
+// status runs a program and demands an exit status: status 3 heapwright ...
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N program [args...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	switch err := ts.Exec(args[1], args[2:]...); {
+	case errors.As(err, &exit):
+		got = exit.ExitCode()
+	default:
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("%s ended with %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+// getpid waits for a file with a PID and puts that into $PID.
+func getpid(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: getpid file")
+	}
+	for range 3000 {
+		if b, err := os.ReadFile(ts.MkAbs(args[0])); err == nil {
+			ts.Setenv("PID", string(b))
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("%s never came", args[0])
+}
+
+// samples waits until a recording, which may be growing, has at least so many
+// samples: samples 20 x.hwrec
+func samples(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: samples N file")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	have := 0
+	for range 3000 {
+		have = 0
+		if b, err := os.ReadFile(ts.MkAbs(args[1])); err == nil {
+			lives, err := record.ReadAll(bytes.NewReader(b))
+			if len(b) > 0 {
+				ts.Check(err)
+			}
+			for _, l := range lives {
+				have += len(l.Samples)
+			}
+		}
+		if have >= want {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("%s has %d samples, want %d", args[1], have, want)
+}
+
+// startTarget starts a program to look at, which ends with the test, and returns
+// its PID.
+func startTarget(t *testing.T) string {
+	t.Helper()
+	exe, err := exec.LookPath("target")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "pid")
+	cmd := exec.Command(exe, "-pid", file)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	for {
+		if b, err := os.ReadFile(file); err == nil {
+			return string(b)
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal("the target does not start")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// The exit codes are part of the contract.
+func TestExitCodes(t *testing.T) {
+	for code, want := range map[cli.ExitCode]int{cli.ExitOK: 0, cli.ExitFinding: 1, cli.ExitCouldNotRun: 2, cli.ExitInconclusive: 3} {
+		if int(code) != want {
+			t.Errorf("%v is %d, want %d", code, int(code), want)
+		}
+	}
+}

@@ -1,0 +1,258 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/ruletest"
+	"github.com/heapwright/heapwright/record"
+)
+
+const docs = "../../../docs"
+
+// The manual is made of the command tree, and committed.
+func TestPages(t *testing.T) {
+	dir := filepath.Join(docs, "commands")
+	pages := Pages()
+	if update() {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range pages {
+		file := filepath.Join(dir, name)
+		if update() {
+			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != want {
+			t.Errorf("docs/commands/%s is stale: go test ./internal/cli -run TestPages -update", name)
+		}
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if _, ok := pages[f.Name()]; !ok {
+			t.Errorf("docs/commands/%s is of no command", f.Name())
+		}
+	}
+}
+
+func TestEveryCommandIsDocumented(t *testing.T) {
+	f := newFakeEnv()
+	for _, c := range Tree(f.Env).Commands() {
+		if c.Hidden || c.Name() == "completion" {
+			continue
+		}
+		if c.Example == "" {
+			t.Errorf("%s has no examples", c.Name())
+		}
+		for _, l := range strings.Split(c.Long+"\n"+c.Example, "\n") {
+			if len(l) > 80 {
+				t.Errorf("%s: %d columns: %s", c.Name(), len(l), l)
+			}
+		}
+		if c.Name() != "demo" && c.Flags().Lookup("json") == nil {
+			t.Errorf("%s has no --json", c.Name())
+		}
+		f.run(t, ExitOK, c.Name(), "--help")
+		at80(t, f.out.String())
+	}
+}
+
+// documented reads the keys of a document from its table in docs/cli-json.md.
+func documented(t *testing.T, schema string) map[string]string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(docs, "cli-json.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	heading := "`" + schema + "`\n"
+	if !strings.Contains(schema, "/") {
+		heading = schema + "\n"
+	}
+	_, section, ok := strings.Cut(string(b), "\n## "+heading)
+	if !ok {
+		t.Fatalf("docs/cli-json.md says nothing of %s", schema)
+	}
+	if i := strings.Index(section, "\n## "); i >= 0 {
+		section = section[:i]
+	}
+	keys := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([^|]+) \\|").FindAllStringSubmatch(section, -1) {
+		if keys[m[1]] != "" {
+			t.Errorf("%s: %s is documented twice", schema, m[1])
+		}
+		keys[m[1]] = strings.TrimSpace(m[2])
+	}
+	return keys
+}
+
+// compare holds a document against what is documented: every key with its type,
+// and nothing else.
+func compare(t *testing.T, schema string, keys, seen map[string]string, path string, v any) {
+	t.Helper()
+	switch v := v.(type) {
+	case map[string]any:
+		if want := keys[path]; strings.HasPrefix(want, "map") || want == "object" {
+			return // its keys are data, or documented elsewhere
+		}
+		for k, x := range v {
+			p := strings.TrimPrefix(path+"."+k, ".")
+			want, ok := keys[p]
+			if !ok {
+				t.Errorf("%s: %s is not documented", schema, p)
+				continue
+			}
+			kind := kindOf(x)
+			base, orNull := strings.CutSuffix(want, " or null")
+			base = strings.TrimSuffix(base, ", may be absent")
+			if n, ok := x.(json.Number); ok && base == "integer" && !strings.ContainsAny(n.String(), ".eE") {
+				kind = "integer"
+			}
+			switch {
+			case kind == "null" && !orNull:
+				t.Errorf("%s: %s is null, which is not documented", schema, p)
+			case kind != "null" && kind != base && !(base == "map" && kind == "object"):
+				t.Errorf("%s: %s is documented as %s and is a %s", schema, p, base, kind)
+			}
+			if kind != "null" || seen[p] == "" {
+				seen[p] = kind
+			}
+			compare(t, schema, keys, seen, p, x)
+		}
+	case []any:
+		for _, x := range v {
+			compare(t, schema, keys, seen, path+"[]", x)
+		}
+	}
+}
+
+func kindOf(v any) string {
+	switch v.(type) {
+	case nil:
+		return "null"
+	case string:
+		return "string"
+	case bool:
+		return "boolean"
+	case json.Number:
+		return "number"
+	case []any:
+		return "array"
+	}
+	return "object"
+}
+
+// decode reads JSON with its numbers as they are written.
+func decode(t *testing.T, b []byte, v any) {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(v); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What --json prints and what docs/cli-json.md says agree, both ways.
+func TestJSONContract(t *testing.T) {
+	leak := save(t, leaking())
+	t.Chdir(t.TempDir())
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		schema string
+		env    *fakeEnv
+		want   ExitCode
+		runs   [][]string
+	}{
+		{schemaPS, psHost(), ExitOK, [][]string{{"ps", "--all"}, {"ps", "--for", "1ms"}}},
+		{schemaRecord, recordHost(), ExitOK, [][]string{{"record", "4123", "--for", "50ms"}, {"record", "--", "true"}}},
+		{schemaProfile, profileHost(), ExitOK, [][]string{
+			{"profile", "4123"}, {"profile", "4123", "--type", "mutex"}, {"profile", "4123", "--type", "goroutine", "--top=9"}}},
+		{schemaDiagnose, newFakeEnv(), ExitOK, [][]string{{"diagnose", leak}}},
+		{schemaExplain, newFakeEnv(), ExitOK, [][]string{{"explain", "--list"}, {"explain", "HW1001"}}},
+		{schemaVersion, newFakeEnv(), ExitOK, [][]string{{"version"}}},
+	} {
+		t.Run(tc.schema, func(t *testing.T) {
+			t.Chdir(sourceDir)
+			keys, seen := documented(t, tc.schema), map[string]string{}
+			t.Chdir(here)
+			for _, args := range tc.runs {
+				// The flag goes before a command.
+				tc.env.run(t, tc.want, append([]string{args[0], "--json"}, args[1:]...)...)
+				var doc map[string]any
+				decode(t, tc.env.out.Bytes(), &doc)
+				if doc["schema"] != tc.schema {
+					t.Errorf("schema is %v", doc["schema"])
+				}
+				compare(t, tc.schema, keys, seen, "", doc)
+			}
+			var missing []string
+			for k := range keys {
+				if seen[k] == "" {
+					missing = append(missing, k)
+				}
+			}
+			slices.Sort(missing)
+			if len(missing) > 0 {
+				t.Errorf("%s: documented, and in none of the documents: %q", tc.schema, missing)
+			}
+		})
+	}
+}
+
+func recordHost() *fakeEnv {
+	f := newFakeEnv()
+	f.serve(4123, "server", ruletest.Server{})
+	return f
+}
+
+// Units stand in the names of all numbers.
+func TestJSONNamesHaveUnits(t *testing.T) {
+	plain := regexp.MustCompile(`(^|_)(bytes|seconds|ratio|percent|cores|cycles|count|pid|samples|readings|snapshots|lives|status|hidden|goroutines|gomaxprocs|line|value|uid|cpus)$`)
+	for _, schema := range []string{schemaPS, schemaRecord, schemaProfile, schemaDiagnose, schemaExplain, schemaVersion} {
+		for key, kind := range documented(t, schema) {
+			if !strings.HasPrefix(kind, "number") && !strings.HasPrefix(kind, "integer") {
+				continue
+			}
+			if name := key[strings.LastIndexByte(key, '.')+1:]; !plain.MatchString(name) {
+				t.Errorf("%s: %s has no unit", schema, key)
+			}
+		}
+	}
+}
+
+// processKeys are the keys of a process, which docs/cli-json.md documents once.
+func TestProcessKeys(t *testing.T) {
+	b, err := json.Marshal(record.Process{GoEnv: map[string]string{"GOGC": "100"}, BuildSettings: map[string]string{"-race": "true"},
+		Exe: "x", MainPackage: "x", Module: "x", ModuleVersion: "x", GoVersion: "x", GOEXPERIMENT: "x", GOOS: "x", GOARCH: "x", BuildID: "x",
+		User: "x", CgroupPath: "x", ContainerID: "x", PodUID: "x", MemoryLimitBytes: 1, CPUQuotaCores: 1, HostMemoryBytes: 1, HostCPUs: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc map[string]any
+	decode(t, b, &doc)
+	keys, seen := documented(t, "process"), map[string]string{}
+	compare(t, "process", keys, seen, "", doc)
+	for k := range keys {
+		if seen[k] == "" {
+			t.Errorf("process: %s is documented and not there", k)
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
+	"github.com/heapwright/heapwright/cmd/internal/term"
+)
+
+// printError writes an error for people: one line, and what to do about it
+// where somebody knows.
+func printError(w io.Writer, err error) {
+	fmt.Fprintf(w, "heapwright: %s\n", oneLine(err.Error()))
+	if h := hintOf(err); h != "" {
+		fmt.Fprintf(w, "heapwright: hint: %s\n", oneLine(h))
+	}
+}
+
+// warnf writes a warning.
+func (e Env) warnf(format string, args ...any) {
+	fmt.Fprintf(e.Stderr, "heapwright: %s\n", oneLine(fmt.Sprintf(format, args...)))
+}
+
+// oneLine makes text that may have come from a hostile process one safe line.
+func oneLine(s string) string {
+	return term.Clean(strings.Join(strings.Fields(s), " "))
+}
+
+// hintOf finds advice in the chain of an error.
+func hintOf(err error) string {
+	var hinter interface{ Hint() string }
+	if errors.As(err, &hinter) {
+		return hinter.Hint()
+	}
+	var pe *procmem.Error
+	if errors.As(err, &pe) {
+		return pe.Hint
+	}
+	return ""
+}

@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"encoding/json"
+	"io"
+
+	"github.com/heapwright/heapwright/record"
+)
+
+// The schemas of the documents that --json prints. Within one, keys may be
+// added; a key never changes its meaning. See docs/cli-json.md.
+const (
+	schemaPS       = "heapwright.ps/1"
+	schemaRecord   = "heapwright.record/1"
+	schemaProfile  = "heapwright.profile/1"
+	schemaDiagnose = "heapwright.diagnose/1"
+	schemaExplain  = "heapwright.explain/1"
+	schemaVersion  = "heapwright.version/1"
+)
+
+// writeJSON prints one document.
+func writeJSON(w io.Writer, doc any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(doc)
+}
+
+// known returns a value if the sample has its field, and nil, which JSON writes
+// as null, if not.
+func known[T any](s *record.Sample, f record.Field, v T) *T {
+	if !s.Has.Has(f) {
+		return nil
+	}
+	return &v
+}
+
+// nonZero returns nil for a zero value, where zero is how "not known" is written.
+func nonZero[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}

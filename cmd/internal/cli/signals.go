@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+)
+
+// Signals receives what is sent to heapwright. The first interrupt asks the
+// command to end with what it has, the second ends heapwright at once. A command
+// that runs another program takes the signals over, to pass them on.
+type Signals struct {
+	ch   chan os.Signal
+	exit func(ExitCode)
+
+	mu      sync.Mutex
+	forward func(os.Signal)
+}
+
+// NewSignals starts to receive SIGINT and SIGTERM.
+func NewSignals() *Signals {
+	s := &Signals{ch: make(chan os.Signal, 8), exit: func(c ExitCode) { os.Exit(int(c)) }}
+	signal.Notify(s.ch, os.Interrupt, syscall.SIGTERM)
+	return s
+}
+
+// context returns a context that the first signal cancels.
+func (s *Signals) context(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(parent)
+	if s == nil {
+		return ctx, cancel
+	}
+	go func() {
+		seen := false
+		for {
+			select {
+			case sig := <-s.ch:
+				s.mu.Lock()
+				forward := s.forward
+				s.mu.Unlock()
+				if forward != nil {
+					forward(sig)
+					continue
+				}
+				if seen {
+					s.exit(ExitCouldNotRun)
+				}
+				seen = true
+				cancel()
+			case <-parent.Done():
+				return
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
+// takeOver sends all signals that can be passed on to another program to f
+// until release is called.
+func (s *Signals) takeOver(f func(os.Signal)) (release func()) {
+	if s == nil {
+		return func() {}
+	}
+	s.mu.Lock()
+	s.forward = f
+	s.mu.Unlock()
+	more := make(chan os.Signal, 8)
+	signal.Notify(more, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case sig := <-more:
+				f(sig)
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(more)
+		close(done)
+		s.mu.Lock()
+		s.forward = nil
+		s.mu.Unlock()
+	}
+}

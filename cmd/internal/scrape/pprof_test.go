@@ -103,7 +103,10 @@ func TestMutexProfile(t *testing.T) {
 	var mu sync.Mutex
 	mu.Lock()
 	var done sync.WaitGroup
-	done.Go(func() { mu.Lock(); mu.Unlock() })
+	done.Go(func() {
+		mu.Lock()
+		defer mu.Unlock()
+	})
 	untilWaiting("[sync.Mutex.Lock]", 1)
 	mu.Unlock()
 	done.Wait()

@@ -65,7 +65,7 @@ func write(t *testing.T, p *profile.Profile) *pprof.Profile {
 
 // TestHeapAgainstPprof compares every sample with the target's own heap profile.
 func TestHeapAgainstPprof(t *testing.T) {
-	eachToolchain(t, func(t *testing.T, version string) {
+	eachTarget(t, func(t *testing.T, version string) {
 		for _, args := range [][]string{{"allocate"}, {"GODEBUG=memprofilerate=1", "allocate"}, {"GODEBUG=memprofilerate=4096", "allocate"}} {
 			t.Run(strings.Join(args, " "), func(t *testing.T) {
 				tg := start(t, version, args...)
@@ -98,7 +98,7 @@ func TestHeapAgainstPprof(t *testing.T) {
 
 // TestHeapUnpublished takes a profile before the first GC.
 func TestHeapUnpublished(t *testing.T) {
-	eachToolchain(t, func(t *testing.T, version string) {
+	eachTarget(t, func(t *testing.T, version string) {
 		tg := start(t, version, "GODEBUG=memprofilerate=1")
 		p, err := profile.TakeHeap(tg)
 		if err != nil {
@@ -123,7 +123,7 @@ func TestHeapUnpublished(t *testing.T) {
 }
 
 func TestContentionAgainstPprof(t *testing.T) {
-	eachToolchain(t, func(t *testing.T, version string) {
+	eachTarget(t, func(t *testing.T, version string) {
 		for _, rate := range []string{"rates", "block100"} {
 			t.Run(rate, func(t *testing.T) {
 				tg := start(t, version, rate, "contend")

@@ -27,10 +27,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// start runs the target of a release, skipping the test where its layout is not known.
+// start runs the target of a release, skipping the test where its layout is not
+// known. An architecture may follow the release, as in "go1.24.13/arm64".
 func start(t testing.TB, version string, args ...string) *targettest.Target {
 	t.Helper()
-	tg := targettest.Start(t, targettest.Build(t, version), args...)
+	version, arch, _ := strings.Cut(version, "/")
+	var flags []string
+	if arch != "" {
+		flags = []string{"GOARCH=" + arch, "CGO_ENABLED=0"}
+	}
+	tg := targettest.Start(t, targettest.Build(t, version, flags...), args...)
 	if tg.Layout() == nil {
 		t.Skipf("no layout of %s", tg.GoVersion())
 	}
@@ -45,6 +51,12 @@ func eachToolchain(t *testing.T, fn func(t *testing.T, version string)) {
 		}
 		t.Run(name, func(t *testing.T) { fn(t, v) })
 	}
+}
+
+// eachTarget is eachToolchain, and the local one for arm64.
+func eachTarget(t *testing.T, fn func(t *testing.T, version string)) {
+	eachToolchain(t, fn)
+	t.Run("arm64", func(t *testing.T) { fn(t, targettest.Local+"/arm64") })
 }
 
 // stackDepth is how many frames the release's own profiles hold.
@@ -111,7 +123,7 @@ func take(t testing.TB, tg profile.Runtime) *profile.Goroutines {
 // TestGoroutinesAgainstPprof compares stacks and labels with the target's own
 // goroutine profile, while it does nothing else.
 func TestGoroutinesAgainstPprof(t *testing.T) {
-	eachToolchain(t, func(t *testing.T, version string) {
+	eachTarget(t, func(t *testing.T, version string) {
 		tg := start(t, version)
 		p, err := pprof.ParseData(tg.Ask(t, "profile goroutine 0"))
 		if err != nil {
@@ -164,7 +176,7 @@ var headerRE = regexp.MustCompile(`^goroutine (\d+) \[([^],]*)`)
 // TestGoroutinesAgainstTraceback compares wait reasons and creation sites with
 // a traceback of the target's own making.
 func TestGoroutinesAgainstTraceback(t *testing.T) {
-	eachToolchain(t, func(t *testing.T, version string) {
+	eachTarget(t, func(t *testing.T, version string) {
 		tg := start(t, version)
 		text := tg.Ask(t, "profile goroutine 2")
 		gs := take(t, tg)

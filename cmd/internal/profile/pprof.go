@@ -125,7 +125,6 @@ func (p *Profile) WritePprof(w io.Writer, opts WriteOptions) error {
 // builder makes a pprof profile.
 type builder struct {
 	p         *pprof.Profile
-	mappings  []*pprof.Mapping
 	locations map[locationKey]*pprof.Location
 	functions map[functionKey]*pprof.Function
 }

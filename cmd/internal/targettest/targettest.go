@@ -124,10 +124,11 @@ type Target struct {
 	cmd     *exec.Cmd
 	in      io.WriteCloser
 	out     *bufio.Reader
-	mem     *procmem.Process
+	mem     procmem.Memory
 	table   *pclntab.Table
 	release *layout.Release
 	version string
+	arch    string
 	symbols map[string]uint64
 	sizes   map[string]uint64
 	bias    uint64
@@ -137,7 +138,8 @@ type Target struct {
 
 // Start runs a program that Build has built, with what it shall do first (see
 // testdata), and waits until it has. Arguments such as "GODEBUG=..." are for its
-// environment. It ends with the test.
+// environment. A program for arm64 runs under qemu elsewhere, if that is
+// installed. It ends with the test.
 func Start(t testing.TB, path string, args ...string) *Target {
 	t.Helper()
 	if runtime.GOOS != "linux" {
@@ -153,7 +155,12 @@ func Start(t testing.TB, path string, args ...string) *Target {
 			cmdArgs = append(cmdArgs, a)
 		}
 	}
-	cmd := exec.CommandContext(ctx, path, cmdArgs...)
+	arch := goarch(t, path)
+	command := []string{path}
+	if arch != runtime.GOARCH {
+		command = []string{emulator(t, arch), path}
+	}
+	cmd := exec.CommandContext(ctx, command[0], append(command[1:], cmdArgs...)...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -167,7 +174,7 @@ func Start(t testing.TB, path string, args ...string) *Target {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	tg := &Target{cmd: cmd, in: in, out: bufio.NewReader(out), symbols: map[string]uint64{}, sizes: map[string]uint64{}}
+	tg := &Target{cmd: cmd, arch: arch, in: in, out: bufio.NewReader(out), symbols: map[string]uint64{}, sizes: map[string]uint64{}}
 	t.Cleanup(func() {
 		cancel()
 		cmd.Wait()
@@ -196,24 +203,30 @@ func (tg *Target) open(t testing.TB, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tg.mem, err = procmem.Open(tg.cmd.Process.Pid); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tg.mem.Close() })
-	maps, err := tg.mem.Maps()
+	proc, err := procmem.Open(tg.cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { proc.Close() })
+	maps, err := proc.Maps()
+	if err != nil {
+		t.Fatal(err)
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bias := uint64(0)
+	for _, m := range maps {
+		if m.Path == real && m.Offset == 0 {
+			bias = m.Start - firstLoad(f)
+		}
+	}
+	tg.mem = proc
 	if f.Type == elf.ET_DYN {
-		real, err := filepath.EvalSymlinks(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range maps {
-			if m.Path == real && m.Offset == 0 {
-				tg.bias = m.Start - firstLoad(f)
-			}
-		}
+		tg.bias = bias
+	} else if bias != 0 {
+		tg.mem = shifted{proc, bias}
 	}
 	for _, s := range syms {
 		tg.symbols[s.Name] = s.Value + tg.bias
@@ -234,6 +247,53 @@ func (tg *Target) open(t testing.TB, path string) {
 	}
 }
 
+// shifted is the memory of a program that an emulator runs: its addresses, moved
+// to where the emulator put them.
+type shifted struct {
+	procmem.Memory
+	by uint64
+}
+
+func (s shifted) Read(addr uint64, buf []byte) error { return s.Memory.Read(addr+s.by, buf) }
+
+func (s shifted) ReadBatch(reqs []procmem.Request) (int, error) {
+	moved := make([]procmem.Request, len(reqs))
+	for i, r := range reqs {
+		moved[i] = procmem.Request{Addr: r.Addr + s.by, Buf: r.Buf}
+	}
+	return s.Memory.ReadBatch(moved)
+}
+
+func goarch(t testing.TB, path string) string {
+	t.Helper()
+	f, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	switch f.Machine {
+	case elf.EM_X86_64:
+		return "amd64"
+	case elf.EM_AARCH64:
+		return "arm64"
+	}
+	t.Fatalf("%s is for %v", path, f.Machine)
+	return ""
+}
+
+func emulator(t testing.TB, arch string) string {
+	t.Helper()
+	if arch == "arm64" {
+		for _, n := range []string{"qemu-aarch64-static", "qemu-aarch64"} {
+			if p, err := exec.LookPath(n); err == nil {
+				return p
+			}
+		}
+	}
+	t.Skipf("no emulator of %s here (Debian: qemu-user-static)", arch)
+	return ""
+}
+
 // firstLoad returns the address that offset 0 of a file was linked for.
 func firstLoad(f *elf.File) uint64 {
 	for _, p := range f.Progs {
@@ -250,7 +310,7 @@ func (tg *Target) Memory() procmem.Memory { return tg.mem }
 // Layout returns the layout of the target's release, nil when the tables lack it.
 func (tg *Target) Layout() *layout.Layout {
 	if tg.release == nil {
-		r, err := layout.Lookup(tg.version, runtime.GOARCH)
+		r, err := layout.Lookup(tg.version, tg.arch)
 		if err != nil {
 			return nil
 		}
@@ -276,9 +336,6 @@ func (tg *Target) GoVersion() string { return tg.version }
 
 // PID returns the process ID.
 func (tg *Target) PID() int { return tg.cmd.Process.Pid }
-
-// Process returns the target's memory.
-func (tg *Target) Process() *procmem.Process { return tg.mem }
 
 // Kill ends the target, and waits until it is gone.
 func (tg *Target) Kill() {

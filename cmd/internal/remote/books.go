@@ -489,6 +489,10 @@ func (k *books) decodeHeapStats(s *record.Sample) {
 		s.AllocObjects += na
 		s.FreeObjects += nf
 	}
+	// As MemStats.Mallocs and Frees: a tiny object counts as allocated, and at
+	// once as freed, for what is collected is the block it shares.
+	s.AllocObjects += s.TinyAllocs
+	s.FreeObjects += s.TinyAllocs
 	s.HeapObjectsBytes = s.TotalAllocBytes - s.TotalFreeBytes
 	s.StackInUseBytes = sum(f.inStacks)
 	for _, x := range [...]record.Field{record.FieldLargeAllocBytes, record.FieldLargeFreeBytes, record.FieldTinyAllocs,

@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 func target() {
 	pidFile := flag.String("pid", "", "write the PID to this file when ready")
 	lasts := flag.Duration("for", time.Minute, "end after this long")
+	until := flag.String("until", "", "end when this file is there")
 	status := flag.Int("exit", 0, "end with this status")
 	trap := flag.Bool("trap", false, "on SIGTERM, SIGINT or SIGUSR1 say so, and end with 40 and its number")
 	flag.Parse()
@@ -57,6 +58,9 @@ func target() {
 		select {
 		case <-work.C:
 			garbage = make([]byte, 64<<10)
+			if _, err := os.Stat(*until); *until != "" && err == nil {
+				os.Exit(*status)
+			}
 		case sig := <-trapped:
 			fmt.Println("target: got", sig)
 			os.Exit(40 + int(sig.(syscall.Signal)))

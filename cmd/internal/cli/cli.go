@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/heapwright/heapwright/cmd/internal/recorder"
 )
 
 // A command is one verb of the command line. Cobra parses and completes; what a
@@ -159,6 +161,19 @@ func exactly(n int, what string) cobra.PositionalArgs {
 // jsonFlag adds --json.
 func jsonFlag(f *pflag.FlagSet, v *bool) {
 	f.BoolVar(v, "json", false, "print one JSON document (docs/cli-json.md)")
+}
+
+// hzFlag adds --hz.
+func hzFlag(f *pflag.FlagSet, v *float64) {
+	f.Float64Var(v, "hz", 0, fmt.Sprintf("samples a second, at most %d (default %d, of a URL %d)", recorder.MaxHz, recorder.DefaultHz, endpointHz))
+}
+
+// rate is how often to take samples of a target.
+func rate(asked float64, t Target) float64 {
+	if asked > 0 {
+		return asked
+	}
+	return t.Hz()
 }
 
 // oneOf checks a flag that takes one of a few words.

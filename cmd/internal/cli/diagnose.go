@@ -61,7 +61,7 @@ enough data to tell.`,
 		flags: func(f *pflag.FlagSet) {
 			f.DurationVar(&opt.over, "for", defaultWindow, "watch this long; a command: until it ends")
 			f.StringVar(&opt.failOn, "fail-on", failNever, "exit with 1 on a finding this severe: info, warning, critical")
-			f.Float64Var(&opt.hz, "hz", recorder.DefaultHz, fmt.Sprintf("samples a second, at most %d", recorder.MaxHz))
+			hzFlag(f, &opt.hz)
 			f.StringVarP(&opt.out, "output", "o", "", "keep the recording in `FILE`")
 			f.IntVar(&opt.life, "life", 0, "which life of a recording that has several; 0 is the last")
 			jsonFlag(f, &opt.json)
@@ -81,8 +81,8 @@ func (o diagnoseOptions) check(args arguments) error {
 	if err := positive("diagnose", "for", o.over); err != nil {
 		return err
 	}
-	if err := positive("diagnose", "hz", o.hz); err != nil {
-		return err
+	if o.hz < 0 {
+		return usagef("diagnose", "--hz must not be negative")
 	}
 	if len(args.targets)+min(len(args.command), 1) != 1 {
 		return usagef("diagnose", "diagnose takes one process, recording or URL, or a command after --")
@@ -122,7 +122,7 @@ func diagnoseInput(ctx context.Context, env Env, opt diagnoseOptions, args argum
 	if ref.kind == targetFile {
 		return readLife(env, ref.text, opt.life)
 	}
-	t, err := ref.open(ctx, env)
+	t, err := ref.watch(ctx, env)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +201,7 @@ func (w *watch) life(ctx context.Context, t Target) error {
 	start := w.env.Now()
 	defer w.progress.Clear()
 	_, err := recorder.Record(ctx, t, t.Process(), w.sink, recorder.Options{
-		Hz: w.opt.hz, For: w.lasts,
+		Hz: rate(w.opt.hz, t), For: w.lasts,
 		Observe: func(s *record.Sample, sum recorder.Summary) { w.show(t.Process(), start, s, sum) },
 	})
 	return err

@@ -15,8 +15,13 @@ type endpoint struct {
 	ctx     context.Context
 	client  *scrape.Client
 	process record.Process
-	noPprof bool // it serves no profiles: asked once, not again
+	err     error // of reading metrics
+	noPprof bool  // it serves no profiles: asked once, not again
 }
+
+// endpointHz is how often an endpoint is asked for its metrics: to print them
+// costs the program more than to be read costs a process.
+const endpointHz = 1
 
 // openEndpoint asks the program once, to learn what it is. One without metrics
 // may still have profiles.
@@ -25,17 +30,23 @@ func openEndpoint(ctx context.Context, rawURL string) (Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &endpoint{ctx: ctx, client: c}
+	// A request that was begun is finished when the recording is over: the client
+	// bounds how long it may take.
+	e := &endpoint{ctx: context.WithoutCancel(ctx), client: c}
+	if _, e.process, e.err = c.Sample(ctx); e.err == nil {
+		return e, nil
+	}
 	if u, err := url.Parse(rawURL); err == nil {
 		e.process.Name = u.Host
-	}
-	if _, p, err := c.Sample(ctx); err == nil {
-		e.process = p
 	}
 	return e, nil
 }
 
 func (e *endpoint) Process() record.Process { return e.process }
+
+func (e *endpoint) Ready() error { return e.err }
+
+func (e *endpoint) Hz() float64 { return endpointHz }
 
 func (e *endpoint) Close() error {
 	e.client.Close()

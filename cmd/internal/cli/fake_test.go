@@ -84,6 +84,8 @@ type fakeTarget struct {
 
 func (t *fakeTarget) Process() record.Process { return t.rec.Process }
 func (t *fakeTarget) Close() error            { return nil }
+func (t *fakeTarget) Ready() error            { return nil }
+func (t *fakeTarget) Hz() float64             { return recorder.DefaultHz }
 
 func (t *fakeTarget) Sample(s *record.Sample) error {
 	if t.sample == len(t.rec.Samples) {

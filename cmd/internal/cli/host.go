@@ -29,6 +29,10 @@ type Target interface {
 	recorder.Source
 	recorder.Snapshotter
 	Process() record.Process
+	// Ready says why no samples can be taken, though perhaps profiles; nil when they can.
+	Ready() error
+	// Hz is how often to take samples where the user does not say.
+	Hz() float64
 	// WriteProfile writes a profile as pprof: heap, allocs, goroutine, block or mutex.
 	WriteProfile(ctx context.Context, kind string, w io.Writer) error
 	Close() error

@@ -12,6 +12,7 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/layout"
 	"github.com/heapwright/heapwright/cmd/internal/procmem"
 	"github.com/heapwright/heapwright/cmd/internal/profile"
+	"github.com/heapwright/heapwright/cmd/internal/recorder"
 	"github.com/heapwright/heapwright/cmd/internal/remote"
 	"github.com/heapwright/heapwright/record"
 )
@@ -77,6 +78,11 @@ type localTarget struct {
 }
 
 func (t *localTarget) Process() record.Process { return t.process }
+
+// Ready is nil: a process that was attached to gives samples.
+func (t *localTarget) Ready() error { return nil }
+
+func (t *localTarget) Hz() float64 { return recorder.DefaultHz }
 
 func (t *localTarget) Close() error { return errors.Join(t.stat.Close(), t.runtime.Close()) }
 

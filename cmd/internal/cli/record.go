@@ -56,7 +56,7 @@ is recorded, not what it starts.`,
 		flags: func(f *pflag.FlagSet) {
 			f.StringVarP(&opt.out, "output", "o", "", "recording `FILE` (- is stdout), or a directory (default NAME-PID.hwrec)")
 			f.DurationVar(&opt.over, "for", 0, "end after this long (default: when the process ends, or Ctrl-C)")
-			f.Float64Var(&opt.hz, "hz", recorder.DefaultHz, fmt.Sprintf("samples a second, at most %d", recorder.MaxHz))
+			hzFlag(f, &opt.hz)
 			f.DurationVar(&opt.snapshots, "profiles", recorder.DefaultSnapshots, "heap profile and goroutines this often, and at the start and end; 0 for none")
 			f.StringVar(&opt.name, "name", "", "record processes of this `NAME`, over restarts")
 			f.StringVar(&opt.source, "source", sourceAuto, "how a command is read: "+strings.Join(sources, ", "))
@@ -80,11 +80,8 @@ const (
 var sources = []string{sourceAuto, sourceRemote, sourceGCTrace}
 
 func (o recordOptions) check(args arguments) error {
-	if err := positive("record", "hz", o.hz); err != nil {
-		return err
-	}
-	if o.over < 0 || o.snapshots < 0 {
-		return usagef("record", "--for and --profiles must not be negative")
+	if o.over < 0 || o.snapshots < 0 || o.hz < 0 {
+		return usagef("record", "--for, --profiles and --hz must not be negative")
 	}
 	if err := oneOf("record", "source", o.source, sources); err != nil {
 		return err
@@ -296,7 +293,7 @@ func (s *session) life(ctx context.Context, l *lane, t Target) {
 	l.process = t.Process()
 	l.lives++
 	s.mu.Unlock()
-	opt := recorder.Options{Hz: s.opt.hz, Snapshots: s.opt.snapshots, Observe: func(sample *record.Sample, sum recorder.Summary) {
+	opt := recorder.Options{Hz: rate(s.opt.hz, t), Snapshots: s.opt.snapshots, Observe: func(sample *record.Sample, sum recorder.Summary) {
 		s.observe(l, sample, sum)
 	}}
 	if opt.Snapshots == 0 {
@@ -379,7 +376,7 @@ func (s *session) targets(ctx context.Context, args []string) error {
 		ref, err := parseTarget(ctx, s.env, arg, false)
 		var t Target
 		if err == nil {
-			t, err = ref.open(ctx, s.env)
+			t, err = ref.watch(ctx, s.env)
 		}
 		if err != nil {
 			if len(args) == 1 {

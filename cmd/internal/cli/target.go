@@ -77,6 +77,19 @@ func pidByName(ctx context.Context, env Env, name string) (int, error) {
 	return 0, hinted(fmt.Errorf("%d Go processes are named %s", len(found), name), "give one of the PIDs %s", strings.Join(found, ", "))
 }
 
+// watch opens what samples are to be taken of.
+func (t targetRef) watch(ctx context.Context, env Env) (Target, error) {
+	target, err := t.open(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	if err := target.Ready(); err != nil {
+		target.Close()
+		return nil, err
+	}
+	return target, nil
+}
+
 // open attaches to a process or an endpoint.
 func (t targetRef) open(ctx context.Context, env Env) (Target, error) {
 	if t.kind == targetURL {

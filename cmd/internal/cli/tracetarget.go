@@ -9,6 +9,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/gctrace"
 	"github.com/heapwright/heapwright/cmd/internal/goproc"
+	"github.com/heapwright/heapwright/cmd/internal/recorder"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -79,6 +80,11 @@ func newTraceTarget(t *trace, c *child) *traceTarget {
 }
 
 func (t *traceTarget) Process() record.Process { return t.process }
+
+// Ready is nil: there is always the next line to wait for.
+func (t *traceTarget) Ready() error { return nil }
+
+func (t *traceTarget) Hz() float64 { return recorder.DefaultHz }
 
 func (t *traceTarget) Close() error {
 	if t.stat == nil {

@@ -300,7 +300,7 @@ func TestEndpoints(t *testing.T) {
 		}
 	})
 	srv := httptest.NewServer(mux)
-	defer srv.Close()
+	t.Cleanup(srv.Close) // after the subtests, which run in parallel
 	for _, tt := range []struct{ path, want string }{
 		{"/html/metrics", `HTML|html`},
 		{"/nogo/metrics", `Go`},

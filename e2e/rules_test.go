@@ -48,7 +48,7 @@ var provocations = []provocation{
 	{example: "gogclow", env: []string{"GOGC=10"},
 		id: "HW1005", severity: "warning", cause: `GOGC=10 `},
 	{example: "forcedgc",
-		id: "HW1006", severity: "warning", cause: `every (0\.5|5\d\d m|4\d\d m).*s: a timer`},
+		id: "HW1006", severity: "warning", cause: `every (1|1\.0\d?|9\d\d m) ?s: a timer`},
 	{example: "gomaxprocs", limits: harness.Limits{CPUCores: 0.5}, env: []string{"GOMAXPROCS=8"},
 		id: "HW1007", severity: "warning", cause: `8 CPUs at once, but has 0\.5 cores`},
 	{example: "godebug", env: []string{"GODEBUG=gctrce=1"},
@@ -65,7 +65,7 @@ var provocations = []provocation{
 	{example: "largeobjects",
 		id: "HW2004", severity: "info", cause: ``, site: "main.readPage"},
 
-	{example: "liveheap", args: []string{"-rate", "8"},
+	{example: "liveheap", args: []string{"-rate", "8"}, limits: harness.Limits{MemoryBytes: 1 << 30},
 		id: "HW3001", severity: "warning", cause: ``, site: "main.openSession"},
 	{example: "goroutines",
 		id: "HW3002", severity: "warning", cause: ``, site: "main.handle"},

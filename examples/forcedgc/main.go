@@ -1,4 +1,4 @@
-// Forcedgc calls runtime.GC twice a second, "to keep the memory down". Each call
+// Forcedgc calls runtime.GC every second, "to keep the memory down". Each call
 // marks the whole live heap and blocks its caller, whether or not there is
 // garbage worth collecting.
 //
@@ -36,7 +36,7 @@ func main() {
 		}
 	}
 	run.Ready()
-	run.Every(ctx, 500*time.Millisecond, keepMemoryDown)
+	run.Every(ctx, time.Second, keepMemoryDown)
 }
 
 func keepMemoryDown() {

@@ -36,8 +36,11 @@ func hintOf(err error) string {
 		return hinter.Hint()
 	}
 	var pe *procmem.Error
-	if errors.As(err, &pe) {
+	if errors.As(err, &pe) && pe.Hint != "" {
 		return pe.Hint
+	}
+	if errors.Is(err, procmem.ErrExited) {
+		return "heapwright ps lists the Go processes of this host"
 	}
 	return ""
 }

@@ -159,6 +159,7 @@ func (c *Client) get(ctx context.Context, u *url.URL, accept string, limit int64
 	req.Header.Set("Accept", accept)
 	req.Header.Set("Accept-Encoding", "gzip")
 	req.Header.Set("User-Agent", "heapwright")
+	start := time.Now() // the caller's context may end before the time is over
 	resp, err := c.http.Do(req)
 	if err != nil {
 		var wrapped *url.Error
@@ -166,7 +167,7 @@ func (c *Client) get(ctx context.Context, u *url.URL, accept string, limit int64
 			err = wrapped.Err // it repeats the URL
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
-			return fail(fmt.Sprintf("no answer within %v", within), "", err)
+			return fail(fmt.Sprintf("no answer within %v", min(within, time.Since(start).Round(10*time.Millisecond))), "is another service at this address, or is the program stuck?", err)
 		}
 		return fail("", "is the program running, and is this its address?", err)
 	}
@@ -182,7 +183,7 @@ func (c *Client) get(ctx context.Context, u *url.URL, accept string, limit int64
 		return fail("the server says "+status(resp), "the URL may hold a user and a password", nil)
 	case resp.StatusCode != http.StatusOK:
 		closeBody()
-		return fail("the server says "+status(resp), "", nil)
+		return fail("the server says "+status(resp), "most programs have their metrics at /metrics, and their profiles at /debug/pprof", nil)
 	}
 	var r io.Reader = resp.Body
 	switch encoding := resp.Header.Get("Content-Encoding"); encoding {
@@ -222,7 +223,7 @@ type limitedReader struct {
 func (l *limitedReader) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p)
 	if l.left -= int64(n); l.left < 0 {
-		return 0, fmt.Errorf("the answer is longer than %d MiB", l.limit>>20)
+		return 0, fmt.Errorf("the answer is longer than %d MiB; is this the address of a Go program's metrics?", l.limit>>20)
 	}
 	return n, err
 }

@@ -58,6 +58,9 @@ func check(v *view.View) []rule.Finding {
 	if growth < leastGrowth || growth < leastPart*start {
 		return nil
 	}
+	// The fitted line may begin below zero; people are told what was counted.
+	first, _ := v.First(record.FieldGoroutines)
+	last, _ := v.Last(record.FieldGoroutines)
 	src := v.Source(record.FieldGoroutines)
 	f := rule.Finding{
 		ID: id, Severity: rule.Info, Confidence: rule.Medium,
@@ -67,12 +70,12 @@ func check(v *view.View) []rule.Finding {
 			rule.PerSecond("goroutines_slope_per_second", fit.Slope, src),
 			rule.PerSecond("goroutines_slope_ci_low_per_second", fit.Low, src),
 			rule.PerSecond("goroutines_slope_ci_high_per_second", fit.High, src),
-			rule.Count("goroutines_start", fit.Start, src),
-			rule.Count("goroutines_end", fit.End, src),
+			rule.Count("goroutines_start", first, src),
+			rule.Count("goroutines_end", last, src),
 			rule.Seconds("trend_span_seconds", fit.Span, src),
 		},
 		Cause: fmt.Sprintf("There were %.0f goroutines and are %.0f: %.3g more a second (95%%: %.3g to %.3g), without slowing down.",
-			fit.Start, fit.End, fit.Slope, fit.Low, fit.High),
+			first, last, fit.Slope, fit.Low, fit.High),
 		Remedy: "Compare two goroutine profiles, some minutes apart (`heapwright profile PID --type goroutine`): the creation site that grows is the one to look at.",
 	}
 	sites := v.GoroutineSites()

@@ -78,6 +78,10 @@ func check(v *view.View) []rule.Finding {
 			}
 		}
 		s := most[best]
+		if s.CreatedBy.Func == "" { // the main goroutine
+			most = append(most[:best], most[best+1:]...)
+			continue
+		}
 		f.Sites = append(f.Sites, rule.At(s.CreatedBy, "created_by", fmt.Sprintf("%d goroutines", s.Last)))
 		most = append(most[:best], most[best+1:]...)
 	}

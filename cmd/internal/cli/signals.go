@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Signals receives what is sent to heapwright. The first interrupt asks the
@@ -26,6 +27,10 @@ func NewSignals() *Signals {
 	return s
 }
 
+// sameSignal is how soon after the first a second signal is an echo of it: what
+// starts us may hand on a signal that the terminal has sent us already.
+const sameSignal = 200 * time.Millisecond
+
 // context returns a context that the first signal cancels.
 func (s *Signals) context(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(parent)
@@ -33,7 +38,7 @@ func (s *Signals) context(parent context.Context) (context.Context, context.Canc
 		return ctx, cancel
 	}
 	go func() {
-		seen := false
+		var first time.Time
 		for {
 			select {
 			case sig := <-s.ch:
@@ -44,11 +49,13 @@ func (s *Signals) context(parent context.Context) (context.Context, context.Canc
 					forward(sig)
 					continue
 				}
-				if seen {
+				switch {
+				case first.IsZero():
+					first = time.Now()
+					cancel()
+				case time.Since(first) > sameSignal:
 					s.exit(ExitCouldNotRun)
 				}
-				seen = true
-				cancel()
 			case <-parent.Done():
 				return
 			}

@@ -33,8 +33,16 @@ func (e *MissingGoError) Hint() string {
 	return "install Go from https://go.dev/dl, or look at what runs here already: heapwright ps"
 }
 
-// Programs are the built programs' paths.
-type Programs struct{ NATS, Example string }
+// An outsideError is that the example could not be had from the network.
+type outsideError struct{ err error }
+
+func (e *outsideError) Error() string { return e.err.Error() }
+func (e *outsideError) Unwrap() error { return e.err }
+
+// Hint says where the example is at hand.
+func (e *outsideError) Hint() string {
+	return "run the demo in a checkout of the repository, where the example's source is"
+}
 
 // A Builder builds the programs of the demo and keeps the server's binary.
 type Builder struct {
@@ -92,6 +100,9 @@ func (b Builder) Leak(ctx context.Context) (string, error) {
 		err = run(ctx, b.Source, nil, "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(b.Work, Example), "./examples/"+Example)
 	} else {
 		err = run(ctx, b.Work, []string{"GOBIN=" + b.Work}, "install", "-trimpath", "-ldflags=-s -w", module+"/examples/"+Example+"@latest")
+		if err != nil && ctx.Err() == nil {
+			err = &outsideError{err}
+		}
 	}
 	if err != nil {
 		return "", fmt.Errorf("building examples/%s: %w", Example, err)

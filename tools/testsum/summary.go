@@ -42,10 +42,9 @@ type pkg struct {
 }
 
 type test struct {
-	output          []string
-	parent          bool // it has subtests
-	failedBelow     bool // one of them failed
-	failed, skipped bool
+	output      []string
+	parent      bool // it has subtests
+	failedBelow bool // one of them failed
 }
 
 func newSummary(w io.Writer) *summary {

@@ -32,7 +32,7 @@ func oneLine(s string) string {
 // hintOf finds advice in the chain of an error.
 func hintOf(err error) string {
 	var hinter interface{ Hint() string }
-	if errors.As(err, &hinter) {
+	if errors.As(err, &hinter) && hinter.Hint() != "" {
 		return hinter.Hint()
 	}
 	var pe *procmem.Error

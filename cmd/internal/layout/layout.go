@@ -95,7 +95,7 @@ func (e *UnknownError) Hint() string {
 	if e.GOARCH != "amd64" && e.GOARCH != "arm64" {
 		return "supported are amd64 and arm64"
 	}
-	return fmt.Sprintf("supported are Go 1.20 to %s; a newer heapwright may know it, or add it with: go run ./tools/layouts -add %s", strings.TrimPrefix(e.Newest, "go"), e.Version)
+	return fmt.Sprintf("supported are Go 1.20 to %s (heapwright version -v lists the releases); a newer heapwright may know it, or add it with: go run ./tools/layouts -add %s", strings.TrimPrefix(e.Newest, "go"), e.Version)
 }
 
 // neutral are the GOEXPERIMENTs that touch neither the runtime's structures nor

@@ -230,10 +230,13 @@ func (t *Target) GoVersion() string { return t.goVersion }
 // and Has. Fields that it does not have keep what they held. It does not
 // allocate. [ErrUnsettled] is about this one reading only.
 func (t *Target) Sample(s *record.Sample) error {
-	if err := t.books.read(); err != nil {
-		if alive := t.Alive(); alive != nil {
-			return alive
-		}
+	err := t.books.read()
+	// What was read is the target's only if it is still there: after an exec the
+	// same addresses may well hold another runtime.
+	if alive := t.Alive(); alive != nil {
+		return alive
+	}
+	if err != nil {
 		return err
 	}
 	s.Time = time.Now()
@@ -241,9 +244,6 @@ func (t *Target) Sample(s *record.Sample) error {
 	s.Has = record.FieldSet{}
 	t.books.decode(s)
 	if s.GCCycles < t.books.prevGC || s.GOGCPercent < -1 || s.GCPhase > 2 {
-		if alive := t.Alive(); alive != nil {
-			return alive
-		}
 		return refuse("its books went back from cycle %d to %d", t.books.prevGC, s.GCCycles)
 	}
 	t.books.remember()

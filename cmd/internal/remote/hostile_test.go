@@ -248,6 +248,22 @@ func TestTargetGoesAway(t *testing.T) {
 	}
 }
 
+// TestTargetExecs: a program that replaces itself by another run of itself has
+// the same PID, the same file and the same addresses, but it is another process.
+func TestTargetExecs(t *testing.T) {
+	exe := buildSubject(t, "local", buildModes[0], true)
+	s := startSubject(t, exe)
+	target := attachSubject(t, s)
+	s.send('x')
+	if line, err := s.out.ReadString('\n'); line != "ready\n" {
+		t.Fatalf("subject said %q: %v", line, err)
+	}
+	var out record.Sample
+	if err := target.Sample(&out); !errors.Is(err, procmem.ErrReplaced) && !errors.Is(err, procmem.ErrExited) {
+		t.Errorf("after exec: %v", err)
+	}
+}
+
 // A noiseMemory has random bytes everywhere, others at each read.
 type noiseMemory struct{ r *rand.Rand }
 

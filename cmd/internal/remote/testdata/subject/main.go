@@ -8,6 +8,7 @@
 //	   wait for one byte (now the outside reads: nothing moves), then print them
 //	p  print the pause rings and totals of runtime.MemStats
 //	g  run a GC
+//	x  execute itself anew
 //	q  exit
 //
 // It builds with every release from Go 1.20 on.
@@ -20,9 +21,9 @@ import (
 	"math"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"runtime/metrics"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -81,9 +82,8 @@ func main() {
 		case 'g':
 			runtime.GC()
 			fmt.Println("done")
-		case 'l':
-			debug.SetMemoryLimit(64 << 20)
-			fmt.Println("done")
+		case 'x':
+			panic(syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
 		case 'q':
 			return
 		}

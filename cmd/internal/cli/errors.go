@@ -31,9 +31,17 @@ func oneLine(s string) string {
 
 // hintOf finds advice in the chain of an error.
 func hintOf(err error) string {
-	var hinter interface{ Hint() string }
-	if errors.As(err, &hinter) && hinter.Hint() != "" {
-		return hinter.Hint()
+	for e := err; e != nil; {
+		var hinter interface{ Hint() string }
+		if !errors.As(e, &hinter) {
+			break
+		}
+		if h := hinter.Hint(); h != "" {
+			return h
+		}
+		// One without advice may wrap one that has some.
+		inner, _ := hinter.(error)
+		e = errors.Unwrap(inner)
 	}
 	var pe *procmem.Error
 	if errors.As(err, &pe) && pe.Hint != "" {

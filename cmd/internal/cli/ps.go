@@ -57,7 +57,8 @@ LIVE is what the last GC cycle found alive and what was allocated since; GOAL is
 the heap size at which the running or next cycle is to be done. GC CPU is the
 collector's share of the time the program's processors were busy: since the
 start of the process, or over a window with --for. FINDING is the worst thing
-that the settings alone show; heapwright diagnose looks deeper.
+that the settings alone show; heapwright diagnose looks deeper. A narrow
+terminal has fewer columns: what goes to a pipe or --json has them all.
 
 A process that cannot be read keeps its row, with the reason below the table.
 Processes of other users may need root.`,
@@ -329,7 +330,7 @@ func gcCPURatio(from, to *record.Sample) (float64, bool) {
 func psPrint(env Env, doc psDocument, names []string) error {
 	tab := texttab.Table{Columns: []texttab.Column{
 		{Head: "PID", Right: true},
-		{Head: "NAME", Min: 14},
+		{Head: "NAME", Min: 13},
 		{Head: "GO"},
 		{Head: "LIVE", Right: true},
 		{Head: "GOAL", Right: true},
@@ -339,7 +340,7 @@ func psPrint(env Env, doc psDocument, names []string) error {
 		{Head: "GOMEMLIMIT", Right: true, Drop: 4},
 		{Head: "CYCLES", Right: true, Drop: 5},
 		{Head: "GC CPU", Right: true},
-		{Head: "GOROUTINES", Right: true, Drop: 1},
+		{Head: "GOROUT.", Right: true, Drop: 1},
 		{Head: "UP", Right: true, Drop: 3},
 		{Head: "USER", Drop: 7, Min: 4},
 		{Head: "MODULE", Drop: 8, Min: 10},
@@ -372,7 +373,7 @@ func psPrint(env Env, doc psDocument, names []string) error {
 		}
 	}
 	if doc.Hidden > 0 {
-		env.warnf("%s could not be looked into, and may be Go: run as root to see them, or with --all for the reasons", plural(doc.Hidden, "more process"))
+		env.warnf("%s could not be looked into, and may be Go: heapwright ps --all says why", plural(doc.Hidden, "more process"))
 	}
 	return nil
 }

@@ -1,12 +1,13 @@
 // Package texttab lays out tables for a terminal, in the look of benchstat:
 // columns two spaces apart, numbers to the right, notes below marked with
-// superscript numbers. It gives up the columns that matter least when the
-// terminal is narrow, and cleans every cell of control characters.
+// superscript numbers. When the terminal is narrow it gives up columns: those that
+// say nothing first, then those that matter least. It cleans every cell of control characters.
 package texttab
 
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/heapwright/heapwright/cmd/internal/term"
@@ -81,7 +82,7 @@ func superscript(n int) string {
 const gap = 2
 
 // Write prints the table in at most width columns, as far as the columns that
-// may not be dropped allow; 0 is no limit.
+// have to stay allow; 0 is no limit. A cell that is empty or "-" says nothing.
 func (t *Table) Write(w io.Writer, width int, paint term.Painter) error {
 	shown, widths := t.fit(width)
 	var b strings.Builder
@@ -143,6 +144,10 @@ func (t *Table) fit(width int) (shown []int, widths []int) {
 		return n
 	}
 	for over := total() - width; over > 0; over = total() - width {
+		if n := slices.IndexFunc(shown, t.says(nothing)); n >= 0 {
+			shown = slices.Delete(shown, n, n+1)
+			continue
+		}
 		if c, ok := t.widest(shown, widths); ok {
 			widths[c] = max(t.Columns[c].Min, widths[c]-over)
 			continue
@@ -156,9 +161,24 @@ func (t *Table) fit(width int) (shown []int, widths []int) {
 		if drop < 0 {
 			break
 		}
-		shown = append(shown[:drop:drop], shown[drop+1:]...)
+		shown = slices.Delete(shown, drop, drop+1)
 	}
 	return shown, widths
+}
+
+// nothing reports whether a cell says nothing.
+func nothing(c Cell) bool { return c.Text == "" || c.Text == "-" }
+
+// says returns a test for columns of which all cells are of a kind.
+func (t *Table) says(what func(Cell) bool) func(column int) bool {
+	return func(column int) bool {
+		for _, row := range t.rows {
+			if !what(row[column]) {
+				return false
+			}
+		}
+		return len(t.rows) > 0
+	}
 }
 
 // widest returns the column with the most to give.

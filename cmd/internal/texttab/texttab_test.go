@@ -81,6 +81,18 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+func TestColumnsThatSayNothingGoFirst(t *testing.T) {
+	tab := &Table{Columns: []Column{{Head: "PID"}, {Head: "LIMIT"}, {Head: "LONG", Drop: 1}}}
+	tab.Text("1", "-", "text")
+	tab.Text("2", "", "more")
+	if got := write(t, tab, 80, false); !strings.Contains(got, "LIMIT") {
+		t.Errorf("where there is room they stay:\n%s", got)
+	}
+	if got := write(t, tab, 10, false); strings.Contains(got, "LIMIT") || !strings.Contains(got, "LONG") {
+		t.Errorf("got:\n%s", got)
+	}
+}
+
 func TestStylesDoNotMoveColumns(t *testing.T) {
 	got := write(t, sample(), 80, true)
 	plain := strings.NewReplacer("\x1b[2m", "", "\x1b[0m", "").Replace(got)

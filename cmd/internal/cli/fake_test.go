@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -45,6 +46,12 @@ func (h *fakeHost) add(e goproc.Entry, rec *record.Recording) {
 	h.recs[e.Process.PID] = rec
 }
 
+func (h *fakeHost) remove(pid int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.entries = slices.DeleteFunc(h.entries, func(e goproc.Entry) bool { return e.Process.PID == pid })
+}
+
 func (h *fakeHost) Processes(context.Context) ([]goproc.Entry, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -61,7 +68,11 @@ func (h *fakeHost) Attach(_ context.Context, pid int) (Target, error) {
 	if rec == nil {
 		return nil, fmt.Errorf("no process %d", pid)
 	}
-	return &fakeTarget{rec: rec, ends: h.ends, sample: h.from}, nil
+	t := &fakeTarget{rec: rec, sample: h.from}
+	if h.ends {
+		t.end = func() { h.remove(pid) }
+	}
+	return t, nil
 }
 
 func (h *fakeHost) Endpoint(_ context.Context, url string) (Target, error) {
@@ -77,7 +88,7 @@ func (h *fakeHost) Readable(string) error { return h.unreadable }
 // A fakeTarget replays a recording, one sample a reading, at the time it is read.
 type fakeTarget struct {
 	rec    *record.Recording
-	ends   bool
+	end    func() // called at its end; nil for a process that goes on
 	sample int
 	cycle  int
 }
@@ -89,7 +100,8 @@ func (t *fakeTarget) Hz() float64             { return recorder.DefaultHz }
 
 func (t *fakeTarget) Sample(s *record.Sample) error {
 	if t.sample == len(t.rec.Samples) {
-		if t.ends {
+		if t.end != nil {
+			t.end()
 			return recorder.ErrEnded
 		}
 		t.sample--

@@ -105,7 +105,7 @@ func recordRun(ctx context.Context, env Env, opt recordOptions, args arguments) 
 	if err := opt.check(args); err != nil {
 		return err
 	}
-	s := &session{env: env, opt: opt, progress: env.progress(), start: env.Now()}
+	s := &session{env: env, opt: opt, progress: env.progress(), start: env.Now(), tried: map[lifeKey]int{}}
 	if opt.over > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, opt.over)
@@ -154,6 +154,7 @@ type session struct {
 	status *ExitCode // of the command that was recorded; nil without one
 
 	mu       sync.Mutex
+	tried    map[lifeKey]int // by --name
 	lanes    []*lane
 	progress *term.Progress
 	shown    time.Time
@@ -411,11 +412,6 @@ func (s *session) targets(ctx context.Context, args []string) error {
 
 // follow records every process of a name, and those that come after it.
 func (s *session) follow(ctx context.Context) error {
-	type key struct {
-		pid   int
-		start time.Time
-	}
-	seen := map[key]bool{}
 	single := s.opt.out != "" && !strings.HasSuffix(s.opt.out, string(os.PathSeparator))
 	if st, err := os.Stat(s.opt.out); err == nil && st.IsDir() {
 		single = false
@@ -429,11 +425,9 @@ func (s *session) follow(ctx context.Context) error {
 			return err
 		}
 		for _, e := range entries {
-			k := key{e.Process.PID, e.Process.StartTime}
-			if e.Process.Name != s.opt.name || e.Err != nil || seen[k] || e.Process.PID == os.Getpid() {
+			if e.Process.Name != s.opt.name || e.Err != nil || e.Process.PID == os.Getpid() || !s.wants(e.Process) {
 				continue
 			}
-			seen[k] = true
 			if err := s.join(ctx, e.Process, single); err != nil {
 				return err
 			}
@@ -455,16 +449,51 @@ func (s *session) follow(ctx context.Context) error {
 	}
 }
 
+// A lifeKey tells one life of a process from others.
+type lifeKey struct {
+	pid   int
+	start time.Time
+}
+
+func keyOf(p record.Process) lifeKey { return lifeKey{p.PID, p.StartTime} }
+
+// attempts is how often a process is tried before it is given up: the first time
+// it may still be starting.
+const attempts = 3
+
+// wants reports whether a process is to be recorded and is not.
+func (s *session) wants(p record.Process) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tried[keyOf(p)] < attempts
+}
+
+// settle notes that a process is not to be tried any more, or that it is to be
+// tried anew: it has ended, or runs another program under the same PID.
+func (s *session) settle(p record.Process, again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if again {
+		delete(s.tried, keyOf(p))
+		return
+	}
+	s.tried[keyOf(p)] = attempts
+}
+
 // join records a process into a lane that has nothing to do any more, or a new one.
 func (s *session) join(ctx context.Context, p record.Process, single bool) error {
 	t, err := s.env.Host.Attach(ctx, p.PID)
 	if err != nil {
-		if !isEnded(err) && ctx.Err() == nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.tried[keyOf(p)]++
+		if s.tried[keyOf(p)] == attempts && !isEnded(err) && ctx.Err() == nil {
 			s.progress.Clear()
 			printError(s.env.Stderr, fmt.Errorf("%s %d: %w", p.Name, p.PID, err))
 		}
 		return nil
 	}
+	s.settle(p, false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var l *lane
@@ -492,6 +521,7 @@ func (s *session) join(ctx context.Context, p record.Process, single bool) error
 	go func() {
 		defer s.wg.Done()
 		s.life(ctx, l, t)
+		s.settle(p, l.err == nil)
 	}()
 	return nil
 }

@@ -341,6 +341,32 @@ func TestTee(t *testing.T) {
 	})
 }
 
+func TestMemoryIsBounded(t *testing.T) {
+	var m Memory
+	if err := m.Process(record.Process{}); err != nil {
+		t.Fatal(err)
+	}
+	const n = 5 * MemorySamples
+	for i := range n {
+		s := record.Sample{GCCycles: uint64(i)}
+		if err := m.Sample(&s); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.Recording.Samples[len(m.Recording.Samples)-1].GCCycles; got != uint64(i) {
+			t.Fatalf("the newest of %d samples is number %d", i+1, got)
+		}
+	}
+	kept := m.Recording.Samples
+	if len(kept) > MemorySamples+1 || m.Recording.Thinned != 8 || kept[0].GCCycles != 0 {
+		t.Fatalf("%d of %d are kept, every %dth, from number %d", len(kept), n, m.Recording.Thinned, kept[0].GCCycles)
+	}
+	for i := range kept[:len(kept)-1] {
+		if kept[i].GCCycles != uint64(8*i) {
+			t.Fatalf("sample %d is number %d, want every 8th", i, kept[i].GCCycles)
+		}
+	}
+}
+
 func TestStepDoesNotAllocate(t *testing.T) {
 	w := record.NewWriter(discard{})
 	if err := w.Process(record.Process{Name: "x"}); err != nil {

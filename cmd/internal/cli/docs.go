@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
+//go:generate go test . -run ^TestPages$ -update
+
 // Pages returns the manual of the command line as Markdown: file name to text, a
 // page a command, and README.md, which lists them. It is made of what --help
 // prints, so that the two cannot differ.
@@ -31,7 +33,7 @@ func Pages() map[string]string {
 }
 
 // generated is the first line of every page.
-const generated = "<!-- Generated from the command tree: go test ./internal/cli -run TestPages -update. Do not edit. -->\n\n"
+const generated = "<!-- Generated from the command tree: go generate ./internal/cli. Do not edit. -->\n\n"
 
 func page(c *cobra.Command) string {
 	var b strings.Builder

@@ -37,7 +37,7 @@ func TestPages(t *testing.T) {
 			t.Fatal(err)
 		}
 		if string(got) != want {
-			t.Errorf("docs/commands/%s is stale: go test ./internal/cli -run TestPages -update", name)
+			t.Errorf("docs/commands/%s is stale: go generate ./internal/cli", name)
 		}
 	}
 	files, err := os.ReadDir(dir)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,7 @@ enough data to tell.`,
   heapwright diagnose --json http://10.0.0.7:9090/metrics
   heapwright diagnose --fail-on critical -- ./api-server --self-test`,
 		flags: func(f *pflag.FlagSet) {
-			f.DurationVar(&opt.over, "for", defaultWindow, "watch this long; a command: until it ends")
+			f.DurationVar(&opt.over, "for", 0, fmt.Sprintf("watch this long (default %v; a command: until it ends)", defaultWindow))
 			f.StringVar(&opt.failOn, "fail-on", failNever, "exit with 1 on a finding this severe: info, warning, critical")
 			hzFlag(f, &opt.hz)
 			f.StringVarP(&opt.out, "output", "o", "", "keep the recording in `FILE`")
@@ -78,11 +79,8 @@ func (o diagnoseOptions) check(args arguments) error {
 	if err := oneOf("diagnose", "fail-on", o.failOn, failOnNames); err != nil {
 		return err
 	}
-	if err := positive("diagnose", "for", o.over); err != nil {
-		return err
-	}
-	if o.hz < 0 {
-		return usagef("diagnose", "--hz must not be negative")
+	if o.over < 0 || o.hz < 0 {
+		return usagef("diagnose", "--for and --hz must not be negative")
 	}
 	if len(args.targets)+min(len(args.command), 1) != 1 {
 		return usagef("diagnose", "diagnose takes one process, recording or URL, or a command after --")
@@ -131,7 +129,7 @@ func diagnoseInput(ctx context.Context, env Env, opt diagnoseOptions, args argum
 	if err != nil {
 		return nil, err
 	}
-	w.lasts = opt.over
+	w.lasts = cmp.Or(opt.over, defaultWindow)
 	if err := w.life(ctx, t); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
@@ -243,8 +241,8 @@ func watchCommand(ctx context.Context, env Env, opt diagnoseOptions, argv []stri
 	if err != nil {
 		return nil, errors.Join(err, w.close())
 	}
-	var cancel context.CancelFunc
-	if opt.over != defaultWindow {
+	if opt.over > 0 {
+		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, opt.over)
 		defer cancel()
 	}

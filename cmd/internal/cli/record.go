@@ -46,7 +46,7 @@ of that name and follows each over restarts, in one file.
 With a command, its stdin, stdout and stderr are its own, signals are passed on
 to it, and its exit status is ours; the summary goes to stderr. With --json the
 document has stdout, and the command's stdout goes to stderr. The command itself
-is recorded, not what it starts.`,
+is recorded, not what it starts; --for ends the recording, not the command.`,
 		example: `
   heapwright record 4123 --for 30s
   heapwright record -o today/ 4123 4207
@@ -55,7 +55,7 @@ is recorded, not what it starts.`,
   heapwright record -o run.hwrec -- ./api-server --port 8080`,
 		flags: func(f *pflag.FlagSet) {
 			f.StringVarP(&opt.out, "output", "o", "", "recording `FILE` (- is stdout), or a directory (default NAME-PID.hwrec)")
-			f.DurationVar(&opt.over, "for", 0, "end after this long (default: when the process ends, or Ctrl-C)")
+			f.DurationVar(&opt.over, "for", 0, "end the recording after this long (default: when the process ends, or Ctrl-C)")
 			hzFlag(f, &opt.hz)
 			f.DurationVar(&opt.snapshots, "profiles", recorder.DefaultSnapshots, "heap profile and goroutines this often, and at the start and end; 0 for none")
 			f.StringVar(&opt.name, "name", "", "record processes of this `NAME`, over restarts")

@@ -212,3 +212,27 @@ func TestOddServer(t *testing.T) {
 		})
 	}
 }
+
+func FuzzMessage(f *testing.F) {
+	f.Add("PING\r\nMSG a 1 3\r\nabc\r\n")
+	f.Add("+OK\r\nINFO {}\r\nMSG a 1 reply 0\r\n\r\n")
+	f.Add("-ERR 'x'\r\n")
+	f.Add("MSG a 1 1048577\r\n")
+	f.Add("MSG \r\n")
+	f.Fuzz(func(t *testing.T, in string) {
+		local, remote := net.Pipe()
+		defer local.Close()
+		go io.Copy(io.Discard, remote) // the answers to pings
+		defer remote.Close()
+		c := &conn{Conn: local, r: bufio.NewReaderSize(strings.NewReader(in), 64<<10)}
+		for {
+			b, err := c.message()
+			if err != nil {
+				return
+			}
+			if !strings.Contains(in, string(b)) {
+				t.Fatalf("a payload of %q, which is not in the input", b)
+			}
+		}
+	})
+}

@@ -83,14 +83,26 @@ func Draw(w io.Writer, opt Options, lines ...Line) error {
 		}
 		text := fmt.Sprintf("%*s%s", axis, tick, mark)
 		b.WriteString(opt.Paint.Paint(term.Faint, text))
+		// Cells of one colour are painted together.
+		var run strings.Builder
+		runOwner := -1
+		flush := func() {
+			if runOwner >= 0 {
+				b.WriteString(opt.Paint.Paint(lines[runOwner].Style, run.String()))
+			} else {
+				b.WriteString(run.String())
+			}
+			run.Reset()
+		}
 		for col := range g.cols {
 			dots, owner := g.cell(col, row)
-			s := string(rune(0x2800 + int(dots)))
-			if owner >= 0 {
-				s = opt.Paint.Paint(lines[owner].Style, s)
+			if owner != runOwner {
+				flush()
+				runOwner = owner
 			}
-			b.WriteString(s)
+			run.WriteRune(rune(0x2800 + int(dots)))
 		}
+		flush()
 		if l := labels[row]; l >= 0 {
 			b.WriteString(" " + opt.Paint.Paint(lines[l].Style, lines[l].Name))
 		}

@@ -212,14 +212,11 @@ func (w *watch) show(p record.Process, start time.Time, s *record.Sample, sum re
 	}
 	w.shown = now
 	elapsed := now.Sub(start)
-	line := fmt.Sprintf("watching %s  %s", term.Clean(p.Name), span(elapsed))
+	line := fmt.Sprintf("watching %s  %s", term.Cut(term.Clean(p.Name), 16), span(elapsed))
 	if w.lasts > 0 {
-		line += fmt.Sprintf(" of %s %s", span(w.lasts), term.Bar(elapsed.Seconds(), w.lasts.Seconds(), 20))
+		line += fmt.Sprintf(" of %s %s", span(w.lasts), term.Bar(elapsed.Seconds(), w.lasts.Seconds(), 8))
 	}
-	if s.Has.Has(record.FieldHeapLiveBytes) {
-		line += "  live " + compactBytes(float64(s.HeapLiveBytes))
-	}
-	w.progress.Show(line + "  " + plural(sum.Cycles, "GC cycle"))
+	w.progress.Show(line + readingOf(s).text() + "  " + plural(sum.Cycles, "GC"))
 }
 
 func (w *watch) close() error {

@@ -29,6 +29,21 @@ func readingOf(s *record.Sample) reading {
 		get(record.FieldRSSBytes), get(record.FieldCgroupLimitBytes), get(record.FieldGCCycles)}
 }
 
+// text is the reading for a progress line: live of goal, and RSS.
+func (r reading) text() string {
+	s := ""
+	if r.live >= 0 {
+		s += "  live " + compactBytes(r.live)
+		if r.goal >= 0 {
+			s += "/" + goalText(uint64(r.goal))
+		}
+	}
+	if r.rss > 0 {
+		s += "  RSS " + compactBytes(r.rss)
+	}
+	return s
+}
+
 // A history is the course of a recording, thinned out so that one of a month
 // takes no more memory than one of an hour.
 type history struct {

@@ -338,13 +338,13 @@ func (s *session) line(now time.Time) string {
 	var b strings.Builder
 	elapsed := now.Sub(s.start)
 	if len(s.lanes) == 1 {
-		fmt.Fprintf(&b, "recording %s %d  ", term.Clean(s.lanes[0].process.Name), s.lanes[0].process.PID)
+		fmt.Fprintf(&b, "recording %s  ", term.Cut(term.Clean(s.lanes[0].process.Name), 16))
 	} else {
 		fmt.Fprintf(&b, "recording %s  ", plural(len(s.lanes), "process"))
 	}
 	b.WriteString(span(elapsed))
 	if s.opt.over > 0 {
-		fmt.Fprintf(&b, " of %s %s", span(s.opt.over), term.Bar(elapsed.Seconds(), s.opt.over.Seconds(), 12))
+		fmt.Fprintf(&b, " of %s %s", span(s.opt.over), term.Bar(elapsed.Seconds(), s.opt.over.Seconds(), 8))
 	}
 	samples, cycles := 0, 0
 	for _, l := range s.lanes {
@@ -353,19 +353,11 @@ func (s *session) line(now time.Time) string {
 		cycles += t.Cycles
 	}
 	if len(s.lanes) == 1 {
-		r := s.lanes[0].last
-		for _, q := range []struct {
-			name string
-			v    float64
-		}{{"live", r.live}, {"goal", r.goal}, {"RSS", r.rss}} {
-			if q.v > 0 {
-				fmt.Fprintf(&b, "  %s %s", q.name, compactBytes(q.v))
-			}
-		}
+		b.WriteString(s.lanes[0].last.text())
 	} else {
 		fmt.Fprintf(&b, "  %s", plural(samples, "sample"))
 	}
-	fmt.Fprintf(&b, "  %s", plural(cycles, "cycle"))
+	fmt.Fprintf(&b, "  %s", plural(cycles, "GC"))
 	return b.String()
 }
 

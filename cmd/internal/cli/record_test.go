@@ -186,7 +186,7 @@ func TestProgressLine(t *testing.T) {
 	s := &session{env: f.Env, opt: recordOptions{over: 30 * time.Second}, start: ruletest.Epoch}
 	s.lanes = []*lane{{process: proc(4123, "nats-server"), last: reading{live: 12.3 * mib, goal: 24 * mib, rss: 45 * mib}}}
 	s.lanes[0].now.Cycles = 17
-	const want = "recording nats-server 4123  12s of 30s ━━━━────────  live 12.3Mi  goal 24.0Mi  RSS 45.0Mi  17 cycles"
+	const want = "recording nats-server  12s of 30s ━━━─────  live 12.3Mi/24.0Mi  RSS 45.0Mi  17 GCs"
 	if got := s.line(ruletest.Epoch.Add(12 * time.Second)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

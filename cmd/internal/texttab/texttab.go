@@ -144,7 +144,7 @@ func (t *Table) fit(width int) (shown []int, widths []int) {
 		return n
 	}
 	for over := total() - width; over > 0; over = total() - width {
-		if n := slices.IndexFunc(shown, t.says(nothing)); n >= 0 {
+		if n := t.leastOf(shown, t.saysNothing); n >= 0 {
 			shown = slices.Delete(shown, n, n+1)
 			continue
 		}
@@ -152,12 +152,7 @@ func (t *Table) fit(width int) (shown []int, widths []int) {
 			widths[c] = max(t.Columns[c].Min, widths[c]-over)
 			continue
 		}
-		drop := -1
-		for n, c := range shown {
-			if d := t.Columns[c].Drop; d > 0 && (drop < 0 || d > t.Columns[shown[drop]].Drop) {
-				drop = n
-			}
-		}
+		drop := t.leastOf(shown, func(c int) bool { return t.Columns[c].Drop > 0 })
 		if drop < 0 {
 			break
 		}
@@ -166,19 +161,27 @@ func (t *Table) fit(width int) (shown []int, widths []int) {
 	return shown, widths
 }
 
-// nothing reports whether a cell says nothing.
-func nothing(c Cell) bool { return c.Text == "" || c.Text == "-" }
-
-// says returns a test for columns of which all cells are of a kind.
-func (t *Table) says(what func(Cell) bool) func(column int) bool {
-	return func(column int) bool {
-		for _, row := range t.rows {
-			if !what(row[column]) {
-				return false
-			}
+// leastOf returns which of the columns that a test holds for matters least: the
+// one that may be dropped first, and of equals the last. It is an index into
+// shown, -1 for none.
+func (t *Table) leastOf(shown []int, test func(column int) bool) int {
+	least := -1
+	for n, c := range shown {
+		if test(c) && (least < 0 || t.Columns[c].Drop >= t.Columns[shown[least]].Drop) {
+			least = n
 		}
-		return len(t.rows) > 0
 	}
+	return least
+}
+
+// saysNothing reports whether there is nothing in any cell of a column.
+func (t *Table) saysNothing(column int) bool {
+	for _, row := range t.rows {
+		if text := row[column].Text; text != "" && text != "-" {
+			return false
+		}
+	}
+	return len(t.rows) > 0
 }
 
 // widest returns the column with the most to give.

@@ -85,6 +85,12 @@ func TestColumnsThatSayNothingGoFirst(t *testing.T) {
 	tab := &Table{Columns: []Column{{Head: "PID"}, {Head: "LIMIT"}, {Head: "LONG", Drop: 1}}}
 	tab.Text("1", "-", "text")
 	tab.Text("2", "", "more")
+	// Of several, those that matter least go first.
+	wide := &Table{Columns: []Column{{Head: "PID"}, {Head: "LIVE"}, {Head: "UP", Drop: 1}}}
+	wide.Text("1", "-", "-")
+	if got := write(t, wide, 11, false); !strings.Contains(got, "LIVE") || strings.Contains(got, "UP") {
+		t.Errorf("got:\n%s", got)
+	}
 	if got := write(t, tab, 80, false); !strings.Contains(got, "LIMIT") {
 		t.Errorf("where there is room they stay:\n%s", got)
 	}

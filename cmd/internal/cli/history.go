@@ -15,7 +15,6 @@ import (
 type reading struct {
 	at                     time.Time
 	live, goal, rss, limit float64
-	cycles                 float64
 }
 
 func readingOf(s *record.Sample) reading {
@@ -26,7 +25,7 @@ func readingOf(s *record.Sample) reading {
 		return math.NaN()
 	}
 	return reading{s.Time, get(record.FieldHeapLiveBytes), get(record.FieldHeapGoalBytes),
-		get(record.FieldRSSBytes), get(record.FieldCgroupLimitBytes), get(record.FieldGCCycles)}
+		get(record.FieldRSSBytes), get(record.FieldCgroupLimitBytes)}
 }
 
 // text is the reading for a progress line: live of goal, and RSS.

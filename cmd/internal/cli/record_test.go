@@ -164,7 +164,7 @@ func TestHistoryIsBounded(t *testing.T) {
 	var h history
 	const n = 100_000
 	for i := range n {
-		h.add(reading{at: ruletest.Epoch.Add(time.Duration(i) * time.Second), live: float64(i % 977), cycles: float64(i)})
+		h.add(reading{at: ruletest.Epoch.Add(time.Duration(i) * time.Second), live: float64(i % 977)})
 	}
 	if len(h.readings) > maxReadings || len(h.skipped) > h.stride {
 		t.Errorf("%d readings and %d skipped are kept", len(h.readings), len(h.skipped))

@@ -135,4 +135,3 @@ func recordRun(ctx context.Context, env Env, opt recordOptions, args arguments) 
 	}
 	return exitWith(*s.status)
 }
-

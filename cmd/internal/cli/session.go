@@ -361,4 +361,3 @@ func (s *session) failure() error {
 	}
 	return nil
 }
-

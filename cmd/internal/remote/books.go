@@ -53,7 +53,7 @@ type books struct {
 
 	gc, mstats, work, sched, limiter, scavenge block
 	phase, maxprocs, allglen, allp             block
-	phase2, numgc2                             block // read again at the end: did anything move?
+	stats, gen2, phase2, lastGC2               block // read a second time: did anything move?
 	reqs                                       []procmem.Request
 
 	ps       []uint64 // addresses of the Ps
@@ -80,10 +80,10 @@ type fields struct {
 	heapInUse, heapReleased, heapFree, totalAlloc, totalFree, mappedReady,
 	assistTime, dedicatedMarkTime, fractionalMarkTime, idleMarkTime word
 	// memstats
-	numgc, numforced, pauseTotal, pauseNS, pauseEnd, lastGC, heapStats, gcPauseDist,
+	numgc, numforced, pauseTotal, pauseNS, pauseEnd, lastGC, heapStats, heapStatsGen, gcPauseDist,
 	stacksSys, mspanSys, mcacheSys, buckhashSys, gcMiscSys, otherSys word
 	// work
-	userForced, tSweepTerm, tMark, tMarkTerm, tEnd, heap0, heap1, heap2, workProcs,
+	tSweepTerm, tMark, tMarkTerm, tEnd, heap0, heap1, heap2, workProcs,
 	cpuAssist, cpuDedicated, cpuIdleGC, cpuPause, cpuGC, cpuScavAssist, cpuScavBg, cpuScav, cpuIdle, cpuUser, cpuTotal word
 	// sched
 	mnext, nmfreed, npidle, ngsys, runqsize, gfreeA, gfreeB, timeToRun, stopGC, stopOther, totalGC, totalOther word
@@ -154,8 +154,13 @@ func newBooks(p *program, mem procmem.Memory) (*books, error) {
 	if len(k.errs) > 0 {
 		return nil, fmt.Errorf("layout tables of %s lack %v", p.release.Version, k.errs)
 	}
-	k.numgc2 = block{name: "runtime.memstats", addr: k.mstats.addr + uint64(k.f.numgc.off), buf: make([]byte, 4)}
-	for _, b := range []*block{&k.phase, &k.maxprocs, &k.allglen, &k.allp, &k.mstats, &k.gc, &k.work, &k.sched, &k.limiter, &k.scavenge, &k.phase2, &k.numgc2} {
+	again := func(b *block, w word, n int) {
+		*b = block{name: w.b.name, addr: w.b.addr + uint64(w.off), buf: make([]byte, n)}
+	}
+	again(&k.stats, k.f.heapStats, k.f.heapStatsGen.off+4-k.f.heapStats.off)
+	again(&k.gen2, k.f.heapStatsGen, 4)
+	again(&k.lastGC2, k.f.lastGC, 8)
+	for _, b := range []*block{&k.phase, &k.maxprocs, &k.allglen, &k.allp, &k.stats, &k.mstats, &k.gen2, &k.gc, &k.work, &k.sched, &k.limiter, &k.scavenge, &k.phase2, &k.lastGC2} {
 		if len(b.buf) > 0 {
 			k.reqs = append(k.reqs, procmem.Request{Addr: b.addr, Buf: b.buf})
 		}
@@ -181,6 +186,7 @@ func (k *books) bind() {
 	f.pauseNS, f.pauseEnd, f.lastGC, f.heapStats = m("pause_ns"), m("pause_end"), m("last_gc_unix"), m("heapStats.stats")
 	f.stacksSys, f.mspanSys, f.mcacheSys = m("stacks_sys"), m("mspan_sys"), m("mcache_sys")
 	f.buckhashSys, f.gcMiscSys, f.otherSys = m("buckhash_sys"), m("gcMiscSys"), m("other_sys")
+	f.heapStatsGen = m("heapStats.gen")
 	f.gcPauseDist = k.may(&k.mstats, "mstats.gcPauseDist") // until Go 1.21
 
 	w := func(n ...string) word {
@@ -189,7 +195,7 @@ func (k *books) bind() {
 		}
 		return k.must(&k.work, n...)
 	}
-	f.userForced, f.workProcs = w("userForced"), w("maxprocs")
+	f.workProcs = w("maxprocs")
 	f.tSweepTerm, f.tMark, f.tMarkTerm, f.tEnd = w("tSweepTerm"), w("tMark"), w("tMarkTerm"), w("tEnd")
 	f.heap0, f.heap1, f.heap2 = w("heap0"), w("heap1"), w("heap2")
 	// cpuStats' fields were exported in Go 1.23.
@@ -248,6 +254,11 @@ func (k *books) bind() {
 		k.pOff.gfree = k.offset("p.gFree.size")
 	}
 
+	// The generation lies after the three sets of statistics (runtime/mstats.go, consistentHeapStats).
+	if f.heapStatsGen.off < f.heapStats.off+3*int(f.hsSize) {
+		k.errs = append(k.errs, "mstats.heapStats.gen after its statistics")
+	}
+
 	// Whole structures were allocated from the tables' sizes; arrays must fit too.
 	for _, x := range []struct {
 		w    word
@@ -265,8 +276,9 @@ func (k *books) bind() {
 // reading takes tens of microseconds, mark termination often more.
 const attempts = 8
 
-// read takes the books once, consistently: no cycle ended between its first and
-// its last word, and the pause total is the sum of the pauses.
+// read takes the books once, consistently: no cycle was being closed, or was
+// closed, from its first to its last word, the pause total is the sum of the
+// pauses, and the target did not move its heap statistics from one set to another.
 func (k *books) read() error {
 	for try := range attempts {
 		if try > 2 {
@@ -275,29 +287,55 @@ func (k *books) read() error {
 		if _, err := k.mem.ReadBatch(k.reqs); err != nil {
 			return fmt.Errorf("reading the runtime's books: %w", err)
 		}
-		if k.settled() {
+		if k.cyclesSettled() && k.heapStatsSettled() {
 			return k.readPs()
 		}
 	}
 	return ErrUnsettled
 }
 
-func (k *books) settled() bool {
-	numgc := k.f.numgc.u32()
-	if binary.LittleEndian.Uint32(k.numgc2.buf) != numgc {
+// cyclesSettled reports whether no cycle was being closed. gcMarkTermination
+// writes last_gc_unix first, then the rings, the sum and the CPU classes, and
+// numgc last (runtime/mgc.go).
+func (k *books) cyclesSettled() bool {
+	numgc, last := k.f.numgc.u32(), k.f.lastGC.u64()
+	if binary.LittleEndian.Uint64(k.lastGC2.buf) != last {
+		return false
+	}
+	if numgc > 0 && k.f.pauseEnd.at(int((numgc-1)%ring)) != last || numgc == 0 && last != 0 {
 		return false
 	}
 	const markTermination = 2
 	if binary.LittleEndian.Uint32(k.phase.buf) == markTermination || binary.LittleEndian.Uint32(k.phase2.buf) == markTermination {
 		return false
 	}
-	// pause_total_ns is written a moment before numgc (gcMarkTermination).
 	if n := uint64(numgc) - k.prevGC; k.prevOK && uint64(numgc) >= k.prevGC && n <= ring {
 		sum := k.prevPause
 		for i := range n {
 			sum += k.f.pauseNS.at(int((k.prevGC + i) % ring))
 		}
 		if sum != k.f.pauseTotal.u64() {
+			return false
+		}
+	}
+	return true
+}
+
+// heapStatsSettled reports whether the three sets of heap statistics were read
+// while nobody in the target did. A reader there (runtime/metrics) moves writers
+// on to the next set by gen, then adds the set before the last to the last, and
+// clears it (runtime/mstats.go, consistentHeapStats.read); meanwhile the sum of
+// the three counts much twice, or not at all. When it is done the set after gen
+// is clear: if it was so, and gen has not moved since, no reader was at work.
+func (k *books) heapStatsSettled() bool {
+	size := int(k.f.hsSize)
+	gen := binary.LittleEndian.Uint32(k.stats.buf[len(k.stats.buf)-4:])
+	if gen > 2 || binary.LittleEndian.Uint32(k.gen2.buf) != gen {
+		return false
+	}
+	next := int(gen+1) % 3 * size
+	for _, b := range k.stats.buf[next : next+size] {
+		if b != 0 {
 			return false
 		}
 	}
@@ -311,7 +349,8 @@ func (k *books) readPs() error {
 		return refuse("it has %d Ps", n)
 	}
 	if key := [2]uint64{ptr, n}; key != k.psKey || len(k.ps) == 0 {
-		// GOMAXPROCS changed. The Ps themselves never move and are never freed.
+		// GOMAXPROCS changed. The Ps themselves never move and are never freed, but
+		// while the list grows some are not there yet: then look again next time.
 		raw := make([]byte, 8*n)
 		if err := k.mem.Read(ptr, raw); err != nil {
 			return fmt.Errorf("reading the list of Ps: %w", err)
@@ -322,7 +361,9 @@ func (k *books) readPs() error {
 				k.ps = append(k.ps, p)
 			}
 		}
-		k.psKey = key
+		if k.psKey = key; uint64(len(k.ps)) != n {
+			k.psKey = [2]uint64{}
+		}
 		const per = 24
 		k.pbuf = slices.Grow(k.pbuf[:0], per*len(k.ps))[:per*len(k.ps)]
 		k.preqs = k.preqs[:0]

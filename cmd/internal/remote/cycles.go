@@ -9,6 +9,7 @@ import (
 // A cycleLog turns consecutive readings of the books into GC cycles.
 type cycleLog struct {
 	seen    uint64 // cycles up to this one are in pending, or were taken
+	forced  uint64 // of those seen, asked for by runtime.GC
 	pending []record.Cycle
 	lost    uint64
 }
@@ -16,7 +17,7 @@ type cycleLog struct {
 // maxPending bounds the cycles kept for a caller that does not take them.
 const maxPending = 1 << 14
 
-func (c *cycleLog) start(s *record.Sample) { c.seen = s.GCCycles }
+func (c *cycleLog) start(s *record.Sample) { c.seen, c.forced = s.GCCycles, s.GCForced }
 
 // observe logs the cycles that ended since the last reading; the books say more
 // of the latest one than of those before it.
@@ -40,8 +41,15 @@ func (c *cycleLog) observe(k *books, s *record.Sample) {
 			Pause: time.Duration(k.f.pauseNS.at(int(i % ring))),
 		})
 	}
-	c.seen = s.GCCycles
-	k.detail(&c.pending[len(c.pending)-1], s)
+	ended, forced := s.GCCycles-c.seen, s.GCForced-c.forced
+	c.seen, c.forced = s.GCCycles, s.GCForced
+	// Not by work.userForced, which is the next cycle's long before that begins:
+	// gcStart visits all goroutines after it. Where cycles of both kinds have
+	// ended, nothing says which kind the last one was.
+	if last := &c.pending[len(c.pending)-1]; forced == 0 || forced == ended {
+		k.detail(last, s)
+		last.Forced = last.Detail && forced != 0
+	}
 }
 
 func (c *cycleLog) take(dst []record.Cycle) ([]record.Cycle, uint64, error) {
@@ -61,7 +69,6 @@ func (k *books) detail(c *record.Cycle, s *record.Sample) {
 		return
 	}
 	c.Detail = true
-	c.Forced = f.userForced.byte() != 0
 	c.SweepTermination, c.Mark, c.MarkTermination = time.Duration(t1-t0), time.Duration(t2-t1), time.Duration(t3-t2)
 	c.HeapStartBytes, c.HeapEndBytes, c.HeapMarkedBytes = f.heap0.u64(), f.heap1.u64(), f.heap2.u64()
 	c.HeapGoalBytes = f.lastHeapGoal.u64()

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/layout"
 	"github.com/heapwright/heapwright/cmd/internal/procmem"
@@ -305,16 +304,16 @@ func mustImage(t testing.TB, path string) *image {
 // A flickering memory is a real one in which a counter moves at every read.
 type flickering struct {
 	procmem.Memory
-	numgc uint64
-	n     uint32
+	addr uint64
+	n    uint64
 }
 
 func (m *flickering) ReadBatch(reqs []procmem.Request) (int, error) {
 	n, err := m.Memory.ReadBatch(reqs)
 	for _, r := range reqs {
-		if r.Addr == m.numgc && len(r.Buf) == 4 {
+		if r.Addr == m.addr {
 			m.n++
-			binary.LittleEndian.PutUint32(r.Buf, 1<<20+m.n)
+			binary.LittleEndian.PutUint64(r.Buf, 1<<20+m.n)
 		}
 	}
 	return n, err
@@ -323,11 +322,155 @@ func (m *flickering) ReadBatch(reqs []procmem.Request) (int, error) {
 func TestUnsettled(t *testing.T) {
 	s := startSubject(t, buildSubject(t, "local", buildModes[0], true))
 	target := attachSubject(t, s)
-	target.books.mem = &flickering{Memory: target.mem, numgc: target.books.numgc2.addr}
+	target.books.mem = &flickering{Memory: target.mem, addr: target.books.lastGC2.addr}
 	var out record.Sample
-	start := time.Now()
 	if err := target.Sample(&out); !errors.Is(err, ErrUnsettled) {
-		t.Errorf("got %v after %v", err, time.Since(start))
+		t.Errorf("got %v", err)
+	}
+}
+
+// A tornMemory is a real one that is read, the first few times, while the
+// target is at work in it.
+type tornMemory struct {
+	procmem.Memory
+	torn  int // readings
+	write func(reqs []procmem.Request)
+}
+
+func (m *tornMemory) ReadBatch(reqs []procmem.Request) (int, error) {
+	n, err := m.Memory.ReadBatch(reqs)
+	if m.torn > 0 {
+		m.torn--
+		m.write(reqs)
+	}
+	return n, err
+}
+
+// TestHeapStatsMove: a target that reads its own metrics adds one set of heap
+// statistics to another and clears it. At no step of that is a sample wrong.
+func TestHeapStatsMove(t *testing.T) {
+	s := startSubject(t, buildSubject(t, "local", buildModes[0], true))
+	target := attachSubject(t, s)
+	k := target.books
+	var want record.Sample
+	if err := target.Sample(&want); err != nil {
+		t.Fatal(err)
+	}
+	size := int(k.f.hsSize)
+	word := binary.LittleEndian
+	gen := int(word.Uint32(k.gen2.buf))
+	now, before, clear3 := gen*size, (gen+2)%3*size, (gen+1)%3*size
+	// What the steps of consistentHeapStats.read make of the three sets, from
+	// "gen has moved to clear3": before is added to now, and then cleared.
+	merge := func(b []byte, words int) {
+		for i := 0; i < words; i++ {
+			word.PutUint64(b[now+8*i:], word.Uint64(b[now+8*i:])+word.Uint64(b[before+8*i:]))
+		}
+	}
+	moved := func(b []byte) { word.PutUint32(b[len(b)-4:], uint32(clear3/size)) }
+	for _, c := range []struct {
+		name         string
+		early, later func(stats []byte) // what the first and the second copy become
+	}{
+		{"gen moves between", func([]byte) {}, moved},
+		{"gen has moved", moved, moved},
+		{"half merged", func(b []byte) { moved(b); merge(b, size/16) }, func(b []byte) { moved(b); merge(b, size/16) }},
+		{"merged", func(b []byte) { moved(b); merge(b, size/8) }, func(b []byte) { moved(b); merge(b, size/8) }},
+		{"half cleared", func(b []byte) { moved(b); merge(b, size/8); clear(b[before : before+size/2]) }, func(b []byte) { moved(b); merge(b, size/8); clear(b[before : before+size]) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			stats := k.stats.addr
+			m := &tornMemory{Memory: target.mem, torn: 3, write: func(reqs []procmem.Request) {
+				var later []byte
+				for _, r := range reqs {
+					switch {
+					case r.Addr == stats && len(r.Buf) == len(k.stats.buf):
+						c.early(r.Buf)
+					case r.Addr == k.mstats.addr:
+						later = r.Buf[k.f.heapStats.off:][:len(k.stats.buf)]
+						c.later(later)
+					case r.Addr == k.gen2.addr && len(r.Buf) == 4:
+						copy(r.Buf, later[len(later)-4:])
+					}
+				}
+			}}
+			k.mem = m
+			defer func() { k.mem = target.mem }()
+			var got record.Sample
+			if err := target.Sample(&got); err != nil {
+				t.Fatal(err)
+			}
+			if m.torn != 0 {
+				t.Errorf("a torn reading was believed, %d before the end", m.torn)
+			}
+			if got.TotalAllocBytes != want.TotalAllocBytes || got.SizeClassAllocs != want.SizeClassAllocs || got.StackInUseBytes != want.StackInUseBytes {
+				t.Errorf("allocated %d bytes, want %d", got.TotalAllocBytes, want.TotalAllocBytes)
+			}
+		})
+	}
+}
+
+// TestListOfPsGrows: while GOMAXPROCS grows, the list of Ps is long before all
+// of them are in it. They are looked for again.
+func TestListOfPsGrows(t *testing.T) {
+	s := startSubject(t, buildSubject(t, "local", buildModes[0], true))
+	target := attachSubject(t, s)
+	k := target.books
+	all := len(k.ps)
+	k.psKey = [2]uint64{}
+	k.mem = &missingP{target.mem, binary.LittleEndian.Uint64(k.allp.buf)}
+	var out record.Sample
+	if err := target.Sample(&out); err != nil || len(k.ps) != all-1 {
+		t.Fatalf("%d of %d Ps, %v", len(k.ps), all, err)
+	}
+	k.mem = target.mem
+	if err := target.Sample(&out); err != nil || len(k.ps) != all {
+		t.Errorf("%d of %d Ps later, %v", len(k.ps), all, err)
+	}
+}
+
+// A missingP is a real memory without the last P of the list.
+type missingP struct {
+	procmem.Memory
+	list uint64
+}
+
+func (m *missingP) Read(addr uint64, buf []byte) error {
+	err := m.Memory.Read(addr, buf)
+	if addr == m.list {
+		clear(buf[len(buf)-8:])
+	}
+	return err
+}
+
+// TestForcedCycles: whether a cycle was asked for does not depend on what the
+// next one has left in runtime.work.
+func TestForcedCycles(t *testing.T) {
+	s := startSubject(t, buildSubject(t, "local", buildModes[0], true))
+	target := attachSubject(t, s)
+	var out record.Sample
+	read := func() record.Cycle {
+		t.Helper()
+		s.send('g')
+		if line, _ := s.out.ReadString('\n'); line != "done\n" {
+			t.Fatalf("subject said %q", line)
+		}
+		if err := target.Sample(&out); err != nil {
+			t.Fatal(err)
+		}
+		cycles, _, _ := target.Cycles(nil)
+		return cycles[len(cycles)-1]
+	}
+	if c := read(); !c.Detail || !c.Forced {
+		t.Errorf("forced: %+v", c)
+	}
+	target.cycles.forced++ // as if this one had not been
+	if c := read(); !c.Detail || c.Forced {
+		t.Errorf("not forced: %+v", c)
+	}
+	target.cycles.seen-- // as if two had ended, one of them forced
+	if c := read(); c.Detail || c.Forced {
+		t.Errorf("one of two: %+v", c)
 	}
 }
 

@@ -27,7 +27,8 @@ type targetRef struct {
 
 // parseTarget tells what an argument names: a number is a PID, something with a
 // scheme is a URL, something that exists is a file when files are wanted, and
-// all else is the name of a process.
+// all else is the name of a process. So is the name of a program that happens to
+// lie in the current directory: recordings are not executable.
 func parseTarget(ctx context.Context, env Env, arg string, files bool) (targetRef, error) {
 	if pid, err := strconv.Atoi(arg); err == nil {
 		if pid <= 0 {
@@ -43,10 +44,11 @@ func parseTarget(ctx context.Context, env Env, arg string, files bool) (targetRe
 		return targetRef{kind: targetURL, text: arg}, nil
 	}
 	if files {
-		if st, err := os.Stat(arg); err == nil && !st.IsDir() {
+		path := strings.ContainsRune(arg, os.PathSeparator) || strings.HasSuffix(arg, ".hwrec")
+		if st, err := os.Stat(arg); err == nil && !st.IsDir() && (path || st.Mode()&0o111 == 0) {
 			return targetRef{kind: targetFile, text: arg}, nil
 		}
-		if strings.ContainsRune(arg, os.PathSeparator) || strings.HasSuffix(arg, ".hwrec") {
+		if path {
 			return targetRef{}, fmt.Errorf("%s: no such recording", arg)
 		}
 	}

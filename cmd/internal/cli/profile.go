@@ -74,7 +74,6 @@ program turned them on.`,
 			f.StringVarP(&opt.kind, "type", "t", "heap", strings.Join(profileKindNames(), ", "))
 			f.StringVarP(&opt.out, "output", "o", "", "pprof `FILE` (- is stdout; default NAME-PID.TYPE.pb.gz)")
 			f.IntVar(&opt.top, "top", 0, "show the first `N` in the terminal, and write no file unless -o is given")
-			f.Lookup("top").NoOptDefVal = "10"
 			jsonFlag(f, &opt.json)
 		},
 		complete:      completeTargets,

@@ -68,7 +68,7 @@ func TestProfileFile(t *testing.T) {
 	if p, err := profile.ParseData(f.out.Bytes()); err != nil || len(p.Sample) != 3 {
 		t.Errorf("stdout is no profile: %v", err)
 	}
-	f.run(t, ExitOK, "profile", "4123", "-o", "x.pb.gz", "--top", "-t", "allocs")
+	f.run(t, ExitOK, "profile", "4123", "-o", "x.pb.gz", "--top", "10", "-t", "allocs")
 	if !bytes.HasPrefix(f.out.Bytes(), []byte("x.pb.gz: 139.0 MiB allocated")) || !strings.Contains(f.out.String(), "FLAT") {
 		t.Errorf("stdout %s", &f.out)
 	}

@@ -30,6 +30,14 @@ test: ## the tests of all modules, with the race detector, and the skipped ones 
 e2e-long: ## the end-to-end tests, with those that take long
 	HEAPWRIGHT_E2E_LONG=1 go run ./tools/testsum -modules e2e -- -timeout=3h ./...
 
+.PHONY: subjects
+subjects: ## build the real servers of the end-to-end tests ahead (ten minutes, once)
+	go -C e2e run ./cmd/subjects build
+
+.PHONY: effect
+effect: build ## what being recorded costs a program: throughput with and without, in pairs (2 minutes, on a quiet machine)
+	go -C e2e run ./cmd/effect -heapwright $(CURDIR)/bin/heapwright
+
 .PHONY: matrix
 matrix: ## read a program built by every Go release in every build mode, and print what was right (long)
 	go -C cmd test ./internal/remote -run '^TestMatrix$$' -v -timeout=12h -matrix=full

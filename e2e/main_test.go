@@ -2,7 +2,11 @@
 // on real processes. It cannot see Heapwright's packages.
 //
 // Long tests and those that need much of the machine run only when
-// HEAPWRIGHT_E2E_LONG is set (make e2e-long).
+// HEAPWRIGHT_E2E_LONG is set (make e2e-long). The real servers are built on first
+// use, which takes ten minutes and the network, and kept in
+// $HEAPWRIGHT_CACHE/subjects or the user's cache directory (make subjects builds
+// them ahead). With HEAPWRIGHT_E2E_BINARY that binary is tested instead of the
+// repository's.
 package e2e
 
 import (

@@ -131,7 +131,7 @@ func readGoVersion(exe io.ReaderAt) (v string, err error) {
 			err = refuse("its build info is damaged: %v", p)
 		}
 	}()
-	bi, err := buildinfo.Read(exe)
+	bi, err := buildinfo.Read(&thrifty{exe, maxInfoScan})
 	if err != nil {
 		return "", &UnsupportedError{What: "no Go build info: " + err.Error(), hint: "is it a Go program? heapwright ps lists those it sees", err: err}
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -471,6 +472,75 @@ func TestForcedCycles(t *testing.T) {
 	target.cycles.seen-- // as if two had ended, one of them forced
 	if c := read(); c.Detail || c.Forced {
 		t.Errorf("one of two: %+v", c)
+	}
+}
+
+// A sparse file has a beginning, and zeros without end.
+type sparse struct {
+	head []byte
+	read int
+}
+
+func (s *sparse) ReadAt(b []byte, off int64) (int, error) {
+	if s.read += len(b); s.read > 1<<30 {
+		return 0, errors.New("a gigabyte was read")
+	}
+	clear(b)
+	if off < int64(len(s.head)) {
+		copy(b, s.head[off:])
+	}
+	return len(b), nil
+}
+
+// TestSparseFile: an executable may claim a terabyte, and have it.
+func TestSparseFile(t *testing.T) {
+	le := binary.LittleEndian
+	const huge = 1 << 40
+	header := func(phnum, shnum int) []byte {
+		b := make([]byte, 256)
+		copy(b, "\x7fELF\x02\x01\x01")
+		le.PutUint16(b[16:], uint16(elf.ET_EXEC))
+		le.PutUint16(b[18:], uint16(elf.EM_X86_64))
+		le.PutUint32(b[20:], 1)
+		le.PutUint64(b[32:], 64)  // e_phoff
+		le.PutUint64(b[40:], 128) // e_shoff
+		le.PutUint16(b[52:], 64)
+		le.PutUint16(b[54:], 56)
+		le.PutUint16(b[56:], uint16(phnum))
+		le.PutUint16(b[58:], 64)
+		le.PutUint16(b[60:], uint16(shnum))
+		le.PutUint32(b[64:], uint32(elf.PT_LOAD))
+		le.PutUint32(b[68:], uint32(elf.PF_R|elf.PF_W))
+		le.PutUint64(b[80:], 0x400000) // p_vaddr
+		le.PutUint64(b[96:], huge)
+		le.PutUint64(b[104:], huge)
+		if shnum > 0 {
+			le.PutUint16(b[62:], 1) // e_shstrndx
+			le.PutUint32(b[192+4:], uint32(elf.SHT_STRTAB))
+			le.PutUint64(b[192+24:], 4096)
+			le.PutUint64(b[192+32:], huge)
+		}
+		return b
+	}
+	for _, c := range []struct {
+		name string
+		head []byte
+		open func(io.ReaderAt) error
+		most int
+	}{
+		{"section names", header(1, 2), func(r io.ReaderAt) error { _, err := openImage(r); return err }, maxHeaders},
+		{"section names, build info", header(1, 2), func(r io.ReaderAt) error { _, err := readGoVersion(r); return err }, maxInfoScan},
+		{"a segment, build info", header(1, 0), func(r io.ReaderAt) error { _, err := readGoVersion(r); return err }, maxInfoScan},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := &sparse{head: c.head}
+			if err := c.open(file); err == nil {
+				t.Error("it was accepted")
+			}
+			if file.read > c.most+1<<20 {
+				t.Errorf("%d MiB of it were read", file.read>>20)
+			}
+		})
 	}
 }
 

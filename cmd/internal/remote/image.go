@@ -29,6 +29,28 @@ const (
 	maxSections = 1 << 12
 )
 
+// A thrifty reader fails when more than left bytes were read through it. The
+// standard library believes an ELF file's headers as far as the file goes, and a
+// sparse file goes as far as its maker likes.
+type thrifty struct {
+	r    io.ReaderAt
+	left int64
+}
+
+func (t *thrifty) ReadAt(b []byte, off int64) (int, error) {
+	if t.left -= int64(len(b)); t.left < 0 {
+		return 0, errors.New("there is more of it than any program has")
+	}
+	return t.r.ReadAt(b, off)
+}
+
+// maxHeaders bounds what is read of a file's headers, section names included;
+// maxInfoScan what is searched for build info whose section header is gone.
+const (
+	maxHeaders  = 64 << 20
+	maxInfoScan = 256 << 20
+)
+
 func openImage(r io.ReaderAt) (img *image, err error) {
 	// debug/elf is fuzzed upstream, but promises nothing about hostile files.
 	defer func() {
@@ -36,7 +58,7 @@ func openImage(r io.ReaderAt) (img *image, err error) {
 			img, err = nil, refuse("its ELF headers are damaged: %v", p)
 		}
 	}()
-	f, err := elf.NewFile(r)
+	f, err := elf.NewFile(&thrifty{r, maxHeaders})
 	if err != nil {
 		return nil, &UnsupportedError{What: "not a readable ELF file: " + err.Error(), err: err}
 	}

@@ -121,7 +121,8 @@ func (x *Exe) setBuildInfo(version, mod string) {
 	}
 }
 
-// withoutX cuts -ldflags before the first -X: people put secrets there.
+// withoutX cuts -ldflags before the first -X: people put secrets there. It may
+// be the first flag after a pattern of packages, as in "all=-X main.key=...".
 func withoutX(key, value string) string {
 	if key != "-ldflags" {
 		return value
@@ -132,7 +133,7 @@ func withoutX(key, value string) string {
 			return value
 		}
 		at += i
-		if at == 0 || strings.ContainsRune(" '\"\t-", rune(value[at-1])) {
+		if at == 0 || strings.ContainsRune(" '\"\t\n-=", rune(value[at-1])) {
 			return strings.TrimRight(value[:at], " '\"\t-") + " -X ..."
 		}
 		at += 2

@@ -281,6 +281,8 @@ func TestWithoutX(t *testing.T) {
 		"-s --X main.a=b":               "-s -X ...",
 		"-extldflags=-Wl,-Xlinker -s":   "-extldflags=-Wl,-Xlinker -s",
 		"-linkmode=external -X \"a=b\"": "-linkmode=external -X ...",
+		"all=-X main.key=secret":        "all= -X ...",
+		"-s\n-X main.key=secret":        "-s\n -X ...",
 	} {
 		if got := withoutX("-ldflags", in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)

@@ -725,6 +725,9 @@ func TestReaderLimits(t *testing.T) {
 		{"events", Limits{Events: 3}, strings.Repeat(event, 4)},
 		{"processes", Limits{Recordings: 3}, strings.Repeat(processLine, 3)},
 		{"objects", Limits{Objects: 10}, profile + profile},
+		{"bytes to keep", Limits{KeptBytes: 500}, strings.Repeat(event, 10)},
+		{"bytes to keep", Limits{KeptBytes: 500}, strings.Repeat(profile, 10)},
+		{"bytes to keep", Limits{KeptBytes: 500}, strings.Repeat(processLine, 30)},
 	} {
 		r, err := NewReader(strings.NewReader(zip(headerLine+processLine+test.lines)), test.limits)
 		if err != nil {

@@ -27,6 +27,9 @@ type Limits struct {
 	Cycles     int // of all recordings; 2,000,000
 	Events     int // of all recordings; 1,000,000
 	Recordings int // 10,000
+	// KeptBytes bounds the lines of processes, events, goroutines and profiles,
+	// whose texts can be long; 1 GiB.
+	KeptBytes int64
 	// Objects is how many JSON objects (frames, groups, sites) there may be in
 	// the goroutines and profiles of all recordings; 8,000,000.
 	Objects int
@@ -39,6 +42,7 @@ func (l *Limits) setDefaults() {
 	setDefault(&l.Cycles, 2_000_000)
 	setDefault(&l.Events, 1_000_000)
 	setDefault(&l.Recordings, 10_000)
+	setDefault(&l.KeptBytes, 1<<30)
 	setDefault(&l.Objects, 8_000_000)
 }
 
@@ -347,7 +351,7 @@ func (r *Reader) ReadAll() ([]*Recording, error) {
 	var all []*Recording
 	var now *Recording // the last of all
 	var thin thinner
-	cycles, events := 0, 0
+	cycles, events, kept := 0, 0, int64(0)
 	whole := true // the recording so far, when another header comes
 	for {
 		item, err := r.next()
@@ -368,6 +372,12 @@ func (r *Reader) ReadAll() ([]*Recording, error) {
 				err = &NotRecordingError{"there is no process in it", "was the recorder stopped before its first second?"}
 			}
 			return all, err
+		}
+		if item.Process != nil || item.Event != nil || item.Goroutines != nil || item.Profile != nil {
+			if kept += int64(len(r.line)); kept > r.limits.KeptBytes {
+				r.err = &LimitError{"bytes to keep", r.limits.KeptBytes}
+				continue
+			}
 		}
 		switch {
 		case item.skip:

@@ -266,15 +266,11 @@ func denied(e Entry, dir string, err error) (Entry, bool) {
 	if !filepath.IsAbs(arg0) {
 		return e, true
 	}
-	f, err := os.OpenFile(arg0, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, info, err := openRegular(arg0)
 	if err != nil {
 		return e, true
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return e, true
-	}
 	x, err := readExeCached(f, info)
 	if errors.Is(err, ErrNotGo) {
 		out.Err = ErrNotGo
@@ -315,22 +311,40 @@ func explainNotGo(err error) error {
 		if seen[m.Path] = true; len(seen) > 1000 {
 			break
 		}
-		f, openErr := os.OpenFile(dir+"/root"+m.Path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		f, info, openErr := openRegular(dir + "/root" + m.Path)
 		if openErr != nil {
 			continue
 		}
-		info, statErr := f.Stat()
-		if statErr == nil && info.Mode().IsRegular() {
-			if x, _ := readExeCached(f, info); x != nil {
-				e.Detail = fmt.Sprintf("but it has loaded a library written in Go, %s (%s)", m.Path, cmp.Or(x.GoVersion, "unknown release"))
-				e.hint = "heapwright reads programs whose executable is Go, not Go libraries inside of others"
-				f.Close()
-				return e
-			}
-		}
+		x, _ := readExeCached(f, info)
 		f.Close()
+		if x != nil {
+			e.Detail = fmt.Sprintf("but it has loaded a library written in Go, %s (%s)", m.Path, cmp.Or(x.GoVersion, "unknown release"))
+			e.hint = "heapwright reads programs whose executable is Go, not Go libraries inside of others"
+			return e
+		}
 	}
 	return err
+}
+
+// openRegular opens a file by a path that another process has chosen. It may
+// lead to anything, and to open a device is to use it (a watchdog starts): so
+// look first what is there, and then open just that.
+func openRegular(name string) (*os.File, fs.FileInfo, error) {
+	const oPath = 0x200000 // O_PATH, on all of Linux's architectures that Go knows
+	place, err := os.OpenFile(name, oPath|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer place.Close()
+	info, err := place.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	f, err := os.Open("/proc/self/fd/" + strconv.Itoa(int(place.Fd())))
+	return f, info, err
 }
 
 // An exeKey names the content of a file: a running program cannot be written to,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -602,5 +603,37 @@ func BenchmarkList(b *testing.B) {
 		if err != nil || len(entries) < 50 {
 			b.Fatal(len(entries), err)
 		}
+	}
+}
+
+// What is no regular file is not opened: that would use up what another process
+// does with it. A FIFO shows it, for its writer learns of every reader.
+func TestOpenRegular(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(fifo, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{fifo, link, dir, "/dev/null"} {
+		if f, _, err := openRegular(name); err == nil {
+			f.Close()
+			t.Errorf("%s was opened", name)
+		}
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, info, err := openRegular(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if b, err := io.ReadAll(f); string(b) != "text" || info.Size() != 4 {
+		t.Errorf("read %q, %v, of %d bytes", b, err, info.Size())
 	}
 }

@@ -90,6 +90,8 @@ func TestHealthyServers(t *testing.T) {
 					for i := range d.Findings {
 						if f := &d.Findings[i]; f.Level() > harness.Level("info") {
 							t.Errorf("a healthy server has\n%v", f)
+						} else {
+							t.Logf("%s %s: %s", f.ID, f.Severity, f.Title)
 						}
 					}
 					if state != "idle" && d.Find("HW9001") != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -146,6 +147,7 @@ type Walker struct {
 	pcs      []uint64
 	groups   []group
 	index    map[uint64]int32
+	seed     uint64 // of hashes, or a hostile target could make all of them equal
 	arena    []uint64
 	failures int
 	gone     error // why reading failed, if the process has ended
@@ -252,7 +254,8 @@ func NewWalker(rt Runtime) (*Walker, error) {
 		return nil, fmt.Errorf("layout of g is not plausible: a field at %d", f.hi)
 	}
 	w.symbols = newSymbolizer(rt.Table())
-	w.code = codeCache{t: rt.Table(), lr: rt.Table().Quantum() != 1}
+	w.seed = rand.Uint64()
+	w.code = codeCache{t: rt.Table(), lr: rt.Table().Quantum() != 1, seed: w.seed}
 	w.labels = labelReader{mem: w.mem, asMap: minor(rt.GoVersion()) < 24}
 	w.index = make(map[uint64]int32)
 	w.readWaitReasons()
@@ -686,7 +689,7 @@ func (w *Walker) add(out *Goroutines, g *gInfo, pcs []uint64, fing bool, now int
 		wait = now - g.waitsince
 	}
 
-	h := uint64(g.status)<<8 | uint64(reason)
+	h := mix(w.seed, uint64(g.status)<<8|uint64(reason))
 	h = mix(h, gopc)
 	h = mix(h, g.labels)
 	for _, pc := range pcs {

@@ -20,6 +20,7 @@ const (
 type codeCache struct {
 	t       *pclntab.Table
 	lr      bool // arm64: the return address of a leaf is in a register
+	seed    uint64
 	slots   []codePC
 	used    int
 	learned int // since reset
@@ -61,7 +62,7 @@ func (c *codeCache) look(pc uint64) *codePC {
 		c.slots = make([]codePC, initialSlots)
 	}
 	mask := uint64(len(c.slots) - 1)
-	i := mix(pc, 0) & mask
+	i := c.slot(pc) & mask
 	for c.slots[i].kind != 0 {
 		if c.slots[i].pc == pc {
 			return &c.slots[i]
@@ -81,7 +82,7 @@ func (c *codeCache) look(pc uint64) *codePC {
 		mask = uint64(len(c.slots) - 1)
 		for _, e := range old {
 			if e.kind != 0 {
-				k := mix(e.pc, 0) & mask
+				k := c.slot(e.pc) & mask
 				for c.slots[k].kind != 0 {
 					k = (k + 1) & mask
 				}
@@ -90,13 +91,16 @@ func (c *codeCache) look(pc uint64) *codePC {
 		}
 	}
 	e := c.learn(pc)
-	for i = mix(pc, 0) & mask; c.slots[i].kind != 0; {
+	for i = c.slot(pc) & mask; c.slots[i].kind != 0; {
 		i = (i + 1) & mask
 	}
 	c.slots[i] = e
 	c.used++
 	return &c.slots[i]
 }
+
+// slot is a hash of pc. Mixing twice lets all of its bits count.
+func (c *codeCache) slot(pc uint64) uint64 { return mix(mix(c.seed, pc), 0) }
 
 func (c *codeCache) learn(pc uint64) codePC {
 	e := codePC{pc: pc, kind: pcUnknown}

@@ -236,9 +236,10 @@ func TestChurn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		incomplete += gs.Incomplete
-		if gs.NoStack != 0 || gs.Truncated != 0 {
-			t.Errorf("%d without stack, %d truncated", gs.NoStack, gs.Truncated)
+		// One that moves to a larger stack while it is read has none for a moment.
+		incomplete += gs.Incomplete + gs.NoStack
+		if gs.Truncated != 0 {
+			t.Errorf("%d truncated", gs.Truncated)
 		}
 		for i := range gs.Groups {
 			g := &gs.Groups[i]

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/cgroup"
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
 )
 
 // A host is what processes of this host have in common.
@@ -23,12 +24,11 @@ type host struct {
 // bootTime is taken once: a second look would differ by what the wall clock was
 // corrected by, and the same process would seem to have two start times.
 var bootTime = sync.OnceValue(func() time.Time {
-	text, err := readFile("/proc/uptime", 256)
-	up, ok := parseUptime(text)
-	if err != nil || !ok {
+	up := procmem.Boottime()
+	if up == 0 {
 		return time.Time{}
 	}
-	return time.Now().Add(-up)
+	return time.Now().Add(-time.Duration(up))
 })
 
 func newHost() *host {

@@ -204,21 +204,6 @@ func parseMemTotal(text []byte) uint64 {
 	return 0
 }
 
-// parseUptime takes the time since boot from /proc/uptime.
-func parseUptime(text []byte) (time.Duration, bool) {
-	first, _, _ := bytes.Cut(text, []byte(" "))
-	whole, frac, ok := bytes.Cut(first, []byte("."))
-	if !ok || len(frac) != 2 {
-		return 0, false
-	}
-	s, ok1 := number(whole)
-	c, ok2 := number(frac)
-	if !ok1 || !ok2 || s > 1<<32 {
-		return 0, false
-	}
-	return time.Duration(s)*time.Second + time.Duration(c)*10*time.Millisecond, true
-}
-
 // parsePasswd maps user IDs to names.
 func parsePasswd(text string) map[int]string {
 	users := make(map[int]string)

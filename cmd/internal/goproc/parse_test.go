@@ -4,7 +4,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 )
 
 const testStat = " S 1 2 3 4 5 2129984 7 8 9 10 123 456 13 14 15 16 17 18 4242 20 21\n"
@@ -69,14 +68,6 @@ func TestParseHost(t *testing.T) {
 	if got := parseMemTotal([]byte("MemFree: 1 kB\n")); got != 0 {
 		t.Errorf("memory %d, want 0", got)
 	}
-	if got, ok := parseUptime([]byte("350735.47 234388.90\n")); !ok || got != 350735*time.Second+470*time.Millisecond {
-		t.Errorf("uptime %v, %t", got, ok)
-	}
-	for _, bad := range []string{"", "1", "1.2 3", "x.00", "99999999999999.00 1"} {
-		if got, ok := parseUptime([]byte(bad)); ok {
-			t.Errorf("uptime %q: %v", bad, got)
-		}
-	}
 	users := parsePasswd("root:x:0:0:root:/root:/bin/sh\n# comment\ntoor:x:0:0::/:\nbad:x:y:0::/:\nada:x:1000:1000::/:\n+\n")
 	if want := map[int]string{0: "root", 1000: "ada"}; !reflect.DeepEqual(users, want) {
 		t.Errorf("users %v, want %v", users, want)
@@ -103,7 +94,6 @@ func FuzzParseProc(f *testing.F) {
 		if n := parseCPUList(string(text)); n < 0 {
 			t.Errorf("%q is %d CPUs", text, n)
 		}
-		parseUptime(text)
 		parseMemTotal(text)
 		parsePasswd(string(text))
 	})

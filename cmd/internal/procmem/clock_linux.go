@@ -12,3 +12,14 @@ func Nanotime() int64 {
 	}
 	return ts.Nano()
 }
+
+// Boottime returns CLOCK_BOOTTIME, the time since boot that processes' start
+// times count in, in nanoseconds; 0 when it cannot be read. /proc/uptime has the
+// container's instead where lxcfs is mounted over it.
+func Boottime() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return ts.Nano()
+}

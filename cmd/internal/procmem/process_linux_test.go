@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -473,4 +474,13 @@ func BenchmarkRead(b *testing.B) {
 			}
 		}
 	})
+}
+
+// Start times count in the same clock: this process began in the last hour of it.
+func TestBoottime(t *testing.T) {
+	p := open(t, os.Getpid())
+	since := time.Duration(Boottime()) - time.Duration(p.StartTicks())*10*time.Millisecond
+	if since < 0 || since > time.Hour {
+		t.Errorf("this process started %v ago", since)
+	}
 }

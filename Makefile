@@ -40,7 +40,7 @@ effect: build ## what being recorded costs a program: throughput with and withou
 
 .PHONY: matrix
 matrix: ## read a program built by every Go release in every build mode, and print what was right (long)
-	go -C cmd test ./internal/remote -run '^TestMatrix$$' -v -timeout=12h -matrix=full
+	go -C cmd test ./internal/remote -run '^Test(Matrix|Experiments|Settings|ARM64.*)$$' -v -timeout=12h -matrix=full
 
 .PHONY: lint
 lint: ## gofmt, vet, staticcheck; the repository's own rules are tests (internal/lint)
@@ -79,10 +79,6 @@ bench: ## all benchmarks
 .PHONY: bench-once
 bench-once: ## every benchmark once, so that none rots
 	@$(MAKE) --no-print-directory bench BENCHFLAGS=-benchtime=1x
-
-.PHONY: effect
-effect: build ## what being recorded costs a server: paired throughput, with an interval
-	go -C e2e run ./cmd/effect -heapwright $(CURDIR)/bin/heapwright
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME

@@ -11,15 +11,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
-	"github.com/heapwright/heapwright/cmd/internal/layout"
 	"github.com/heapwright/heapwright/cmd/internal/procmem"
 	"github.com/heapwright/heapwright/record"
 )
 
-var captureFlag = flag.Bool("capture-arm64", false, "make testdata/arm64.* anew, from a program under qemu-aarch64")
+var (
+	captureFlag = flag.Bool("capture-arm64", false, "make testdata/arm64.* anew, from a program under qemu-aarch64")
+	probesFlag  = flag.String("probes", "", "directory of the probes that tools/layouts built")
+)
 
 // buildARM64 cross-compiles the subject.
 func buildARM64(t testing.TB, release string, args ...string) string {
@@ -111,53 +112,64 @@ func openFile(t testing.TB, path string) (*os.File, *image, string) {
 // TestARM64Static resolves cross-compiled programs without running them: what
 // is found without the symbol table must be what the symbol table says.
 func TestARM64Static(t *testing.T) {
-	releases := []string{"local", "go1.20.14", "go1.27.4"}
-	if *matrixFlag == "full" {
-		releases = nil
-		for _, r := range layout.Releases("arm64") {
-			if !strings.Contains(r, " ") {
-				releases = append(releases, strings.Replace(r, "go1.20.0", "go1.20", 1))
+	for _, release := range []string{"local", "go1.20.14", "go1.27.4"} {
+		for _, mode := range []string{"exe", "pie"} {
+			t.Run(release+"/"+mode, func(t *testing.T) {
+				resolveStatically(t, buildARM64(t, release, "-buildmode="+mode))
+			})
+		}
+	}
+}
+
+// TestProbesStatically does the same to every probe of the layout tables: every
+// release, both architectures, every flavour.
+func TestProbesStatically(t *testing.T) {
+	if *probesFlag == "" {
+		t.Skip("needs the probes of every release: go run ./tools/layouts -probes DIR builds them, -probes DIR names them here")
+	}
+	probes, err := filepath.Glob(filepath.Join(*probesFlag, "go1.*-*-*"))
+	if err != nil || len(probes) == 0 {
+		t.Fatalf("no probes in %s: %v", *probesFlag, err)
+	}
+	for _, path := range probes {
+		t.Run(filepath.Base(path), func(t *testing.T) { resolveStatically(t, path) })
+	}
+}
+
+// resolveStatically locates the globals of a program as if it were stripped, and
+// holds them against its symbol table.
+func resolveStatically(t *testing.T, path string) {
+	_, img, v := openFile(t, path)
+	// A second build with -s would lie elsewhere: the flags are part of the build
+	// info, which is data. So the symbols are only hidden.
+	img.sects = nil
+	prog, err := locate(img, v, newFileMemory(t, path, img), 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(prog.missing) > 0 {
+		t.Errorf("votes disagree: %v", prog.missing)
+	}
+	f, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	syms, err := f.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for _, s := range syms {
+		if got, ok := prog.globals[s.Name]; ok {
+			checked++
+			if got != s.Value {
+				t.Errorf("%s is at %#x, resolved to %#x", s.Name, s.Value, got)
 			}
 		}
 	}
-	for _, release := range releases {
-		for _, mode := range []string{"exe", "pie"} {
-			t.Run(release+"/"+mode, func(t *testing.T) {
-				path := buildARM64(t, release, "-buildmode="+mode)
-				_, img, v := openFile(t, path)
-				// As if stripped. (A second build with -s would lie elsewhere: the
-				// flags are part of the build info, which is data.)
-				img.sects = nil
-				prog, err := locate(img, v, newFileMemory(t, path, img), 0, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(prog.missing) > 0 {
-					t.Errorf("votes disagree: %v", prog.missing)
-				}
-				f, err := elf.Open(path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer f.Close()
-				syms, err := f.Symbols()
-				if err != nil {
-					t.Fatal(err)
-				}
-				checked := 0
-				for _, s := range syms {
-					if got, ok := prog.globals[s.Name]; ok {
-						checked++
-						if got != s.Value {
-							t.Errorf("%s is at %#x, resolved to %#x", s.Name, s.Value, got)
-						}
-					}
-				}
-				if checked < 25 {
-					t.Errorf("only %d globals resolved", checked)
-				}
-			})
-		}
+	if checked < 25 {
+		t.Errorf("only %d globals resolved", checked)
 	}
 }
 

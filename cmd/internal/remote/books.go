@@ -278,7 +278,8 @@ const attempts = 8
 
 // read takes the books once, consistently: no cycle was being closed, or was
 // closed, from its first to its last word, the pause total is the sum of the
-// pauses, and the target did not move its heap statistics from one set to another.
+// pauses, no span was counted twice, and the target did not move its heap
+// statistics from one set to another.
 func (k *books) read() error {
 	for try := range attempts {
 		if try > 2 {
@@ -287,7 +288,7 @@ func (k *books) read() error {
 		if _, err := k.mem.ReadBatch(k.reqs); err != nil {
 			return fmt.Errorf("reading the runtime's books: %w", err)
 		}
-		if k.cyclesSettled() && k.heapStatsSettled() {
+		if k.cyclesSettled() && k.heapSettled() && k.heapStatsSettled() {
 			return k.readPs()
 		}
 	}
@@ -319,6 +320,14 @@ func (k *books) cyclesSettled() bool {
 		}
 	}
 	return true
+}
+
+// heapSettled reports whether no span was on its way between free and in use:
+// the heap goal under a memory limit follows from the difference, and the
+// runtime itself waits for this (runtime/mgcpacer.go, memoryLimitHeapGoal).
+func (k *books) heapSettled() bool {
+	f := &k.f
+	return f.heapFree.u64()+f.totalAlloc.u64()-f.totalFree.u64() <= f.mappedReady.u64()
 }
 
 // heapStatsSettled reports whether the three sets of heap statistics were read

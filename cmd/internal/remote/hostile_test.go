@@ -411,6 +411,30 @@ func TestHeapStatsMove(t *testing.T) {
 	}
 }
 
+// TestSpanOnItsWay: a span that is counted as free and in use at once would
+// make the heap goal under a memory limit too large.
+func TestSpanOnItsWay(t *testing.T) {
+	s := startSubjectEnv(t, []string{"GOMEMLIMIT=1GiB", "GOGC=off"}, buildSubject(t, "local", buildModes[0], true))
+	target := attachSubject(t, s)
+	k := target.books
+	var want, got record.Sample
+	if err := target.Sample(&want); err != nil {
+		t.Fatal(err)
+	}
+	m := &tornMemory{Memory: target.mem, torn: 3, write: func(reqs []procmem.Request) {
+		for _, r := range reqs {
+			if r.Addr == k.gc.addr {
+				b := r.Buf[k.f.heapFree.off:]
+				binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)+want.MappedReadyBytes)
+			}
+		}
+	}}
+	k.mem = m
+	if err := target.Sample(&got); err != nil || m.torn != 0 || got.HeapGoalBytes != want.HeapGoalBytes {
+		t.Errorf("goal %d, want %d, %v; %d torn readings to come", got.HeapGoalBytes, want.HeapGoalBytes, err, m.torn)
+	}
+}
+
 // TestListOfPsGrows: while GOMAXPROCS grows, the list of Ps is long before all
 // of them are in it. They are looked for again.
 func TestListOfPsGrows(t *testing.T) {

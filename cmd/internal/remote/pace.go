@@ -68,10 +68,7 @@ func (c pacerState) heapGoal() (goal, minTrigger uint64) {
 
 func (c pacerState) memoryLimitHeapGoal() uint64 {
 	heapAlloc := c.totalAlloc - c.totalFree
-	nonHeap := uint64(0)
-	if c.heapFree+heapAlloc <= c.mappedReady { // the runtime retries until this holds
-		nonHeap = c.mappedReady - c.heapFree - heapAlloc
-	}
+	nonHeap := c.mappedReady - c.heapFree - heapAlloc // not below zero: see heapSettled
 	overage := uint64(0)
 	if c.mappedReady > c.memoryLimit {
 		overage = c.mappedReady - c.memoryLimit

@@ -34,6 +34,10 @@ const (
 	maxMapsBytes = 128 << 20
 )
 
+// errDisorder: a mapping begins before the end of the one before it, as it can
+// when it grew downwards, or took in others, after that was printed.
+var errDisorder = errors.New("it is out of order")
+
 // parseMaps parses the text of /proc/PID/maps. Anything that the kernel would
 // not print is an error.
 func parseMaps(r io.Reader) ([]Mapping, error) {
@@ -52,7 +56,7 @@ func parseMaps(r io.Reader) ([]Mapping, error) {
 			return nil, fmt.Errorf("line %d of the mappings is malformed", len(maps)+1)
 		}
 		if n := len(maps); n > 0 && m.Start < maps[n-1].End {
-			return nil, fmt.Errorf("line %d of the mappings is out of order", n+1)
+			return nil, fmt.Errorf("line %d of the mappings: %w", n+1, errDisorder)
 		}
 		if string(rest.perm) != perm {
 			perm = string(rest.perm)

@@ -258,7 +258,7 @@ func (p *Process) Maps() ([]Mapping, error) {
 	}
 	f := os.NewFile(uintptr(fd), "maps")
 	defer f.Close()
-	maps, err := parseMaps(io.LimitReader(f, maxMapsBytes+1))
+	maps, err := readMaps(f)
 	if err != nil {
 		return nil, p.fail("list mappings of", err)
 	}
@@ -268,6 +268,17 @@ func (p *Process) Maps() ([]Mapping, error) {
 		}
 	}
 	return maps, nil
+}
+
+// readMaps reads a list of mappings from its beginning, and again if the process
+// was changing them meanwhile.
+func readMaps(r io.ReaderAt) (maps []Mapping, err error) {
+	for range 5 {
+		if maps, err = parseMaps(io.NewSectionReader(r, 0, maxMapsBytes+1)); !errors.Is(err, errDisorder) {
+			break
+		}
+	}
+	return maps, err
 }
 
 // OpenExe returns the program that the process runs, from /proc/PID/exe: the

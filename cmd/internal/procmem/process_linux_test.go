@@ -484,3 +484,26 @@ func TestBoottime(t *testing.T) {
 		t.Errorf("this process started %v ago", since)
 	}
 }
+
+// A changingList is a list of mappings that is in order from some reading on.
+type changingList struct{ readings, disorder int }
+
+func (c *changingList) ReadAt(b []byte, off int64) (int, error) {
+	text := "1000-3000 r--p 00000000 00:00 0 \n3000-4000 rw-p 00000000 00:00 0 \n"
+	if off == 0 {
+		c.readings++
+	}
+	if c.readings <= c.disorder {
+		text = strings.Replace(text, "\n3000", "\n2000", 1)
+	}
+	return strings.NewReader(text).ReadAt(b, off)
+}
+
+func TestMapsChange(t *testing.T) {
+	if maps, err := readMaps(&changingList{disorder: 2}); err != nil || len(maps) != 2 {
+		t.Errorf("%d mappings, %v", len(maps), err)
+	}
+	if maps, err := readMaps(&changingList{disorder: math.MaxInt}); !errors.Is(err, errDisorder) {
+		t.Errorf("of a list that is never in order: %d mappings, %v", len(maps), err)
+	}
+}

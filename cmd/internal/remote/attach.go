@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"debug/buildinfo"
 	"debug/elf"
@@ -61,8 +62,13 @@ func attachProcess(ctx context.Context, proc *procmem.Process) (*Target, error) 
 	deadline := time.Now().Add(startWait)
 	for {
 		t, err := attachOnce(proc, exe)
-		if !errors.Is(err, ErrNotReady) && !errors.Is(err, ErrUnsettled) || time.Now().After(deadline) {
+		switch {
+		case !errors.Is(err, ErrNotReady) && !errors.Is(err, ErrUnsettled):
 			return t, err
+		case time.Now().After(deadline) && errors.Is(err, ErrNotReady):
+			return nil, refuse("its Go runtime is not there, or has not been initialised, after %v", startWait)
+		case time.Now().After(deadline):
+			return nil, err
 		}
 		select {
 		case <-ctx.Done():
@@ -164,8 +170,15 @@ func loadBias(img *image, exe *os.File, proc *procmem.Process) (uint64, error) {
 	}
 	fileOff := seg.Off + (img.tab - seg.Vaddr)
 	for _, m := range maps {
-		if m.Inode == sys.Ino && fileOff >= m.Offset && fileOff-m.Offset < m.End-m.Start {
-			return m.Start + (fileOff - m.Offset) - img.tab, nil
+		if m.Inode != sys.Ino || fileOff < m.Offset || fileOff-m.Offset >= m.End-m.Start {
+			continue
+		}
+		// Another file can have the same inode number on another device, and on an
+		// overlay the device of the mapping is not that of the file: look.
+		addr := m.Start + (fileOff - m.Offset)
+		var head [8]byte
+		if proc.Read(addr, head[:]) == nil && bytes.HasPrefix(head[:], tableMagic) {
+			return addr - img.tab, nil
 		}
 	}
 	return 0, refuse("its executable is not mapped where /proc says it is")

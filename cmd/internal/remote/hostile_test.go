@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -705,4 +706,32 @@ func BenchmarkLocate(b *testing.B) {
 		f.Close()
 	}
 	b.ReportMetric(float64(st.Size())/1e6, "MB")
+}
+
+// TestSymbols: the streaming search finds what reading the whole table finds.
+func TestSymbols(t *testing.T) {
+	exe := buildSubject(t, "local", buildModes[4], false) // linked by the C linker, which merges names
+	f, err := elf.Open(exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	syms, err := f.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, wanted := map[string]uint64{}, map[string]bool{}
+	for _, s := range syms {
+		if elf.ST_TYPE(s.Info) == elf.STT_OBJECT && strings.HasPrefix(s.Name, "runtime.") && len(s.Name) < maxNameLen-1 {
+			want[s.Name] = s.Value
+			wanted[s.Name] = true
+		}
+	}
+	got := mustImage(t, exe).symbols(wanted)
+	if len(want) < 100 || !maps.Equal(got, want) {
+		t.Errorf("%d of %d symbols are the same", len(got), len(want))
+	}
+	if got := mustImage(t, buildSubject(t, "local", buildModes[4], true)).symbols(wanted); len(got) > 0 {
+		t.Errorf("%d symbols in a stripped program", len(got))
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 )
 
 // An image is a program's executable file, as the linker laid it out. All
@@ -188,54 +189,64 @@ func (img *image) plausibleTable(addr uint64, p elf.ProgHeader) bool {
 	return true
 }
 
-// maxSymbols bounds the symbol table that is searched.
-const maxSymbols = 1 << 23
+// Bounds of what is searched for symbols: bytes of each table, the length of a
+// name, and places where a wanted name may stand.
+const (
+	maxSymbolBytes = 1 << 29
+	maxNameLen     = 64
+	maxNamePlaces  = 1 << 12
+)
 
 // symbols returns the addresses of those of the wanted symbols that the symbol
 // table has; an empty map where there is no table. A name that stands there twice
-// with different values is left out.
+// with different values is left out. All wanted names begin with "runtime.".
 func (img *image) symbols(wanted map[string]bool) map[string]uint64 {
 	out := map[string]uint64{}
-	var tab *elf.SectionHeader
-	for i := range img.sects {
-		if img.sects[i].Type == elf.SHT_SYMTAB {
-			tab = &img.sects[i]
+	i := slices.IndexFunc(img.sects, func(s elf.SectionHeader) bool { return s.Type == elf.SHT_SYMTAB })
+	if i < 0 || int(img.sects[i].Link) >= len(img.sects) {
+		return out
+	}
+	// Both tables can be hundreds of megabytes: neither is held in memory. First
+	// the places in the string table where a wanted name stands, ...
+	places := map[uint64]string{}
+	prefix := []byte("runtime.")
+	ok := scanSection(img.r, img.sects[img.sects[i].Link], maxNameLen, func(base uint64, b []byte) bool {
+		for at := 0; ; at++ {
+			k := bytes.Index(b[at:], prefix)
+			if k < 0 {
+				return true
+			}
+			at += k
+			name, _, whole := bytes.Cut(b[at:min(len(b), at+maxNameLen)], []byte{0})
+			if whole && wanted[string(name)] {
+				places[base+uint64(at)] = string(name)
+			}
+			if len(places) > maxNamePlaces {
+				return false
+			}
 		}
-	}
-	if tab == nil || int(tab.Link) >= len(img.sects) || tab.Size/elf.Sym64Size > maxSymbols {
-		return out
-	}
-	str := img.sects[tab.Link]
-	strs, err := readSection(img.r, str)
-	if err != nil {
-		return out
-	}
-	syms, err := readSection(img.r, *tab)
-	if err != nil {
-		return out
-	}
+	})
+	// ... then the symbols that are called so.
 	twice := map[string]bool{}
-	for ; len(syms) >= elf.Sym64Size; syms = syms[elf.Sym64Size:] {
-		if syms[4]&0xf != byte(elf.STT_OBJECT) {
-			continue
+	ok = ok && scanSection(img.r, img.sects[i], 0, func(_ uint64, b []byte) bool {
+		for ; len(b) >= elf.Sym64Size; b = b[elf.Sym64Size:] {
+			if b[4]&0xf != byte(elf.STT_OBJECT) {
+				continue
+			}
+			name, is := places[uint64(binary.LittleEndian.Uint32(b))]
+			if !is {
+				continue
+			}
+			v := binary.LittleEndian.Uint64(b[8:])
+			if old, again := out[name]; again && old != v {
+				twice[name] = true
+			}
+			out[name] = v
 		}
-		nameOff := binary.LittleEndian.Uint32(syms)
-		if uint64(nameOff) >= uint64(len(strs)) {
-			continue
-		}
-		name := strs[nameOff:]
-		if !bytes.HasPrefix(name, []byte("runtime.")) {
-			continue
-		}
-		end := bytes.IndexByte(name[:min(len(name), 64)], 0)
-		if end < 0 || !wanted[string(name[:end])] {
-			continue
-		}
-		v := binary.LittleEndian.Uint64(syms[8:])
-		if old, ok := out[string(name[:end])]; ok && old != v {
-			twice[string(name[:end])] = true
-		}
-		out[string(name[:end])] = v
+		return true
+	})
+	if !ok {
+		return map[string]uint64{}
 	}
 	for n := range twice {
 		delete(out, n)
@@ -243,19 +254,20 @@ func (img *image) symbols(wanted map[string]bool) map[string]uint64 {
 	return out
 }
 
-func readSection(r io.ReaderAt, s elf.SectionHeader) ([]byte, error) {
-	const maxBytes = 1 << 29
-	if s.Type == elf.SHT_NOBITS || s.FileSize > maxBytes || s.Offset > math.MaxInt64-s.FileSize {
-		return nil, fmt.Errorf("section %s: %d bytes", s.Name, s.FileSize)
+// scanSection calls f with one piece of a section after the other, each with the
+// last overlap bytes of the one before, until f returns false. It reports whether
+// all of the section was there and f wanted it.
+func scanSection(r io.ReaderAt, s elf.SectionHeader, overlap int, f func(base uint64, b []byte) bool) bool {
+	if s.Type == elf.SHT_NOBITS || s.FileSize > maxSymbolBytes || s.Offset > math.MaxInt64-s.FileSize {
+		return false
 	}
-	// Read in steps: a size that the header claims and the file does not have
-	// must not be allocated.
-	var b bytes.Buffer
-	if _, err := io.Copy(&b, io.NewSectionReader(r, int64(s.Offset), int64(s.FileSize))); err != nil {
-		return nil, err
+	const piece = elf.Sym64Size << 14
+	buf := make([]byte, min(piece+overlap, int(s.FileSize)))
+	for base := uint64(0); base < s.FileSize; base += piece {
+		b := buf[:min(uint64(piece+overlap), s.FileSize-base)]
+		if n, _ := r.ReadAt(b, int64(s.Offset+base)); n < len(b) || !f(base, b) {
+			return false
+		}
 	}
-	if uint64(b.Len()) != s.FileSize {
-		return nil, fmt.Errorf("section %s: cut short", s.Name)
-	}
-	return b.Bytes(), nil
+	return true
 }

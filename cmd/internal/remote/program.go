@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -122,13 +123,15 @@ func findModule(img *image, l *layout.Layout, mem procmem.Memory, bias, nfunc ui
 	}
 	var found []moduleData
 	buf := make([]byte, 1<<16)
+	budget := uint64(1 << 30) // of initialised data, in all segments
 	for _, seg := range img.loads {
-		if seg.Flags&2 == 0 { // PF_W
+		if seg.Flags&elf.PF_W == 0 {
 			continue
 		}
-		const maxData = 1 << 30
-		for off := uint64(0); off < min(seg.Filesz, maxData); off += uint64(len(buf)) {
-			b := buf[:min(uint64(len(buf)), seg.Filesz-off)]
+		size := min(seg.Filesz, budget)
+		budget -= size
+		for off := uint64(0); off < size; off += uint64(len(buf)) {
+			b := buf[:min(uint64(len(buf)), size-off)]
 			if err := mem.Read(seg.Vaddr+bias+off, b); err != nil {
 				continue // a hole; what is not there cannot be found
 			}

@@ -520,7 +520,7 @@ func TestStatCgroup(t *testing.T) {
 		}
 		return dir
 	}
-	first, second := mk("first", "67108864"), mk("second", "134217728")
+	first, second, third := mk("first", "67108864"), mk("second", "134217728"), mk("third", "100663296")
 	cmd := start(t, buildPlain(t), nil)
 	move := func(dir string) {
 		if err := os.WriteFile(dir+"/cgroup.procs", []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
@@ -551,6 +551,12 @@ func TestStatCgroup(t *testing.T) {
 		}
 	}
 	check(64 << 20)
+	move(third) // and the first is still there, to be read
+	s.looked = s.looked.Add(-lookAgain)
+	check(96 << 20)
+	move(first)
+	s.looked = s.looked.Add(-lookAgain)
+	check(64 << 20)
 	move(second)
 	for os.Remove(first) != nil {
 		runtime.Gosched()
@@ -568,6 +574,7 @@ func TestFillDoesNotAllocate(t *testing.T) {
 	defer s.Close()
 	var sample record.Sample
 	if n := testing.AllocsPerRun(100, func() {
+		s.looked = time.Time{} // each with a look for another cgroup
 		if err := s.Fill(&sample); err != nil {
 			t.Fatal(err)
 		}

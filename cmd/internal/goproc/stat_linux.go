@@ -1,6 +1,7 @@
 package goproc
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"strconv"
@@ -21,6 +22,9 @@ type Stat struct {
 	status *keptFile // /proc/PID/status
 	buf    []byte
 
+	groups *keptFile      // /proc/PID/cgroup
+	in     []byte         // what groups said when cgroup was opened
+	looked time.Time      // when groups was last read
 	cgroup *cgroup.Reader // nil when the cgroup cannot be seen
 	own    bool           // pressure of the whole host is the process's cgroup's own
 	stats  cgroup.Stats
@@ -29,6 +33,9 @@ type Stat struct {
 // cgroupStats are the numbers that a Sample has room for.
 const cgroupStats = cgroup.StatMemoryUsage | cgroup.StatMemoryLimit | cgroup.StatOOMKills |
 	cgroup.StatThrottling | cgroup.StatMemoryPressure | cgroup.StatCPUPressure
+
+// lookAgain is how long a move to another cgroup may go unnoticed.
+const lookAgain = time.Second
 
 // maxStatus bounds /proc/PID/status: it lists up to 65,536 groups of the user.
 const maxStatus = 2 << 20
@@ -55,7 +62,11 @@ func (s *Stat) open(proc record.Process) error {
 	if s.status, err = openKept(dir + "/status"); err != nil {
 		return s.fail(err)
 	}
-	s.openCgroup()
+	if s.groups, err = openKept(dir + "/cgroup"); err == nil {
+		s.followCgroup()
+	} else {
+		s.openCgroup() // a kernel without cgroups: for the pressure of the host
+	}
 	// The first file opened still reads: so the process lives, its PID has not
 	// been given away, and all that was opened since is its own.
 	st, err := s.readStat()
@@ -75,7 +86,24 @@ func (s *Stat) open(proc record.Process) error {
 	return nil
 }
 
+// followCgroup opens the cgroup again when the process has moved to another. The
+// old one would go on giving numbers, of others.
+func (s *Stat) followCgroup() {
+	s.looked = time.Now()
+	text, err := s.read(s.groups)
+	if err != nil || bytes.Equal(text, s.in) {
+		return
+	}
+	// A move after this is seen the next time.
+	s.in = append(s.in[:0], text...)
+	s.openCgroup()
+}
+
 func (s *Stat) openCgroup() {
+	if s.cgroup != nil {
+		s.cgroup.Close()
+		s.cgroup = nil
+	}
 	g, err := cgroup.Of(s.pid)
 	if err != nil {
 		return
@@ -88,7 +116,7 @@ func (s *Stat) openCgroup() {
 
 // Close closes the files.
 func (s *Stat) Close() error {
-	for _, f := range []*keptFile{s.stat, s.status} {
+	for _, f := range []*keptFile{s.stat, s.status, s.groups} {
 		if f != nil {
 			f.Close()
 		}
@@ -164,6 +192,9 @@ func (s *Stat) Fill(sample *record.Sample) error {
 }
 
 func (s *Stat) fillCgroup(sample *record.Sample) {
+	if s.groups != nil && time.Since(s.looked) >= lookAgain {
+		s.followCgroup()
+	}
 	if s.cgroup == nil {
 		return
 	}
@@ -173,8 +204,6 @@ func (s *Stat) fillCgroup(sample *record.Sample) {
 			return
 		}
 		// Only an empty group can be removed: the process has moved.
-		s.cgroup.Close()
-		s.cgroup = nil
 		s.openCgroup()
 		if s.cgroup == nil || s.cgroup.Read(c) != nil {
 			return

@@ -75,6 +75,7 @@ type localTarget struct {
 	stat    *goproc.Stat
 	process record.Process
 	walker  *profile.Walker // made when first needed
+	noWaits bool            // the process's clock is not ours; set with walker
 }
 
 func (t *localTarget) Process() record.Process { return t.process }
@@ -110,8 +111,10 @@ func (t *localTarget) goroutines() (*profile.Goroutines, error) {
 			return nil, err
 		}
 		t.walker = w
+		proc, ok := t.runtime.Memory().(*procmem.Process)
+		t.noWaits = ok && !proc.SharesNanotime()
 	}
-	return t.walker.Goroutines(profile.Options{})
+	return t.walker.Goroutines(profile.Options{NoWaits: t.noWaits})
 }
 
 func (t *localTarget) Goroutines() (*record.Goroutines, error) {

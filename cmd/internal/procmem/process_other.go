@@ -42,5 +42,8 @@ func (p *Process) OpenExe() (*os.File, error) { return nil, unsupported("open", 
 // OpenProc fails with [ErrUnsupported].
 func (p *Process) OpenProc(name string) (*os.File, error) { return nil, unsupported("open", 0) }
 
+// SharesNanotime is false: there is no process.
+func (p *Process) SharesNanotime() bool { return false }
+
 // Close does nothing.
 func (p *Process) Close() error { return nil }

@@ -61,6 +61,9 @@ type Options struct {
 	// Now is the target's runtime.nanotime, for wait times; 0 means this
 	// machine's monotonic clock.
 	Now int64
+	// NoWaits leaves wait times out, because nobody knows the target's
+	// runtime.nanotime: it is in a time namespace of its own.
+	NoWaits bool
 }
 
 // Goroutines is a snapshot of the goroutines of a process.
@@ -313,7 +316,10 @@ func TakeGoroutines(rt Runtime, opts Options) (*Goroutines, error) {
 func (w *Walker) Goroutines(opts Options) (*Goroutines, error) {
 	out := &Goroutines{Time: time.Now(), symbols: w.symbols}
 	now := opts.Now
-	if now == 0 {
+	switch {
+	case opts.NoWaits:
+		now = 0 // nothing has waited since before that
+	case now == 0:
 		now = procmem.Nanotime()
 	}
 	var head [16]byte

@@ -78,7 +78,7 @@ const (
 	EventSettingChanged EventKind = "setting_changed" // GOGC, GOMEMLIMIT, GOMAXPROCS or the container's limit moved
 	EventOOMKill        EventKind = "oom_kill"
 	EventLostCycles     EventKind = "lost_cycles" // more than 256 cycles between two readings
-	EventGap            EventKind = "gap"         // samples could not be taken; Text is the reason
+	EventGap            EventKind = "gap"         // samples could not be taken, or the clock was set; Text is the reason
 )
 
 // An Event is something that happened at an instant.

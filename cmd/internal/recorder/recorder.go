@@ -54,6 +54,8 @@ type Options struct {
 	// Observe is called after every reading, on the recording goroutine; the
 	// sample is the recorder's own, to be read only during the call.
 	Observe func(*record.Sample, Summary)
+
+	clocks func() (wall time.Time, monotonic time.Duration) // nil for this machine's
 }
 
 // What the zero Options mean, and the most that they may ask for.
@@ -73,6 +75,13 @@ func (o *Options) setDefaults() {
 	}
 	if o.Observe == nil {
 		o.Observe = func(*record.Sample, Summary) {}
+	}
+	if o.clocks == nil {
+		start := time.Now()
+		o.clocks = func() (time.Time, time.Duration) {
+			now := time.Now()
+			return now.Round(0), now.Sub(start) // Round drops the monotonic reading, Sub takes it
+		}
 	}
 }
 
@@ -112,6 +121,7 @@ type recorder struct {
 	last   settings
 	cycles []record.Cycle
 	inGap  bool
+	clock  clock
 }
 
 func (r *recorder) run(ctx context.Context, proc record.Process) error {
@@ -186,6 +196,11 @@ func (r *recorder) finish(err error) error {
 // step takes one sample and the cycles since the last. In steady state it does
 // not allocate.
 func (r *recorder) step() (ended bool, err error) {
+	if by := r.clock.stepped(r.opt.clocks()); by != 0 {
+		if err := r.event(record.EventGap, fmt.Sprintf("clock stepped by %+.1fs", by.Seconds()), nil); err != nil {
+			return false, err
+		}
+	}
 	if err := r.src.Sample(&r.sample); err != nil {
 		return r.failed(err)
 	}

@@ -195,6 +195,64 @@ func TestGapIsOneEvent(t *testing.T) {
 	})
 }
 
+// TestClockSteps: a wall clock that is set is a gap; one that is corrected by
+// less, or that goes wrong slowly, is not.
+func TestClockSteps(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		wall func(elapsed time.Duration) time.Duration
+		want []string
+	}{
+		{"steady", func(d time.Duration) time.Duration { return d }, nil},
+		{"slow", func(d time.Duration) time.Duration { return d / 2 }, nil},
+		{"back", func(d time.Duration) time.Duration {
+			if d > time.Second {
+				d -= 3200 * time.Millisecond
+			}
+			return d
+		}, []string{"clock stepped by -3.2s"}},
+		{"suspended, then set", func(d time.Duration) time.Duration {
+			switch {
+			case d > 2*time.Second:
+				return d + time.Hour - time.Second
+			case d > time.Second:
+				return d + time.Hour
+			}
+			return d
+		}, []string{"clock stepped by +3600.0s", "clock stepped by -1.0s"}},
+		{"a little", func(d time.Duration) time.Duration {
+			if d > time.Second {
+				d += 200 * time.Millisecond
+			}
+			return d
+		}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				opt := Options{For: 3 * time.Second, Snapshots: -1, clocks: func() (time.Time, time.Duration) {
+					d := time.Since(start)
+					return start.Round(0).Add(tc.wall(d)), d
+				}}
+				var m Memory
+				sum, err := Record(t.Context(), &fake{}, record.Process{}, &m, opt)
+				if err != nil || sum.Failed != 0 || sum.Samples < 30 {
+					t.Errorf("got %+v, %v; want a whole recording", sum, err)
+				}
+				var got []string
+				for _, e := range m.Recording.Events {
+					if e.Kind == record.EventGap {
+						got = append(got, e.Text)
+					}
+				}
+				if !slices.Equal(got, tc.want) {
+					t.Errorf("gaps %q, want %q", got, tc.want)
+				}
+			})
+		})
+	}
+}
+
 func TestNothingReadIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &fake{script: func(int, *record.Sample) error { return errors.New("unsettled") }}

@@ -17,8 +17,8 @@ var Rule = rule.Rule{
 	Name:       "incomplete",
 	Title:      "A part of the recording is missing",
 	Severities: []rule.Severity{rule.Info},
-	What:       `Samples could not be taken for a while, GC cycles were lost, or the end of the file is missing.`,
-	Why:        `Pauses in a gap were not seen; maxima may be higher than they look.`,
+	What:       `Samples could not be taken for a while, the clock that dates them was set, GC cycles were lost, or the end of the file is missing.`,
+	Why:        `Pauses in a gap were not seen; maxima may be higher than they look. Rates are wrong over a step of the clock.`,
 	How: `Gap and lost-cycle events of the recording, and the reader's word that it was cut short. The runtime keeps the last 256 pauses:
 		more cycles than that between two samples are lost.`,
 	Remedy:      `Sample more often (--hz), and let the recorder end by itself or by an interrupt.`,
@@ -54,11 +54,11 @@ func check(v *view.View) []rule.Finding {
 		say("More than 256 GC cycles ended between two samples: their pauses are lost.", "Sample more often (--hz).")
 	}
 	if gaps > 0 {
-		cause := fmt.Sprintf("Samples could not be taken %d times", gaps)
+		cause := fmt.Sprintf("Samples could not be taken, or the clock was set, %d times", gaps)
 		if gap.Text != "" {
 			cause += ", the last time because: " + rule.Quote(gap.Text)
 		}
-		say(cause+".", "Give the recorder CPU and permission to read the process for the whole time.")
+		say(cause+".", "Give the recorder CPU and permission to read the process for the whole time, and a clock that is not set meanwhile.")
 	}
 	if cut {
 		say("The end is missing: "+rule.Quote(v.Rec.Truncated)+".", "Let the recorder end by itself, or interrupt it once.")

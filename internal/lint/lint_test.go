@@ -134,7 +134,7 @@ func sound() fstest.MapFS {
 		"cmd/hw/main.go":               "package main\n\nimport \"os\"\n\nfunc init() {}\n\nfunc main() { os.Exit(0) }\n",
 		"cmd/hw/testdata/other/go.mod": "module other\n\nreplace example.com/m => ../../..\n",
 		"cmd/hw/testdata/x.go":         "package util\n\nthis is not Go\n",
-		"docs/x.md":                    "See /proc/PID/maps, https://example.com/work/x, ${HOME}/work/x, ./home/x/y and `home/x`, /home/x/y.\n",
+		"docs/x.md":                    "See /proc/PID/maps, https://example.com/root/x, ${HOME}/root/x, ./home/x/y and `home/x`, /home/x/y.\n",
 		"e2e/go.mod":                   "module example.com/m/e2e\n",
 		"bin/util.go":                  "package util\n",
 		"heap.prof":                    "in /ho" + "me/ada/x",

@@ -203,6 +203,7 @@ func TestPprofOpensProfiles(t *testing.T) {
 	stop := underLoad(t, inst, inst.ModerateLoad())
 	defer stop()
 	time.Sleep(2 * time.Second)
+	waitForHeapSite(t, inst, "nats-server/v2/server.")
 	for kind, want := range map[string]string{"heap": "Type: inuse_space", "allocs": "Type: alloc_space", "goroutine": "Type: goroutine"} {
 		t.Run(kind, func(t *testing.T) { openInPprof(t, inst.PID, kind, want, "nats-server/v2/server.") })
 	}
@@ -211,6 +212,30 @@ func TestPprofOpensProfiles(t *testing.T) {
 			refused(t, product.Run(t, "profile", fmt.Sprint(inst.PID), "--type", kind, "-o", "profile.pb.gz"), `it is off`)
 		})
 	}
+}
+
+// waitForHeapSite waits until the server's own heap profile shows a function:
+// few of its allocations are sampled, and they are published a cycle late.
+func waitForHeapSite(t *testing.T, inst *servers.Instance, function string) {
+	t.Helper()
+	for range 50 {
+		raw, err := inst.Profile(t.Context(), "heap?gc=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := profile.ParseData(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range p.Sample {
+			// The two last values are those in use.
+			if s.Value[len(s.Value)-1] > 0 && slices.ContainsFunc(frames(s), func(f string) bool { return strings.Contains(f, function) }) {
+				return
+			}
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	t.Fatalf("the server's own heap profile never showed %s", function)
 }
 
 // openInPprof demands that `go tool pprof` says what type the profile is, and

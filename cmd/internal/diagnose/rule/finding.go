@@ -191,6 +191,8 @@ func FormatPercent(v float64) string {
 
 // FormatSeconds writes a duration with three digits and a unit that fits.
 func FormatSeconds(v float64) string {
+	// The unit is that of the rounded value: 0.9996 s is 1 s, not 1e+03 ms.
+	v = threeDigits(v)
 	switch a := math.Abs(v); {
 	case a == 0:
 		return "0 s"
@@ -208,6 +210,15 @@ func FormatSeconds(v float64) string {
 		return fmt.Sprintf("%.3g h", v/3600)
 	}
 	return fmt.Sprintf("%.0f days", v/86400)
+}
+
+// threeDigits rounds to three significant digits.
+func threeDigits(v float64) float64 {
+	rounded, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 3, 64), 64)
+	if err != nil {
+		return v
+	}
+	return rounded
 }
 
 func formatSignificant(v float64) string {

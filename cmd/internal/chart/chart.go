@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/heapwright/heapwright/cmd/internal/braille"
 	"github.com/heapwright/heapwright/cmd/internal/term"
 )
 
@@ -71,12 +72,12 @@ func Draw(w io.Writer, opt Options, lines ...Line) error {
 
 	labels := labelRows(lines, g, top)
 	var b strings.Builder
-	for row := range g.rows {
+	for row := range g.Rows {
 		tick, mark := "", "┤"
 		switch row {
 		case 0:
 			tick = opt.Format(top)
-		case g.rows - 1:
+		case g.Rows - 1:
 			tick = opt.Format(0)
 		default:
 			mark = "│"
@@ -94,13 +95,13 @@ func Draw(w io.Writer, opt Options, lines ...Line) error {
 			}
 			run.Reset()
 		}
-		for col := range g.cols {
-			dots, owner := g.cell(col, row)
+		for col := range g.Cols {
+			r, owner := g.Cell(col, row)
 			if owner != runOwner {
 				flush()
 				runOwner = owner
 			}
-			run.WriteRune(rune(0x2800 + int(dots)))
+			run.WriteRune(r)
 		}
 		flush()
 		if l := labels[row]; l >= 0 {
@@ -130,47 +131,20 @@ func seconds(s float64) string {
 	return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
 }
 
-// A grid is a canvas of braille cells, each two dots wide and four high.
-type grid struct {
-	cols, rows int
-	dots       []byte
-	owner      []int // the line that set the cell last
-}
+// A grid is the canvas of a chart.
+type grid struct{ *braille.Canvas }
 
-func newGrid(cols, rows int) *grid {
-	g := &grid{cols: cols, rows: rows, dots: make([]byte, cols*rows), owner: make([]int, cols*rows)}
-	for i := range g.owner {
-		g.owner[i] = -1
-	}
-	return g
-}
+func newGrid(cols, rows int) grid { return grid{braille.New(cols, rows)} }
 
-// Braille dot bits by column and row of the dot in its cell (Unicode, block 2800).
-var dotBits = [2][4]byte{{0x01, 0x02, 0x04, 0x40}, {0x08, 0x10, 0x20, 0x80}}
-
-func (g *grid) set(x, y, owner int) {
-	if x < 0 || y < 0 || x >= 2*g.cols || y >= 4*g.rows {
-		return
-	}
-	i := y/4*g.cols + x/2
-	g.dots[i] |= dotBits[x%2][y%4]
-	g.owner[i] = owner
-}
-
-func (g *grid) cell(col, row int) (byte, int) {
-	i := row*g.cols + col
-	return g.dots[i], g.owner[i]
-}
-
-func (g *grid) y(v, top float64) int {
-	h := 4*g.rows - 1
+func (g grid) y(v, top float64) int {
+	h := 4*g.Rows - 1
 	return h - int(math.Round(min(max(v/top, 0), 1)*float64(h)))
 }
 
 // line draws a line as the range of its values in each column of dots, so that
 // a short peak is never lost, and joins the ranges of neighbours.
-func (g *grid) line(l Line, owner int, top, end float64) {
-	w := 2 * g.cols
+func (g grid) line(l Line, owner int, top, end float64) {
+	w := 2 * g.Cols
 	lo, hi := make([]int, w), make([]int, w)
 	for x := range lo {
 		lo[x] = -1
@@ -199,7 +173,7 @@ func (g *grid) line(l Line, owner int, top, end float64) {
 						continue
 					}
 					from, to := (lo[prev]+hi[prev])/2, (lo[x]+hi[x])/2
-					g.set(i, from+(to-from)*(i-prev)/d, owner)
+					g.Set(i, from+(to-from)*(i-prev)/d, owner)
 				}
 			} else if d == 1 {
 				lo[x], hi[x] = min(lo[x], hi[prev]), max(hi[x], lo[prev])
@@ -210,7 +184,7 @@ func (g *grid) line(l Line, owner int, top, end float64) {
 			continue
 		}
 		for y := lo[x]; y <= hi[x]; y++ {
-			g.set(x, y, owner)
+			g.Set(x, y, owner)
 		}
 	}
 }
@@ -228,8 +202,8 @@ func sparse(l Line, w int, end float64) int {
 // labelRows says which line's name stands at the end of each row, -1 for none:
 // each at the row of its last value, or as near as it can be with the names in
 // the order of the values.
-func labelRows(lines []Line, g *grid, top float64) []int {
-	rows := make([]int, g.rows)
+func labelRows(lines []Line, g grid, top float64) []int {
+	rows := make([]int, g.Rows)
 	for i := range rows {
 		rows[i] = -1
 	}
@@ -240,11 +214,11 @@ func labelRows(lines []Line, g *grid, top float64) []int {
 		y[i] = g.y(l.Points[len(l.Points)-1].V, top)
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return y[a] - y[b] })
-	order = order[:min(len(order), g.rows)]
+	order = order[:min(len(order), g.Rows)]
 	next := 0
 	for n, i := range order {
 		// Those that follow need a row each.
-		r := min(max(y[i]/4, next), g.rows-len(order)+n)
+		r := min(max(y[i]/4, next), g.Rows-len(order)+n)
 		rows[r] = i
 		next = r + 1
 	}

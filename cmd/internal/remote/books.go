@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/layout"
 	"github.com/heapwright/heapwright/cmd/internal/procmem"
+	"github.com/heapwright/heapwright/pacer"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -64,7 +64,7 @@ type books struct {
 	hasScav  bool
 	hasLimit bool
 
-	percentHeadroom bool // of the memory limit's goal: Go 1.21+
+	model pacer.Model
 
 	f fields
 
@@ -125,7 +125,11 @@ func (k *books) offset(name string) uint32 {
 }
 
 func newBooks(p *program, mem procmem.Memory) (*books, error) {
-	k := &books{mem: mem, layout: p.release.Layout, percentHeadroom: !strings.HasPrefix(p.release.Version, "go1.20.")}
+	model, err := pacer.ModelOf(p.release.Version + " X:" + p.release.Experiment)
+	if err != nil {
+		return nil, err
+	}
+	k := &books{mem: mem, layout: p.release.Layout, model: model}
 	open := func(b *block, global, typ string) {
 		*b = block{name: global, addr: p.globals[global], buf: make([]byte, k.layout.Size(typ))}
 		if len(b.buf) == 0 {
@@ -409,9 +413,9 @@ func (k *books) decode(s *record.Sample) {
 
 	put(record.FieldHeapLiveBytes, &s.HeapLiveBytes, f.heapLive.u64())
 	put(record.FieldHeapMarkedBytes, &s.HeapMarkedBytes, f.heapMarked.u64())
-	pace := k.pace()
-	put(record.FieldHeapGoalBytes, &s.HeapGoalBytes, pace.goal)
-	put(record.FieldHeapTriggerBytes, &s.HeapTriggerBytes, pace.trigger)
+	trigger, goal := k.pace()
+	put(record.FieldHeapGoalBytes, &s.HeapGoalBytes, goal)
+	put(record.FieldHeapTriggerBytes, &s.HeapTriggerBytes, trigger)
 	put(record.FieldHeapInUseBytes, &s.HeapInUseBytes, f.heapInUse.u64())
 	put(record.FieldHeapFreeBytes, &s.HeapFreeBytes, f.heapFree.u64())
 	put(record.FieldHeapReleasedBytes, &s.HeapReleasedBytes, f.heapReleased.u64())

@@ -1,0 +1,355 @@
+package pacer
+
+import (
+	"math"
+	"time"
+)
+
+// A tally is what came of a replay.
+type tally struct {
+	counts
+	seconds           float64 // of wall time
+	heapPeak, rssPeak float64 // bytes
+	heap, rss         levels  // over time
+	limited           bool    // the CPU limiter stepped in
+	limiterFill       float64 // its fullest, 0 to 1
+	backlog           float64 // seconds by which the program was late at the end
+}
+
+// counts are what adds up over cycles.
+type counts struct {
+	cycles        float64
+	byLimit       float64 // cycles whose goal the memory limit set
+	gcCPU, assist float64 // CPU-seconds
+	stopped       float64 // seconds
+}
+
+// extrapolate lets what came since before go on f times as long.
+func (c *counts) extrapolate(before counts, f float64) {
+	c.cycles += (c.cycles - before.cycles) * f
+	c.byLimit += (c.byLimit - before.byLimit) * f
+	c.gcCPU += (c.gcCPU - before.gcCPU) * f
+	c.assist += (c.assist - before.assist) * f
+	c.stopped += (c.stopped - before.stopped) * f
+}
+
+// levels is how long a quantity was at which level: a histogram that grows in
+// bins of 1%.
+type levels struct {
+	weight [levelBins]float64
+	on     bool
+}
+
+const (
+	levelBins  = 2048
+	levelRatio = 1.015
+	levelFloor = 64 << 10
+)
+
+var logLevelRatio = math.Log(levelRatio)
+
+func levelBin(v float64) int {
+	if !(v > levelFloor) {
+		return 0
+	}
+	return min(int(math.Log(v/levelFloor)/logLevelRatio), levelBins-1)
+}
+
+// add says that the quantity went evenly from a to b in some seconds.
+func (l *levels) add(a, b, seconds float64) {
+	if !l.on || !(seconds > 0) {
+		return
+	}
+	if a > b {
+		a, b = b, a
+	}
+	i, j := levelBin(a), levelBin(b)
+	if i == j {
+		l.weight[i] += seconds
+		return
+	}
+	at := a
+	edge := levelFloor * math.Pow(levelRatio, float64(i+1))
+	for ; i < j; i++ {
+		l.weight[i] += seconds * (edge - at) / (b - a)
+		at, edge = edge, edge*levelRatio
+	}
+	l.weight[j] += seconds * (b - at) / (b - a)
+}
+
+func (l *levels) quantile(q float64) float64 {
+	var total float64
+	for _, w := range l.weight {
+		total += w
+	}
+	if !(total > 0) {
+		return math.NaN()
+	}
+	want := q * total
+	edge := float64(levelFloor)
+	for _, w := range l.weight {
+		if w > 0 && want <= w {
+			return edge * (1 + (levelRatio-1)*want/w)
+		}
+		want -= w
+		edge *= levelRatio
+	}
+	return edge
+}
+
+// A replay runs a course under settings.
+type replay struct {
+	m      Model
+	c      *course
+	s      Settings
+	d      draw
+	procs  float64 // GOMAXPROCS
+	cores  float64 // CPUs that the process can have at once
+	full   bool    // also keep levels over time
+	budget int     // how many cycles to go through one by one
+
+	tally
+
+	pos     float64 // seconds of program time
+	wall    float64 // seconds of wall time
+	marked  float64 // bytes that the last cycle marked
+	last    float64 // wall time of the last cycle's end
+	cons    ConsMark
+	limiter Limiter
+	next    int // of c.marks: which one the next cycle resembles
+	ready   float64
+}
+
+func (r *replay) run() tally {
+	c := r.c
+	r.procs = c.procs
+	if r.s.GOMAXPROCS > 0 {
+		r.procs = float64(r.s.GOMAXPROCS)
+	}
+	r.cores = min(r.procs, c.cores)
+	r.heap.on, r.rss.on = r.full, r.full
+	r.limiter = NewLimiter(int(r.procs))
+	// The pacer remembers four cycles: those before the recording were like its first.
+	for i := range min(len(c.marks), 4) {
+		r.cons = r.m.NextConsMark(r.cons, r.cycleEnd(&c.marks[i], c.marks[i].grown*r.d.grown, c.marks[i].wall, c.marks[i].util, c.marks[i].idle, c.marks[i].live))
+	}
+	first := c.marks[0]
+	r.marked = first.live*r.d.live + first.grown*r.d.grown
+
+	// A segment with more cycles than there is patience for goes on as it began.
+	patience := max(r.budget/len(c.segs), 3)
+	for seg := range c.segs {
+		end := float64(seg+1) * c.step
+		if seg == len(c.segs)-1 {
+			end = c.seconds
+		}
+		from, before := r.pos, r.tally.counts
+		wall := r.wall
+		for n := 0; r.pos < end && n < patience; n++ {
+			r.cycle()
+		}
+		if r.pos < end && r.pos > from {
+			f := (end - r.pos) / (r.pos - from)
+			r.counts.extrapolate(before, f)
+			r.wall += (r.wall - wall) * f
+			r.last += (r.wall - wall) * f / (1 + f)
+			r.pos = end
+		} else if r.pos < end {
+			break // not even a byte was allocated between cycles
+		}
+	}
+	r.seconds = r.wall
+	r.backlog = max(r.wall-c.seconds, 0)
+	return r.tally
+}
+
+// cycle runs from the end of one cycle to the end of the next.
+func (r *replay) cycle() {
+	c := r.c
+	seg := c.at(r.pos)
+	roots := seg.roots
+	live := seg.live * r.d.live
+	beside := (c.other + c.stacks + c.partial) * r.d.beside
+	// The runtime's own books grow with the heap: about a fortieth of it, for
+	// span structures and heap bitmaps.
+	beside += bookShare * (max(r.ready, r.marked) - c.readyPeak)
+
+	h := Heap{Marked: bytes(r.marked), HeapScan: bytes(live), StackScan: bytes(roots)}
+	p := r.m.Commit(h, r.s.GOGCPercent, r.cons.Estimate, bytes(r.marked), false)
+	mem := Memory{Limit: r.s.GOMEMLIMITBytes, MappedReady: bytes(beside + r.marked), HeapAlloc: bytes(r.marked)}
+	trigger, goal := r.m.Trigger(p, mem)
+	if r.s.GOMEMLIMITBytes != NoMemoryLimit && c.spanSlack > 1 {
+		// The unusable ends of the spans to come count against the limit, too.
+		tail := max(float64(min(goal, 1<<60))-r.marked, 0) * (1 - 1/c.spanSlack)
+		mem.MappedReady = bytes(beside + tail + r.marked)
+		trigger, goal = r.m.Trigger(p, mem)
+	}
+	byLimit := float64(goal) < float64(p.PercentGoal)
+
+	m := r.resembled()
+	// Mutator phase: until the trigger, or until the runtime has waited two minutes.
+	start := max(float64(trigger)+m.late*r.d.grown, r.marked)
+	patience := math.Inf(1)
+	if r.s.GOGCPercent >= 0 {
+		patience = ForcedPeriod.Seconds() - (r.wall - r.last)
+	}
+	grown, seconds := r.allocate(start-r.marked, patience)
+	low := r.marked
+	top := r.marked + grown
+	r.wall += seconds
+	r.limiter = r.limiter.Run(duration(seconds), 0, duration(seconds*max(r.procs-c.cpu*r.d.alloc, 0)), false)
+	if r.pos >= c.seconds {
+		// The recording ends within a cycle: it counts in part.
+		if span := start - r.marked; span > 0 {
+			part := grown / span
+			r.cycles += part
+			r.gcCPU += part * m.cpu * r.d.cost
+			r.assist += part * m.assist * r.d.cost
+			r.stopped += part * m.pause
+		}
+		r.seen(low, top, seconds)
+		return
+	}
+
+	// Marking.
+	seg = c.at(r.pos)
+	live = seg.live * r.d.live
+	size := 1.0
+	if m.live > 0 {
+		size = min(max((live+seg.roots)/(m.live+seg.roots), 0.05), 20)
+	}
+	cpu := max(m.cpu-m.assist, 0) * size * r.d.cost
+	if math.IsNaN(cpu) {
+		cpu = 0
+	}
+	wall := m.wall * size * r.d.cost * c.procs / r.procs
+	want := m.grown * size * r.d.grown * seg.alloc / max(c.at(m.at).alloc, 1)
+	assist := m.assist * size * r.d.cost
+	room := max(float64(goal)-top, minRunway)
+	util, idle := m.util, m.idle
+	if want > room && !r.limiter.Enabled && wall > 0 {
+		// Allocation would pass the goal before marking is done: goroutines mark
+		// for what they allocate, so that it does not.
+		total := cpu + assist
+		work := c.cpu * r.d.alloc * wall * (room / want) // the program's own CPU for these bytes
+		d := max((total+work)/r.cores, wall*0.2)
+		if d < wall {
+			assist = max(total-cpu/wall*d, assist)
+		} else {
+			d = max(wall, d)
+			assist = max(assist, total*(1-room/want)*0.5)
+		}
+		cpu = max(total-assist, 0)
+		wall = d
+		want = room
+		util = min(backgroundUtilization+assist/(wall*r.procs), 0.95)
+		idle = max(min(idle, 1-util), 0)
+	}
+	r.limiter = r.limiter.Run(duration(wall), duration(assist), duration(wall*r.procs*max(1-util-c.cpu/r.procs, 0)), true)
+	r.limited = r.limited || r.limiter.Enabled
+	r.limiterFill = max(r.limiterFill, r.limiter.FillRatio())
+	r.allocate(want, math.Inf(1))
+	r.wall += wall
+	top += want
+	r.seen(low, top-want, seconds)
+	r.seen(top-want, top, wall)
+
+	r.cycles++
+	if byLimit {
+		r.counts.byLimit++
+	}
+	r.gcCPU += cpu + assist
+	r.assist += assist
+	r.stopped += m.pause
+	r.wall += m.pause
+	r.heapPeak = max(r.heapPeak, top)
+	r.cons = r.m.NextConsMark(r.cons, r.cycleEnd(&m, want, wall, util, idle, live+seg.roots))
+	r.marked = live + want
+	r.last = r.wall
+}
+
+// allocate lets the program allocate so many bytes of heapLive, or run so many
+// seconds, whichever is first.
+func (r *replay) allocate(bytes, seconds float64) (grown, spent float64) {
+	c := r.c
+	for bytes > 0 && r.pos < c.seconds && spent < seconds {
+		i := min(int(r.pos/c.step), len(c.segs)-1)
+		end := float64(i+1) * c.step
+		if i == len(c.segs)-1 || end <= r.pos {
+			end = c.seconds
+		}
+		rate := max(c.segs[i].alloc*r.d.alloc, 1)
+		dt := min(end-r.pos, bytes/rate, seconds-spent)
+		if dt == end-r.pos {
+			r.pos = end // exactly, so that the next segment is next
+		} else {
+			r.pos += dt
+		}
+		grown, spent = grown+rate*dt, spent+dt
+		if bytes -= rate * dt; bytes < 1 {
+			bytes = 0
+		}
+	}
+	return grown, spent
+}
+
+// seen keeps how large heap and process were for some seconds.
+func (r *replay) seen(low, high, seconds float64) {
+	c := r.c
+	r.heap.add(low, high, seconds)
+	r.heapPeak = max(r.heapPeak, high)
+	need := (high + c.partial + c.other + c.stacks) * 1
+	need += bookShare * (max(r.ready, high) - c.readyPeak)
+	r.ready = max(r.ready, need)
+	rss := (r.ready + c.outside) * r.d.resident
+	r.rss.add(rss, rss, seconds)
+	r.rssPeak = max(r.rssPeak, rss)
+}
+
+// resembled picks the recorded cycle that the next one is like: of those that
+// were near in time, one after the other.
+func (r *replay) resembled() mark {
+	r.next++
+	n := len(r.c.marks)
+	// The cycle nearest in time, and its neighbours in turn.
+	lo, hi := 0, n
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if r.c.marks[mid].at < r.pos {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	around := min(8, n)
+	from := min(max(lo-around/2, 0), n-around)
+	return r.c.marks[from+r.next%around]
+}
+
+func (r *replay) cycleEnd(m *mark, grown, wall, util, idle, work float64) CycleEnd {
+	return CycleEnd{
+		Triggered: 1 << 40, Live: 1<<40 + bytes(grown), ScanWork: int64(bytes(max(work, 1))), Elapsed: duration(wall),
+		AssistTime: duration((util - backgroundUtilization) * wall * r.procs), IdleTime: duration(idle * wall * r.procs), GOMAXPROCS: max(int(r.procs), 1),
+	}
+}
+
+// at is the segment at an instant of program time.
+func (c *course) at(pos float64) *segment {
+	return &c.segs[min(max(int(pos/c.step), 0), len(c.segs)-1)]
+}
+
+func bytes(v float64) uint64 {
+	if !(v > 0) {
+		return 0
+	}
+	return uint64(min(v, 1<<60))
+}
+
+func duration(seconds float64) time.Duration {
+	if !(seconds > 0) {
+		return 0
+	}
+	return time.Duration(min(seconds, 1e9) * 1e9)
+}
+
+const bookShare = 0.025

@@ -1,0 +1,158 @@
+package pacer
+
+import (
+	"math"
+	"slices"
+)
+
+// besideHeap is the runtime's memory beside the heap that heapLive counts.
+func (c *course) besideHeap() float64 { return c.other + c.stacks + c.partial }
+
+// workload sums a course up.
+func (c *course) workload() Workload {
+	var alloc, live, roots []float64
+	for _, s := range c.segs {
+		alloc, live, roots = append(alloc, s.alloc/c.spanSlack), append(live, s.live), append(roots, s.roots)
+	}
+	var cost, marked []float64
+	for _, m := range c.marks {
+		cost, marked = append(cost, m.cpu), append(marked, m.live)
+	}
+	w := Workload{
+		AllocBytesPerSecond: meanOf(alloc), CycleCPUSeconds: meanOf(cost), CPUCores: Estimate{c.cpu, c.cpu, c.cpu},
+		LiveBytes: Estimate{quantile(live, 0.5), quantile(live, 0.05), quantile(live, 0.95)}, RootBytes: meanOf(roots),
+		RuntimeBytes: Estimate{c.other + c.stacks, c.other + c.stacks, c.other + c.stacks}, NonGoBytes: unknown,
+	}
+	if !c.cpuKnown {
+		w.CPUCores = unknown
+	}
+	peak := slices.Max(marked)
+	w.LivePeakBytes = Estimate{peak, peak, peak * (1 + 1/float64(len(marked)+1))}
+	k := 1 + c.partial/max(peak, 1)
+	w.ResidentPerHeapByte = Estimate{k, k, k * c.spanSlack}
+	if c.rssKnown {
+		n := max(c.outside, c.fileBacked, 0)
+		w.NonGoBytes = Estimate{n, n, n}
+	}
+	w.LiveGrowthBytesPerSecond, w.Grows = c.growth()
+	return w
+}
+
+// meanOf is a mean with its interval. Neighbouring values are alike: they count
+// as a quarter of their number.
+func meanOf(v []float64) Estimate {
+	var sum, squares float64
+	for _, x := range v {
+		sum += x
+	}
+	n := float64(len(v))
+	mean := sum / n
+	for _, x := range v {
+		squares += (x - mean) * (x - mean)
+	}
+	if n < 2 {
+		return Estimate{mean, mean, mean}
+	}
+	w := z90 * math.Sqrt(squares/(n-1)/max(n/4, 1))
+	return Estimate{mean, max(mean-w, 0), mean + w}
+}
+
+// growth is the trend of the live heap: Theil and Sen's slope, over the medians of
+// eight stretches. It grows beyond doubt when nearly all of them are in order, when
+// the growth matters, and when the second half grows no slower than a third of the first.
+func (c *course) growth() (slope Estimate, grows bool) {
+	const stretches = 8
+	if len(c.marks) < 2*stretches {
+		return Estimate{0, math.Inf(-1), math.Inf(1)}, false
+	}
+	at, v := make([]float64, stretches), make([]float64, stretches)
+	for i := range stretches {
+		part := c.marks[i*len(c.marks)/stretches : (i+1)*len(c.marks)/stretches]
+		var live []float64
+		for _, m := range part {
+			live = append(live, m.live)
+		}
+		at[i], v[i] = (part[0].at+part[len(part)-1].at)/2, median(live)
+	}
+	var slopes []float64
+	ordered := 0
+	for i := range v {
+		for j := i + 1; j < len(v); j++ {
+			if at[j] > at[i] {
+				slopes = append(slopes, (v[j]-v[i])/(at[j]-at[i]))
+			}
+			if v[j] > v[i] {
+				ordered++
+			}
+		}
+	}
+	if len(slopes) == 0 {
+		return Estimate{0, math.Inf(-1), math.Inf(1)}, false
+	}
+	slope = Estimate{quantile(slopes, 0.5), quantile(slopes, 0.05), quantile(slopes, 0.95)}
+	first, second := v[stretches/2-1]-v[0], v[stretches-1]-v[stretches/2]
+	whole := v[stretches-1] - v[0]
+	// 26 of 28 pairs in order happens by chance once in ten thousand times.
+	return slope, ordered >= 26 && whole > 0.1*v[0] && whole > 2<<20 && second > first/3
+}
+
+// doubt is how sure the fit is: standard deviations, as shares.
+func (c *course) doubt() draw {
+	relative := func(e Estimate) float64 {
+		if !(e.Estimate > 0) || math.IsInf(e.High, 0) {
+			return 0
+		}
+		return (e.High - e.Low) / (2 * z90 * e.Estimate)
+	}
+	w := c.workload()
+	d := draw{
+		alloc: math.Hypot(0.015, min(relative(w.AllocBytesPerSecond), 0.5)),
+		live:  0.01,
+		cost:  math.Hypot(0.06, min(relative(w.CycleCPUSeconds), 0.5)),
+		grown: 0.3, beside: 0.02, resident: 0.015,
+	}
+	if !c.detailed {
+		d.live, d.cost = 0.03, math.Hypot(d.cost, 0.1)
+	}
+	return d
+}
+
+// The model's own error, as a share: what remained between forecast and
+// measurement when the draws were taken off (docs/ACCURACY.md).
+const (
+	ownCycles = 0.03
+	ownCPU    = 0.06
+	ownPause  = 0.30
+	ownAssist = 0.50
+	ownHeap   = 0.02
+	ownRSS    = 0.02
+)
+
+// Parameters are what was fitted, for people to look at.
+func (t *Twin) Parameters() []Parameter {
+	c, w := t.course, t.workload
+	one := func(v float64) Estimate { return Estimate{v, v, v} }
+	return []Parameter{
+		{"alloc_bytes_per_second", w.AllocBytesPerSecond, "the growth of what was allocated in all"},
+		{"gc_cycle_cpu_seconds", w.CycleCPUSeconds, "what workers, assists and pauses took in each cycle, in the kernel's CPU-seconds"},
+		{"cpu_cores", w.CPUCores, "the CPU that the kernel charged, less the collector's"},
+		{"live_bytes", w.LiveBytes, "what each cycle marked, less what was allocated meanwhile"},
+		{"live_peak_bytes", w.LivePeakBytes, "the most of it"},
+		{"live_growth_bytes_per_second", w.LiveGrowthBytesPerSecond, "the trend of it"},
+		{"root_bytes", w.RootBytes, "stacks and globals that were scanned"},
+		{"mark_seconds", meanOf(c.each(func(m *mark) float64 { return m.wall })), "the wall time of each cycle's marking"},
+		{"mark_alloc_bytes", meanOf(c.each(func(m *mark) float64 { return m.grown })), "how far the heap grew during it"},
+		{"span_slack_ratio", one(c.spanSlack), "how much faster the heap grows than what is allocated"},
+		{"partial_span_bytes", one(c.partial), "spans in use beyond the heap that is counted"},
+		{"runtime_bytes", w.RuntimeBytes, "stacks and the runtime's own memory"},
+		{"non_go_bytes", w.NonGoBytes, "resident memory less what the runtime has ready"},
+	}
+}
+
+func (c *course) each(of func(*mark) float64) []float64 {
+	v := make([]float64, len(c.marks))
+	for i := range c.marks {
+		v[i] = of(&c.marks[i])
+	}
+	return v
+}

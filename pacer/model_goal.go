@@ -94,8 +94,10 @@ func (m Model) LimitGoal(mem Memory, marked uint64) uint64 {
 	return max(goal, marked)
 }
 
-// Goal is where the cycle is to end (runtime/mgcpacer.go, heapGoalInternal;
-// Go 1.20 to 1.27).
+// Goal is where the cycle is to end: the lower of the goals by GOGC and by the
+// memory limit. To leave room for sweeping, and for marking once it runs, a goal by
+// GOGC is raised, beyond the limit if need be; one by the limit is not
+// (runtime/mgcpacer.go, heapGoalInternal; Go 1.20 to 1.27).
 func (m Model) Goal(p Pacing, mem Memory) uint64 {
 	goal, _ := m.goal(&p, &mem)
 	return goal

@@ -98,7 +98,7 @@ func Tree(env Env) *cobra.Command {
 		return usagef(strings.TrimPrefix(strings.TrimPrefix(c.CommandPath(), "heapwright"), " "), "%s", err)
 	})
 	for _, c := range []command{
-		psCommand(), recordCommand(), diagnoseCommand(), profileCommand(), explainCommand(), demoCommand(), versionCommand(),
+		psCommand(), recordCommand(), diagnoseCommand(), profileCommand(), predictCommand(), explainCommand(), demoCommand(), versionCommand(),
 	} {
 		root.AddCommand(c.cobra(env))
 	}

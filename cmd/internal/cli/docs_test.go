@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/ruletest"
+	"github.com/heapwright/heapwright/pacer"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -107,8 +109,12 @@ func compare(t *testing.T, schema string, keys, seen map[string]string, path str
 	t.Helper()
 	switch v := v.(type) {
 	case map[string]any:
-		if want := keys[path]; strings.HasPrefix(want, "map") || want == "object" {
+		switch want := keys[path]; {
+		case strings.HasPrefix(want, "map") || want == "object":
 			return // its keys are data, or documented elsewhere
+		case want == "quantity" && path != "":
+			compareQuantity(t, schema, path, v)
+			return
 		}
 		for k, x := range v {
 			p := strings.TrimPrefix(path+"."+k, ".")
@@ -126,7 +132,7 @@ func compare(t *testing.T, schema string, keys, seen map[string]string, path str
 			switch {
 			case kind == "null" && !orNull:
 				t.Errorf("%s: %s is null, which is not documented", schema, p)
-			case kind != "null" && kind != base && !(base == "map" && kind == "object"):
+			case kind != "null" && kind != base && !((base == "map" || base == "quantity") && kind == "object"):
 				t.Errorf("%s: %s is documented as %s and is a %s", schema, p, base, kind)
 			}
 			if kind != "null" || seen[p] == "" {
@@ -138,6 +144,19 @@ func compare(t *testing.T, schema string, keys, seen map[string]string, path str
 		for _, x := range v {
 			compare(t, schema, keys, seen, path+"[]", x)
 		}
+	}
+}
+
+// compareQuantity holds an estimate against the table that documents all of them.
+func compareQuantity(t *testing.T, schema, path string, v map[string]any) {
+	t.Helper()
+	for _, k := range []string{"estimate", "low", "high"} {
+		if kind := kindOf(v[k]); kind != "number" && kind != "null" {
+			t.Errorf("%s: %s.%s is a %s", schema, path, k, kind)
+		}
+	}
+	if len(v) != 3 {
+		t.Errorf("%s: %s has the keys of no quantity: %v", schema, path, v)
 	}
 }
 
@@ -225,16 +244,31 @@ func recordHost() *fakeEnv {
 
 // Units stand in the names of all numbers.
 func TestJSONNamesHaveUnits(t *testing.T) {
-	plain := regexp.MustCompile(`(^|_)(bytes|seconds|ratio|percent|cores|cycles|count|pid|samples|readings|snapshots|lives|status|hidden|goroutines|gomaxprocs|line|value|uid|cpus)$`)
-	for _, schema := range []string{schemaPS, schemaRecord, schemaProfile, schemaDiagnose, schemaExplain, schemaVersion} {
+	plain := regexp.MustCompile(`(^|_)(bytes|seconds|ratio|percent|cores|cycles|count|pid|samples|readings|snapshots|lives|status|hidden|goroutines|gomaxprocs|probability|per_second|line|value|predicted|measured|uid|cpus)$`)
+	for _, schema := range []string{schemaPS, schemaRecord, schemaProfile, schemaDiagnose, schemaPredict, schemaCheck, schemaExplain, schemaVersion} {
 		for key, kind := range documented(t, schema) {
-			if !strings.HasPrefix(kind, "number") && !strings.HasPrefix(kind, "integer") {
+			if !strings.HasPrefix(kind, "number") && !strings.HasPrefix(kind, "integer") && kind != "quantity" {
 				continue
 			}
 			if name := key[strings.LastIndexByte(key, '.')+1:]; !plain.MatchString(name) {
 				t.Errorf("%s: %s has no unit", schema, key)
 			}
 		}
+	}
+}
+
+// The keys of a quantity are documented once.
+func TestQuantityKeys(t *testing.T) {
+	keys := documented(t, "quantity")
+	b, err := json.Marshal(quantityOf(pacer.Estimate{Estimate: 2, Low: 1, High: math.Inf(1)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc map[string]any
+	decode(t, b, &doc)
+	compare(t, "quantity", keys, map[string]string{}, "", doc)
+	if len(doc) != len(keys) || doc["high"] != nil {
+		t.Errorf("a quantity is %s", b)
 	}
 }
 

@@ -14,6 +14,8 @@ const (
 	schemaRecord   = "heapwright.record/1"
 	schemaProfile  = "heapwright.profile/1"
 	schemaDiagnose = "heapwright.diagnose/1"
+	schemaPredict  = "heapwright.predict/1"
+	schemaCheck    = "heapwright.check/1"
 	schemaExplain  = "heapwright.explain/1"
 	schemaVersion  = "heapwright.version/1"
 )

@@ -1,0 +1,270 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
+	"github.com/heapwright/heapwright/cmd/internal/front"
+	"github.com/heapwright/heapwright/cmd/internal/term"
+	"github.com/heapwright/heapwright/cmd/internal/texttab"
+	"github.com/heapwright/heapwright/pacer"
+	"github.com/heapwright/heapwright/record"
+)
+
+// twinHead says which process was modelled, and from how much.
+func twinHead(w io.Writer, p record.Process, rest string, width int, paint term.Painter) {
+	who := term.Clean(p.Name)
+	if p.PID != 0 {
+		who += fmt.Sprintf(" %d", p.PID)
+	}
+	text := term.Wrap(who+": "+term.Clean(rest), "", width)
+	fmt.Fprintln(w, paint.Paint(term.Bold, who)+strings.TrimPrefix(text, who))
+}
+
+// print writes a prediction for people.
+func (d *prediction) print(env Env, parameters bool) error {
+	w, width, paint := env.Stdout, env.textColumns(env.Stdout), env.painter(env.Stdout)
+	head := fmt.Sprintf("%s, %s of its work replayed", d.GoVersion, span(d.span()))
+	if d.other {
+		head = fmt.Sprintf("as if it were %s (it is %s), %s of its work replayed", d.GoVersion, d.Process.GoVersion, span(d.span()))
+	}
+	if now := d.now(); now != nil {
+		head += "; now " + settingsText(now.forecast.Settings)
+	}
+	twinHead(w, d.Process, head, width, paint)
+	fmt.Fprintln(w)
+	tab := d.table()
+	if err := tab.Write(w, env.columns(w), paint); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	plot := d.plot()
+	if d.grid {
+		// The rest of a grid would bury what matters of it.
+		plot.Points = slices.DeleteFunc(plot.Points, func(p front.Point) bool { return p.Fails && !p.Now })
+		efficient := front.Efficient(plot.Points)
+		kept := plot.Points[:0:0]
+		for i, p := range plot.Points {
+			if p.Now || p.Best || slices.Contains(efficient, i) {
+				kept = append(kept, p)
+			}
+		}
+		plot.Points = kept
+	}
+	if err := plot.Text(w, front.Options{Width: width, Height: 12, Paint: paint}); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	for _, line := range d.conclusions() {
+		fmt.Fprintln(w, term.Wrap(term.Clean(line), "", width))
+	}
+	if d.File != nil {
+		fmt.Fprintf(w, "%s has the plot.\n", term.Clean(*d.File))
+	}
+	if !parameters {
+		return nil
+	}
+	fmt.Fprintln(w)
+	return printParameters(env, d.Parameters)
+}
+
+// conclusions say in words what the table and the plot show.
+func (d *prediction) conclusions() []string {
+	var out []string
+	now, best := d.now(), d.best()
+	switch {
+	case best == nil:
+		out = append(out, "None of these settings keeps the process alive in the memory that it has.")
+	case best.Now:
+		out = append(out, "None of the others costs less GC CPU "+within(&best.forecast)+".")
+	case now != nil:
+		out = append(out, fmt.Sprintf("Best %s: %s, GC CPU %s instead of %s.", within(&best.forecast), settingsText(plain(best.forecast.Settings)),
+			estimateText(best.forecast.GCCPURatio, percentUnit), estimateText(now.forecast.GCCPURatio, percentUnit)))
+	}
+	if isKnown(d.floor) && d.floor.Estimate > 0 {
+		out = append(out, fmt.Sprintf("Storm floor: GOMEMLIMIT %s. Below it the collector takes more than a quarter of the CPU.", intervalText(d.floor, bytesUnit)))
+	}
+	return append(out, d.Missing...)
+}
+
+// within says in which memory settings are the best.
+func within(f *pacer.Forecast) string {
+	if f.Settings.ContainerLimitBytes > 0 {
+		return "within the limit of " + compactBytes(float64(f.Settings.ContainerLimitBytes))
+	}
+	return "in no more memory than now"
+}
+
+// plain are the settings without those that a program does not set.
+func plain(s pacer.Settings) pacer.Settings {
+	s.ContainerLimitBytes = 0
+	return s
+}
+
+// table lists the predictions; of a grid only the efficient ones and those with
+// a name.
+func (d *prediction) table() *texttab.Table {
+	rows := make([]*predicted, 0, len(d.Predictions))
+	containers, procs := map[uint64]bool{}, map[int]bool{}
+	for i := range d.Predictions {
+		p := &d.Predictions[i]
+		if d.grid && !p.Now && !p.Best && !p.Efficient {
+			continue
+		}
+		containers[p.forecast.Settings.ContainerLimitBytes] = true
+		procs[p.forecast.Settings.GOMAXPROCS] = true
+		rows = append(rows, p)
+	}
+	if d.grid {
+		slices.SortStableFunc(rows, func(a, b *predicted) int {
+			return cmp.Compare(a.forecast.RSSPeakBytes.Estimate, b.forecast.RSSPeakBytes.Estimate)
+		})
+		rows = thin(rows, maxGridRows)
+	}
+	tab := &texttab.Table{Columns: []texttab.Column{{Head: "GOGC", Right: true}, {Head: "GOMEMLIMIT", Right: true}}}
+	if len(containers) > 1 {
+		tab.Columns = append(tab.Columns, texttab.Column{Head: "LIMIT", Right: true})
+	}
+	if len(procs) > 1 {
+		tab.Columns = append(tab.Columns, texttab.Column{Head: "PROCS", Right: true})
+	}
+	tab.Columns = append(tab.Columns, texttab.Column{Head: "GC/S", Right: true, Drop: 2},
+		texttab.Column{Head: "GC CPU", Right: true}, texttab.Column{Drop: 1},
+		texttab.Column{Head: "ASSIST", Right: true, Drop: 4},
+		texttab.Column{Head: "HEAP PEAK", Right: true, Drop: 3},
+		texttab.Column{Head: "RSS PEAK", Right: true}, texttab.Column{Drop: 1},
+		texttab.Column{})
+	for _, p := range rows {
+		f := &p.forecast
+		mark := p.mark(tab)
+		name := texttab.Cell{Text: gogcText(p.GOGCPercent)}
+		if p.Best {
+			name.Style = term.Green
+		} else if p.Now {
+			name.Style = term.Bold
+		}
+		row := []texttab.Cell{name, {Text: memlimitText(p.GOMEMLIMITBytes), Style: name.Style}}
+		if len(containers) > 1 {
+			row = append(row, texttab.Cell{Text: containerText(f.Settings.ContainerLimitBytes)})
+		}
+		if len(procs) > 1 {
+			row = append(row, texttab.Cell{Text: procsText(f.Settings.GOMAXPROCS)})
+		}
+		row = append(row, texttab.Cell{Text: estimateText(f.CyclesPerSecond, rateUnit)})
+		row = append(row, estimateCells(f.GCCPURatio, percentUnit)...)
+		row = append(row, texttab.Cell{Text: estimateText(f.AssistRatio, percentUnit)}, texttab.Cell{Text: estimateText(f.HeapPeakBytes, bytesUnit)})
+		row = append(row, estimateCells(f.RSSPeakBytes, bytesUnit)...)
+		tab.Row(append(row, mark)...)
+	}
+	return tab
+}
+
+// maxGridRows is how many rows of a grid are shown; --json has them all.
+const maxGridRows = 24
+
+// thin leaves out rows evenly, but none that has a name.
+func thin(rows []*predicted, most int) []*predicted {
+	if len(rows) <= most {
+		return rows
+	}
+	var out []*predicted
+	for i, p := range rows {
+		if p.Now || p.Best || i*most/len(rows) != (i-1)*most/len(rows) || i == 0 {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func containerText(n uint64) string {
+	if n == 0 {
+		return "none"
+	}
+	return compactBytes(float64(n))
+}
+
+func procsText(n int) string {
+	if n == 0 {
+		return "-"
+	}
+	return fmt.Sprint(n)
+}
+
+// mark says in a word what is special about a setting, worst first.
+func (p *predicted) mark(tab *texttab.Table) texttab.Cell {
+	var words []string
+	c := texttab.Cell{}
+	if p.Now {
+		words, c.Style = append(words, "← now"), term.Bold
+	}
+	if p.Best {
+		words, c.Style = append(words, "best"), term.Green
+	}
+	risk := func(name string, e pacer.Estimate, certain bool) {
+		if !certain && !(e.Estimate >= 0.005) {
+			return
+		}
+		c.Style = term.Yellow
+		if certain {
+			c.Style = term.Red
+		}
+		if e.Estimate >= 0.005 && e.Estimate < 0.995 {
+			name += " " + percent(e.Estimate)
+		}
+		words = append(words, name)
+	}
+	failed := survives
+	if p.Fails != nil {
+		failed = *p.Fails
+	}
+	risk("OOM", p.forecast.OOMProbability, failed == killed)
+	risk("storm", p.forecast.LimiterProbability, failed == storms)
+	c.Text = strings.Join(words, ", ")
+	for _, n := range p.Notes {
+		c.Text += tab.Note(n)
+	}
+	return c
+}
+
+// printParameters writes what was found out about the process.
+func printParameters(env Env, ps []parameter) error {
+	tab := texttab.Table{Columns: []texttab.Column{{Head: "PARAMETER"}, {Head: "VALUE", Right: true}, {}, {Head: "FROM", Min: 16}}}
+	for _, p := range ps {
+		name, u := unitOf(p.Name)
+		tab.Row(append([]texttab.Cell{{Text: name}}, append(estimateCells(p.estimate, u), texttab.Cell{Text: p.From, Style: term.Faint})...)...)
+	}
+	return tab.Write(env.Stdout, env.columns(env.Stdout), env.painter(env.Stdout))
+}
+
+// unitOf splits a name with a unit into words and how its values are written.
+func unitOf(name string) (string, unit) {
+	words := func(suffix string) string { return strings.ReplaceAll(strings.TrimSuffix(name, suffix), "_", " ") }
+	with := func(after string, u unit) unit {
+		return func(v, like float64) string {
+			if text := u(v, like); v == like {
+				return text + after
+			} else {
+				return text
+			}
+		}
+	}
+	switch {
+	case strings.HasSuffix(name, "_bytes_per_second"):
+		return words("_bytes_per_second"), with("/s", bytesUnit)
+	case strings.HasSuffix(name, "_bytes"):
+		return words("_bytes"), bytesUnit
+	case strings.HasSuffix(name, "_ratio"):
+		return words("_ratio"), percentUnit
+	case strings.HasSuffix(name, "_seconds"):
+		return words("_seconds"), func(v, _ float64) string { return rule.FormatSeconds(v) }
+	case strings.HasSuffix(name, "_per_second"):
+		return words("_per_second"), with("/s", rateUnit)
+	case strings.HasSuffix(name, "_cores"):
+		return words("_cores"), with(" cores", rateUnit)
+	}
+	return words(""), rateUnit
+}

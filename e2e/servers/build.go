@@ -130,7 +130,7 @@ func (r Recipe) build(ctx context.Context, dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(mod), 0o644); err != nil {
 		return err
 	}
-	if err := r.run(ctx, dir, "get", r.Module+"@"+r.Version); err != nil {
+	if err := r.run(ctx, dir, "get", r.Package+"@"+r.Version); err != nil {
 		return err
 	}
 	return r.run(ctx, dir, append(append([]string{"build"}, r.flags()...), "-o", filepath.Join(bin, r.Name), r.Package)...)

@@ -1,0 +1,4 @@
+package subject
+
+// Servers are the real servers.
+func Servers() []Subject { return nil }

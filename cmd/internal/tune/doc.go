@@ -107,7 +107,7 @@ type Plan struct {
 	// Settings hold GOGC and GOMEMLIMIT; GOMAXPROCS is 0 where it should be left
 	// alone; ContainerLimitBytes is Container.LimitBytes.
 	Settings   pacer.Settings
-	GOMAXPROCS string // the advice about it, a full sentence; "" where nothing is known
+	GOMAXPROCS string // the advice about it, full sentences
 	Container  Container
 	Reserve    Reserve
 	Objective  Objective
@@ -115,11 +115,14 @@ type Plan struct {
 	Current  pacer.Forecast // as it is set now, in the same container
 	Expected pacer.Forecast // under the plan
 
-	Why              []string // why these numbers
-	Risk             []string
-	Falsifiers       []Falsifier
-	Alternatives     []Alternative
-	Notes            []string // what the recording lacked, and what it makes less sure
+	Why          []string // why these numbers
+	Risk         []string
+	Falsifiers   []Falsifier
+	Alternatives []Alternative
+	Notes        []string // what the recording lacked, and what it makes less sure
+	// SetInCode names the settings that the program made itself, GOGC and
+	// GOMEMLIMIT: its environment does not change them.
+	SetInCode        []string
 	Confidence       rule.Confidence
 	ConfidenceReason string
 	Forecasts        int // how many were compared

@@ -65,7 +65,7 @@ type BoundError struct {
 
 func (e *BoundError) Error() string {
 	return fmt.Sprintf("no setting within the budget keeps %s to %s; the least is %s",
-		e.Quantity, rule.FormatPercent(e.Bound), rule.FormatPercent(e.Best))
+		e.Quantity, share(e.Bound), share(e.Best))
 }
 
 // Hint says what to do next.

@@ -7,6 +7,8 @@ import (
 	"time"
 )
 
+//go:generate go run ../tools/pacervectors -o testdata/runtime.txt
+
 // A Model is the arithmetic of the pacer of one Go release, to the digit: the
 // same operations on integers and floats in the same order as the runtime, so
 // that its results can be compared with what a process has in its books. It

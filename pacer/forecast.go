@@ -32,6 +32,9 @@ type Forecast struct {
 	// all marking, by assists and idle workers too, and the pauses. It is CPU
 	// time as the kernel counts it, not the P-time of /cpu/classes.
 	GCCPUCores Estimate
+	// CPUCores is all CPU that the process uses, in CPU-seconds per second. It also
+	// has what follows from collections but is not counted as theirs, such as sweeping.
+	CPUCores Estimate
 	// GCCPURatio is GCCPUCores of all CPU that the process uses.
 	GCCPURatio Estimate
 	// AssistRatio is the CPU that goroutines spend marking before they may
@@ -60,9 +63,10 @@ type Forecast struct {
 type Outcome struct {
 	Settings        Settings // at the end
 	Span            time.Duration
-	Cycles          uint64
-	CyclesPerSecond float64
+	Cycles          uint64  // that ended
+	CyclesPerSecond float64 // also of the cycles in part at the beginning and the end
 	GCCPUCores      float64
+	CPUCores        float64
 	GCCPURatio      float64
 	AssistRatio     float64
 	PauseRatio      float64

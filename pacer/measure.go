@@ -19,7 +19,18 @@ func Measure(rec *record.Recording) (Outcome, error) {
 	if !ok {
 		return Outcome{}, &UnfitError{"its source does not count GC cycles"}
 	}
-	o.Cycles, o.CyclesPerSecond = uint64(cycles), cycles/seconds
+	o.Cycles = uint64(cycles)
+	// The recording begins and ends within a cycle, of which each a part is in it.
+	whole := cycles
+	if part := l.cycleParts(); cycles > 0 && cycles+part > 0 {
+		whole += part
+	}
+	o.CyclesPerSecond = whole / seconds
+	// The runtime books what a cycle took when it ends.
+	booked := 1.0
+	if cycles > 0 {
+		booked = whole / cycles
+	}
 
 	k, _ := l.cpuScale()
 	cpu := math.NaN()
@@ -29,15 +40,15 @@ func Measure(rec *record.Recording) (Outcome, error) {
 	}
 	o.GCCPUCores, o.AssistRatio, o.PauseRatio = math.NaN(), math.NaN(), math.NaN()
 	if gc, ok := l.growth(record.FieldCPUGCTotal); ok {
-		o.GCCPUCores = k * gc / seconds
+		o.GCCPUCores = k * gc / seconds * booked
 	}
 	if assist, ok := l.growth(record.FieldCPUGCAssist); ok {
-		o.AssistRatio = k * assist / seconds / cpu
+		o.AssistRatio = k * assist / seconds * booked / cpu
 	}
 	if pause, ok := l.growth(record.FieldPauseTotal); ok {
 		o.PauseRatio = pause / seconds
 	}
-	o.GCCPURatio = o.GCCPUCores / cpu
+	o.CPUCores, o.GCCPURatio = cpu, o.GCCPUCores/cpu
 
 	heap := l.values(record.FieldHeapLiveBytes)
 	o.HeapP50Bytes, o.HeapP90Bytes, o.HeapPeakBytes = quantile(heap, 0.5), quantile(heap, 0.9), quantile(heap, 1)
@@ -58,6 +69,22 @@ func Measure(rec *record.Recording) (Outcome, error) {
 		o.OOMKilled = o.OOMKilled || e.Kind == record.EventOOMKill
 	}
 	return o, nil
+}
+
+// cycleParts is how much of a cycle is in the recording beside those that ended in
+// it: what of one was done at its end, less what had been done at its beginning.
+func (l *ledger) cycleParts() float64 {
+	done := func(s *record.Sample) float64 {
+		if !s.Has.Has(record.FieldHeapLiveBytes) || !s.Has.Has(record.FieldHeapMarkedBytes) || !s.Has.Has(record.FieldHeapGoalBytes) {
+			return 0
+		}
+		live, marked, goal := float64(s.HeapLiveBytes), float64(s.HeapMarkedBytes), float64(s.HeapGoalBytes)
+		if !(goal > marked) {
+			return 0
+		}
+		return min(max((live-marked)/(goal-marked), 0), 1)
+	}
+	return done(l.samples[len(l.samples)-1]) - done(l.samples[0])
 }
 
 // settings are those of the newest sample.

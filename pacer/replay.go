@@ -158,6 +158,13 @@ func (r *replay) run() tally {
 			break // not even a byte was allocated between cycles
 		}
 	}
+	if r.byLimit > r.cycles/2 {
+		// A process that starts knows nothing of its pace, and goes to the limit once;
+		// what it then has, it keeps, up to where the scavenger aims.
+		most := scavengedLimit * float64(r.s.GOMEMLIMITBytes)
+		r.rssPeak = max(r.rssPeak, (most+c.outside)*r.d.resident)
+		r.ready = max(r.ready, most)
+	}
 	r.seconds = r.wall
 	r.backlog = max(r.wall-c.seconds, 0)
 	return r.tally
@@ -169,19 +176,14 @@ func (r *replay) cycle() {
 	seg := c.at(r.pos)
 	roots := seg.roots
 	live := seg.live * r.d.live
-	beside := (c.other + c.stacks + c.partial) * r.d.beside
-	// The runtime's own books grow with the heap: about a fortieth of it, for
-	// span structures and heap bitmaps.
-	beside += bookShare * (max(r.ready, r.marked) - c.readyPeak)
-
+	beside := r.beside(r.marked) + (c.unused-c.partial)*r.d.beside
 	h := Heap{Marked: bytes(r.marked), HeapScan: bytes(live), StackScan: bytes(roots)}
 	p := r.m.Commit(h, r.s.GOGCPercent, r.cons.Estimate, bytes(r.marked), false)
 	mem := Memory{Limit: r.s.GOMEMLIMITBytes, MappedReady: bytes(beside + r.marked), HeapAlloc: bytes(r.marked)}
 	trigger, goal := r.m.Trigger(p, mem)
-	if r.s.GOMEMLIMITBytes != NoMemoryLimit && c.spanSlack > 1 {
-		// The unusable ends of the spans to come count against the limit, too.
-		tail := max(float64(min(goal, 1<<60))-r.marked, 0) * (1 - 1/c.spanSlack)
-		mem.MappedReady = bytes(beside + tail + r.marked)
+	if r.s.GOMEMLIMITBytes != NoMemoryLimit && c.unusedRise > 0 {
+		// What the spans to come will not use counts against the limit, too.
+		mem.MappedReady += bytes(max(float64(min(goal, 1<<60))-r.marked, 0) * c.unusedRise)
 		trigger, goal = r.m.Trigger(p, mem)
 	}
 	byLimit := float64(goal) < float64(p.PercentGoal)
@@ -193,18 +195,22 @@ func (r *replay) cycle() {
 	if r.s.GOGCPercent >= 0 {
 		patience = ForcedPeriod.Seconds() - (r.wall - r.last)
 	}
-	grown, seconds := r.allocate(start-r.marked, patience)
+	cached := min(c.cycleBytes, max(start-r.marked, 0))
+	grown, seconds := r.allocate(start-r.marked-cached, patience)
 	low := r.marked
-	top := r.marked + grown
+	top := r.marked + cached + grown
 	r.wall += seconds
 	r.limiter = r.limiter.Run(duration(seconds), 0, duration(seconds*max(r.procs-c.cpu*r.d.alloc, 0)), false)
 	if r.pos >= c.seconds {
 		// The recording ends within a cycle: it counts in part.
-		if span := start - r.marked; span > 0 {
+		if span := start - r.marked - cached; span > 0 {
 			part := grown / span
 			r.cycles += part
-			r.gcCPU += part * m.cpu * r.d.cost
-			r.assist += part * m.assist * r.d.cost
+			cost := c.cost(live+roots) * r.d.cost
+			r.gcCPU += part * cost
+			if m.cpu > 0 {
+				r.assist += part * cost * m.assist / m.cpu
+			}
 			r.stopped += part * m.pause
 		}
 		r.seen(low, top, seconds)
@@ -218,30 +224,35 @@ func (r *replay) cycle() {
 	if m.live > 0 {
 		size = min(max((live+seg.roots)/(m.live+seg.roots), 0.05), 20)
 	}
-	cpu := max(m.cpu-m.assist, 0) * size * r.d.cost
-	if math.IsNaN(cpu) {
-		cpu = 0
-	}
+	// What there is to mark is marked, by whomever: assists take from the background.
+	cpu := c.cost(live+seg.roots) * r.d.cost
 	wall := m.wall * size * r.d.cost * c.procs / r.procs
 	want := m.grown * size * r.d.grown * seg.alloc / max(c.at(m.at).alloc, 1)
-	assist := m.assist * size * r.d.cost
+	assist := 0.0
+	if m.cpu > 0 {
+		assist = m.assist / m.cpu * cpu
+	}
 	room := max(float64(goal)-top, minRunway)
+	if m.room > 0 && m.grown > 0 {
+		// Goroutines that allocate in bursts assist though on the whole there is room:
+		// the more so, the less room there is.
+		assist = min(assist*(want/room)/(m.grown/m.room), mostAssist*cpu)
+	}
 	util, idle := m.util, m.idle
 	if want > room && !r.limiter.Enabled && wall > 0 {
 		// Allocation would pass the goal before marking is done: goroutines mark
 		// for what they allocate, so that it does not.
-		total := cpu + assist
 		work := c.cpu * r.d.alloc * wall * (room / want) // the program's own CPU for these bytes
-		d := max((total+work)/r.cores, wall*0.2)
+		d := max((cpu+work)/r.cores, wall*0.2)
+		assist = max(assist, cpu*(1-room/want)*0.5)
 		if d < wall {
-			assist = max(total-cpu/wall*d, assist)
-		} else {
-			d = max(wall, d)
-			assist = max(assist, total*(1-room/want)*0.5)
+			assist = max(assist, cpu*(1-d/wall))
 		}
-		cpu = max(total-assist, 0)
-		wall = d
-		want = room
+		assist = min(assist, mostAssist*cpu)
+		wall = max(d, 0.2*wall)
+		// Past the goal, assists are paced to end a tenth above it (runtime/mgcpacer.go,
+		// revise): on the way there, some of what was wanted is allocated.
+		want = room + pastGoal*min(want-room, 0.1*float64(goal))
 		util = min(backgroundUtilization+assist/(wall*r.procs), 0.95)
 		idle = max(min(idle, 1-util), 0)
 	}
@@ -258,7 +269,7 @@ func (r *replay) cycle() {
 	if byLimit {
 		r.counts.byLimit++
 	}
-	r.gcCPU += cpu + assist
+	r.gcCPU += cpu
 	r.assist += assist
 	r.stopped += m.pause
 	r.wall += m.pause
@@ -298,12 +309,36 @@ func (r *replay) seen(low, high, seconds float64) {
 	c := r.c
 	r.heap.add(low, high, seconds)
 	r.heapPeak = max(r.heapPeak, high)
-	need := (high + c.partial + c.other + c.stacks) * 1
-	need += bookShare * (max(r.ready, high) - c.readyPeak)
-	r.ready = max(r.ready, need)
+	// Memory that was once needed stays: the scavenger returns what is a tenth above
+	// the heap goal, and slowly.
+	r.ready = max(r.ready, high+r.beside(high))
 	rss := (r.ready + c.outside) * r.d.resident
 	r.rss.add(rss, rss, seconds)
 	r.rssPeak = max(r.rssPeak, rss)
+}
+
+// bookShare is what the runtime's own books grow by with each byte of heap:
+// span structures and heap bitmaps (measured on Go 1.22 to 1.27: 0.02 to 0.03).
+// mostAssist is the share of marking that assists do when they do most of it: the
+// rest is done by the background workers that are always on.
+const mostAssist = 0.7
+
+// pastGoal is the share of the way to a tenth above the goal that the heap goes
+// when there is not room enough: measured.
+const pastGoal = 0.5
+
+// scavengedLimit is the share of a memory limit that the scavenger leaves
+// (runtime/mgcscavenge.go, reduceExtraPercent).
+const scavengedLimit = 0.95
+
+// bookShare is what the runtime's own books grow by with each byte of heap:
+// span structures and heap bitmaps (measured on Go 1.22 to 1.27: 0.02 to 0.03).
+const bookShare = 0.025
+
+// beside is the runtime's memory beside a heap that is, or was, that large.
+func (r *replay) beside(heap float64) float64 {
+	grown := max(heap, r.heapPeak) - r.c.heapPeak
+	return max(r.c.besideHeap()*r.d.beside+bookShare*grown, 0)
 }
 
 // resembled picks the recorded cycle that the next one is like: of those that
@@ -351,5 +386,3 @@ func duration(seconds float64) time.Duration {
 	}
 	return time.Duration(min(seconds, 1e9) * 1e9)
 }
-
-const bookShare = 0.025

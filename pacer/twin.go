@@ -101,7 +101,9 @@ func (t *Twin) Forecast(s Settings) Forecast {
 		return x.interval(own)
 	}
 	gcCores := func(y *tally) float64 { return y.gcCPU / y.seconds }
-	cpu := func(y *tally) float64 { return c.cpu*c.seconds/y.seconds + gcCores(y) }
+	cpu := func(y *tally) float64 {
+		return (c.cpu*c.seconds+c.sweep*y.cycles)/y.seconds + gcCores(y)
+	}
 	f := Forecast{
 		Settings: s, Span: duration(c.seconds),
 		// A count is a whole number: over a short time, that alone moves the rate.
@@ -111,6 +113,7 @@ func (t *Twin) Forecast(s Settings) Forecast {
 		HeapPeakBytes:   quantity(func(y *tally) float64 { return y.heapPeak }, ownHeap),
 		OOMProbability:  Estimate{}, LimiterProbability: chance(limited, len(tallies)+1),
 	}
+	f.CPUCores = known(quantity(cpu, ownCPU/2), c.cpuKnown)
 	f.GCCPURatio = ratio(quantity(func(y *tally) float64 { return gcCores(y) / cpu(y) }, ownCPU), c.cpuKnown)
 	f.AssistRatio = ratio(quantity(func(y *tally) float64 { return y.assist / y.seconds / cpu(y) }, ownAssist), c.cpuKnown)
 	// The whole of the heap moves with its peak, and RSS with the heap.
@@ -118,10 +121,7 @@ func (t *Twin) Forecast(s Settings) Forecast {
 		return Estimate{v, v * e.Low / e.Estimate, v * e.High / e.Estimate}
 	}
 	f.HeapP50Bytes, f.HeapP90Bytes = like(mid.heap.quantile(0.5), f.HeapPeakBytes), like(mid.heap.quantile(0.9), f.HeapPeakBytes)
-	f.RSSPeakBytes = quantity(func(y *tally) float64 { return y.rssPeak }, ownRSS)
-	if !c.rssKnown {
-		f.RSSPeakBytes = unknown
-	}
+	f.RSSPeakBytes = known(quantity(func(y *tally) float64 { return y.rssPeak }, ownRSS), c.rssKnown)
 	f.RSSP50Bytes, f.RSSP90Bytes = like(mid.rss.quantile(0.5), f.RSSPeakBytes), like(mid.rss.quantile(0.9), f.RSSPeakBytes)
 	f.OOMProbability = oom(f.RSSPeakBytes, float64(s.ContainerLimitBytes))
 	f.Notes = t.notes(s, &f, &mid)
@@ -130,9 +130,16 @@ func (t *Twin) Forecast(s Settings) Forecast {
 
 var unknown = Estimate{math.NaN(), math.NaN(), math.NaN()}
 
+func known(e Estimate, ok bool) Estimate {
+	if !ok {
+		return unknown
+	}
+	return e
+}
+
 // ratio keeps a share between 0 and 1.
-func ratio(e Estimate, known bool) Estimate {
-	if !known {
+func ratio(e Estimate, ok bool) Estimate {
+	if !ok {
 		return unknown
 	}
 	return Estimate{min(e.Estimate, 1), min(e.Low, 1), min(e.High, 1)}

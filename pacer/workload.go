@@ -14,12 +14,14 @@ func (c *course) workload() Workload {
 	for _, s := range c.segs {
 		alloc, live, roots = append(alloc, s.alloc/c.spanSlack), append(live, s.live), append(roots, s.roots)
 	}
-	var cost, marked []float64
+	var marked []float64
+	cost := 0.0
 	for _, m := range c.marks {
-		cost, marked = append(cost, m.cpu), append(marked, m.live)
+		marked = append(marked, m.live)
+		cost += c.cost(m.live+c.at(m.at).roots) / float64(len(c.marks))
 	}
 	w := Workload{
-		AllocBytesPerSecond: meanOf(alloc), CycleCPUSeconds: meanOf(cost), CPUCores: Estimate{c.cpu, c.cpu, c.cpu},
+		AllocBytesPerSecond: meanOf(alloc), CycleCPUSeconds: Estimate{cost, cost * math.Exp(-z90*c.costDoubt), cost * math.Exp(z90*c.costDoubt)}, CPUCores: Estimate{c.cpu, c.cpu, c.cpu},
 		LiveBytes: Estimate{quantile(live, 0.5), quantile(live, 0.05), quantile(live, 0.95)}, RootBytes: meanOf(roots),
 		RuntimeBytes: Estimate{c.other + c.stacks, c.other + c.stacks, c.other + c.stacks}, NonGoBytes: unknown,
 	}
@@ -108,8 +110,8 @@ func (c *course) doubt() draw {
 	d := draw{
 		alloc: math.Hypot(0.015, min(relative(w.AllocBytesPerSecond), 0.5)),
 		live:  0.01,
-		cost:  math.Hypot(0.06, min(relative(w.CycleCPUSeconds), 0.5)),
-		grown: 0.3, beside: 0.02, resident: 0.015,
+		cost:  math.Hypot(0.05, c.costDoubt),
+		grown: 0.3, beside: 0.05, resident: 0.015,
 	}
 	if !c.detailed {
 		d.live, d.cost = 0.03, math.Hypot(d.cost, 0.1)
@@ -120,12 +122,12 @@ func (c *course) doubt() draw {
 // The model's own error, as a share: what remained between forecast and
 // measurement when the draws were taken off (docs/ACCURACY.md).
 const (
-	ownCycles = 0.03
-	ownCPU    = 0.06
+	ownCycles = 0.02
+	ownCPU    = 0.08
 	ownPause  = 0.30
 	ownAssist = 0.50
-	ownHeap   = 0.02
-	ownRSS    = 0.02
+	ownHeap   = 0.015
+	ownRSS    = 0.01
 )
 
 // Parameters are what was fitted, for people to look at.

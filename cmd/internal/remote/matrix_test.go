@@ -118,6 +118,7 @@ type subject struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
+	err *bytes.Buffer // standard error; whole once cmd.Wait has returned
 }
 
 func startSubject(t testing.TB, exe string, args ...string) *subject {
@@ -142,7 +143,7 @@ func startSubjectEnv(t testing.TB, env []string, exe string, args ...string) *su
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s := &subject{t, cmd, in, bufio.NewReader(out)}
+	s := &subject{t, cmd, in, bufio.NewReader(out), &stderr}
 	t.Cleanup(func() {
 		in.Close()
 		cmd.Process.Kill()

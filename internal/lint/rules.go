@@ -47,6 +47,11 @@ type Config struct {
 	// Exits are the directories of packages other than programs that may end the
 	// process.
 	Exits map[string]string
+	// Writes are the directories of packages that may write to a process's memory.
+	Writes map[string]string
+	// Reserved are packages, by directory, of which only those directories and
+	// files may import them that are named with the reason.
+	Reserved map[string]map[string]string
 }
 
 // Check applies every rule. The breaches are sorted by path and line.
@@ -98,8 +103,13 @@ var Rules = []Rule{
 	},
 	{
 		Name:  "reads-only",
-		Why:   "SECURITY.md promises that a target is read, and never traced, stopped or written to",
+		Why:   "SECURITY.md promises that a target is never traced or stopped, and written to only where a user asks for it by name: one package has the call that writes a word, and no other way to write exists",
 		check: readsOnly,
+	},
+	{
+		Name:  "reserved",
+		Why:   "what changes a process is reached from few places, each of which a user asks for by name: a package that only reads cannot come to write because somebody calls one function more",
+		check: reserved,
 	},
 	{
 		Name:  "no-replace",
@@ -258,15 +268,19 @@ func lowLevelNamed(t *Tree, c Config) []Breach {
 	return out
 }
 
-// writing matches what package unix, or syscall, has to trace a process or to
-// write to its memory.
-var writing = regexp.MustCompile(`^(?:ProcessVMWritev|SYS_PROCESS_VM_WRITEV|Ptrace\w*|PTRACE_\w+|SYS_PTRACE)$`)
+// tracing matches what package unix, or syscall, has to trace a process, and
+// writing what writes to its memory.
+var (
+	tracing = regexp.MustCompile(`^(?:Ptrace\w*|PTRACE_\w+|SYS_PTRACE)$`)
+	writing = regexp.MustCompile(`^(?:ProcessVMWritev|SYS_PROCESS_VM_WRITEV)$`)
+)
 
 // procMem matches the path of the file that is a process's memory.
 var procMem = regexp.MustCompile(`^(?:/proc/.*)?(?:^|/)mem$`)
 
-func readsOnly(t *Tree, _ Config) []Breach {
+func readsOnly(t *Tree, c Config) []Breach {
 	var out []Breach
+	used := map[string]bool{}
 	for _, s := range t.Sources {
 		if s.Test || !under(s.Dir, "cmd") {
 			continue
@@ -274,7 +288,17 @@ func readsOnly(t *Tree, _ Config) []Breach {
 		ast.Inspect(s.AST, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.SelectorExpr:
-				if x, ok := n.X.(*ast.Ident); ok && (x.Name == "unix" || x.Name == "syscall") && writing.MatchString(n.Sel.Name) {
+				x, ok := n.X.(*ast.Ident)
+				if !ok || x.Name != "unix" && x.Name != "syscall" {
+					break
+				}
+				bad := tracing.MatchString(n.Sel.Name)
+				if writing.MatchString(n.Sel.Name) {
+					_, allowed := c.Writes[s.Dir]
+					used[s.Dir] = used[s.Dir] || allowed
+					bad = !allowed
+				}
+				if bad {
 					out = append(out, Breach{Path: s.Path, Line: s.line(n.Pos()), What: "uses " + x.Name + "." + n.Sel.Name})
 				}
 			case *ast.BasicLit:
@@ -284,6 +308,36 @@ func readsOnly(t *Tree, _ Config) []Breach {
 			}
 			return true
 		})
+	}
+	for dir, why := range c.Writes {
+		if !used[dir] {
+			out = append(out, Breach{Path: dir, What: "may write to a process (" + why + ") but does not: take it off the list"})
+		}
+	}
+	return out
+}
+
+func reserved(t *Tree, c Config) []Breach {
+	used := map[[2]string]bool{}
+	out := t.imports(func(s *Source, dir string) bool {
+		by, ok := c.Reserved[dir]
+		if !ok || s.Dir == dir {
+			return false
+		}
+		for _, who := range []string{s.Dir, s.Path} {
+			if _, ok := by[who]; ok {
+				used[[2]string{dir, who}] = true
+				return false
+			}
+		}
+		return true
+	})
+	for dir, by := range c.Reserved {
+		for who, why := range by {
+			if !used[[2]string{dir, who}] {
+				out = append(out, Breach{Path: who, What: "may import " + dir + " (" + why + ") but does not: take it off the list"})
+			}
+		}
 	}
 	return out
 }

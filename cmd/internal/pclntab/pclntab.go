@@ -689,6 +689,50 @@ func (t *Table) findNames(wanted map[string]bool) (map[int32]string, error) {
 		intern[n] = n
 	}
 	out := make(map[int32]string)
+	err := t.eachName(func(off int64, b []byte) {
+		if i := len(b); i < len(lengths) && !lengths[i] || i >= len(lengths) && !long {
+			return
+		}
+		if name, ok := intern[string(b)]; ok && off > 0 && off < 1<<31 && len(out) < 1<<16 {
+			out[int32(off)] = name
+		}
+	})
+	return out, err
+}
+
+// NamesBegin reports which of the prefixes some function's name begins with,
+// functions that exist only inlined into others included. It is one pass over
+// the names.
+func (t *Table) NamesBegin(prefixes []string) (map[string]bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// Nearly all names are told apart by what they begin with.
+	var first [256][]string
+	for _, p := range prefixes {
+		if p != "" {
+			first[p[0]] = append(first[p[0]], p)
+		}
+	}
+	found := make(map[string]bool)
+	err := t.eachName(func(_ int64, b []byte) {
+		if len(b) == 0 {
+			return
+		}
+		for _, p := range first[b[0]] {
+			if len(b) >= len(p) && string(b[:len(p)]) == p {
+				found[p] = true
+			}
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("searching pclntab names: %w", err)
+	}
+	return found, nil
+}
+
+// eachName calls visit with each name of the name table and its offset there.
+// Names too long to be of interest are left out.
+func (t *Table) eachName(visit func(off int64, name []byte)) error {
 	buf := make([]byte, 0, chunkSize)
 	base := t.namesOff // table offset of buf[0]
 	skip := false      // inside a name too long to be one of ours
@@ -700,7 +744,7 @@ func (t *Table) findNames(wanted map[string]bool) (map[int32]string, error) {
 			if err == nil || errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
-			return nil, err
+			return err
 		}
 		buf = buf[:len(buf)+got]
 		pos += int64(got)
@@ -710,13 +754,8 @@ func (t *Table) findNames(wanted map[string]bool) (map[int32]string, error) {
 			if i < 0 {
 				break
 			}
-			if !skip && (i < len(lengths) && lengths[i] || i >= len(lengths) && long) {
-				if name, ok := intern[string(buf[start:start+i])]; ok {
-					off := base + int64(start) - t.namesOff
-					if off > 0 && off < 1<<31 && len(out) < 1<<16 {
-						out[int32(off)] = name
-					}
-				}
+			if !skip {
+				visit(base+int64(start)-t.namesOff, buf[start:start+i])
 			}
 			skip = false
 			start += i + 1
@@ -730,7 +769,7 @@ func (t *Table) findNames(wanted map[string]bool) (map[int32]string, error) {
 		base += int64(start)
 		buf = buf[:rest]
 	}
-	return out, nil
+	return nil
 }
 
 // findFuncs returns the functions whose names have one of the offsets.

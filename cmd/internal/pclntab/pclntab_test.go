@@ -6,6 +6,7 @@ import (
 	"debug/gosym"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -137,6 +138,19 @@ func TestLookup(t *testing.T) {
 	}
 	if f := found["main.deep"][0]; f.StartLine == 0 || f.Args == 0 {
 		t.Errorf("main.deep has start line %d and arguments of %d bytes", f.StartLine, f.Args)
+	}
+}
+
+func TestNamesBegin(t *testing.T) {
+	b := readBinary(t, targettest.Build(t, targettest.Local))
+	tab := b.open(t)
+	found, err := tab.NamesBegin([]string{"main.allocLeaf", "main.allocInlined", "runtime.", "example.com/none.", "main.allocLeafs", ""})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{"main.allocLeaf": true, "main.allocInlined": true, "runtime.": true}
+	if !maps.Equal(found, want) {
+		t.Errorf("found %v, want %v", found, want)
 	}
 }
 

@@ -401,7 +401,7 @@ func takeContention(rt Runtime, kind record.ProfileKind, typ uint64, list, rateV
 	if len(p.Records) == 0 && p.Truncated == "" && rateKnown && p.Rate <= 0 {
 		return nil, &DisabledError{name, "it is off in this process", "the program turns it on with " + setter}
 	}
-	p.TicksPerSecond = ticksPerSecond(rt)
+	p.TicksPerSecond = TicksPerSecond(rt)
 	return p, nil
 }
 
@@ -413,10 +413,10 @@ func clampFloat(f float64) float64 {
 	return min(max(f, -1<<62), 1<<62)
 }
 
-// ticksPerSecond returns the rate of the target's runtime.cputicks: what it
+// TicksPerSecond returns the rate of the target's runtime.cputicks: what it
 // worked out itself, or, until it has, what the runtime of this process did on
 // the same machine.
-func ticksPerSecond(rt Runtime) int64 {
+func TicksPerSecond(rt Runtime) int64 {
 	if at, ok := rt.Global("runtime.ticks"); ok {
 		fs := fieldSet{l: rt.Layout()}
 		off, ok := fs.opt("ticksType.val")

@@ -220,6 +220,9 @@ func (t *Target) Alive() error {
 	return t.proc.Alive()
 }
 
+// Process is the process that was attached to, nil for a captured image.
+func (t *Target) Process() *procmem.Process { return t.proc }
+
 // Memory is the target's address space.
 func (t *Target) Memory() procmem.Memory { return t.mem }
 

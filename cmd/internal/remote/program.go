@@ -22,6 +22,7 @@ type program struct {
 	module  moduleData
 	globals map[string]uint64 // run-time addresses
 	missing map[string]string // why a global is not among them
+	voters  map[string]int    // how many functions, and the symbol table, agree on a global
 	bias    uint64
 }
 
@@ -63,7 +64,7 @@ func locate(img *image, goVersion string, mem procmem.Memory, bias uint64, known
 		FuncData:  io.NewSectionReader(img, int64(p.module.gofunc-bias), 1<<32),
 	})
 	if known != nil {
-		p.missing, p.globals = known.missing, make(map[string]uint64, len(known.globals))
+		p.missing, p.voters, p.globals = known.missing, known.voters, make(map[string]uint64, len(known.globals))
 		for s, a := range known.globals {
 			p.globals[s] = a - known.bias + bias
 		}
@@ -90,6 +91,10 @@ func locate(img *image, goVersion string, mem procmem.Memory, bias uint64, known
 	p.globals, p.missing, err = e.result()
 	if err != nil {
 		return nil, err
+	}
+	p.voters = make(map[string]int, len(e.ballots))
+	for s, b := range e.ballots {
+		p.voters[s] = b.voters
 	}
 	return p, p.place()
 }

@@ -1,0 +1,179 @@
+package live
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/remote"
+)
+
+// A watchdog is a child process that shares the hold on the target, and knows of
+// the tool's end by the end of a pipe that only the tool can write to. What it
+// says and hears are lines:
+//
+//	tool      {"lease_dir": ..., "state_dir": ...}
+//	watchdog  ready, or why not
+//	tool      done: nothing is left to put back, or it shall stay
+type watchdog struct {
+	cmd  *exec.Cmd
+	pipe *os.File
+	done chan struct{} // closed when it has ended
+}
+
+// A hello is the first line to a watchdog.
+type hello struct {
+	LeaseDir string `json:"lease_dir"`
+	StateDir string `json:"state_dir"`
+	Tool     string `json:"tool"`
+	User     string `json:"user"`
+}
+
+const (
+	dogReady = "ready"
+	dogDone  = "done"
+	// dogStart is how long a watchdog may take to attach to the target.
+	dogStart = 30 * time.Second
+	// dogHold is the descriptor of the hold in the watchdog: the first of
+	// exec.Cmd's ExtraFiles.
+	dogHold = 3
+)
+
+// startWatchdog returns when the watchdog is on guard.
+func (h Host) startWatchdog(ctx context.Context, pid int, hold hold) (*watchdog, error) {
+	if len(h.Watchdog) == 0 {
+		return nil, errors.New("there is no command for it")
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	cmd := exec.Command(h.Watchdog[0], append(h.Watchdog[1:len(h.Watchdog):len(h.Watchdog)], strconv.Itoa(pid))...)
+	cmd.Stdin, cmd.Stderr = r, os.Stderr
+	cmd.ExtraFiles = []*os.File{hold.f}
+	// Ctrl-C in the terminal, or the terminal's end, is for the tool.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		w.Close()
+		return nil, err
+	}
+	d := &watchdog{cmd: cmd, pipe: w, done: make(chan struct{})}
+	said := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(io.LimitReader(out, 4<<10)).ReadString('\n')
+		said <- strings.TrimSpace(line)
+		cmd.Wait()
+		close(d.done)
+	}()
+	ctx, cancel := context.WithTimeout(ctx, dogStart)
+	defer cancel()
+	hi, err := json.Marshal(hello{h.LeaseDir, h.StateDir, h.Tool, h.User})
+	if err == nil {
+		_, err = w.Write(append(hi, '\n'))
+	}
+	if err == nil {
+		select {
+		case line := <-said:
+			if line == dogReady {
+				return d, nil
+			}
+			err = fmt.Errorf("it says %q", line)
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	w.Close()
+	cmd.Process.Kill()
+	<-d.done
+	return nil, err
+}
+
+// dismiss ends the watchdog: it has nothing to do any more.
+func (d *watchdog) dismiss() {
+	io.WriteString(d.pipe, dogDone+"\n") // if it is gone, so be it
+	d.pipe.Close()
+	<-d.done
+}
+
+// alive reports whether the watchdog is on guard.
+func (d *watchdog) alive() bool {
+	select {
+	case <-d.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// RunWatchdog is the watchdog's side: it guards the change that the process at
+// the other end of in is making to process pid, and puts everything back when in
+// ends before that process has said that it is done, or when ctx does.
+func (h Host) RunWatchdog(ctx context.Context, pid int, in io.Reader, out io.Writer) error {
+	lines := bufio.NewReader(io.LimitReader(in, 64<<10))
+	line, err := lines.ReadBytes('\n')
+	var hi hello
+	if err == nil {
+		err = json.Unmarshal(line, &hi)
+	}
+	if err != nil {
+		return fmt.Errorf("the watchdog is started by heapwright, not by hand: %w", err)
+	}
+	h.LeaseDir, h.StateDir, h.Tool, h.User = hi.LeaseDir, hi.StateDir, hi.Tool, hi.User
+	t, err := remote.Attach(ctx, pid)
+	if err != nil {
+		fmt.Fprintln(out, strings.ReplaceAll(err.Error(), "\n", " "))
+		return err
+	}
+	defer t.Close()
+	// The hold is the tool's, inherited: it binds while either of the two has it.
+	shared := os.NewFile(dogHold, "hold")
+	defer shared.Close()
+	if err := flock(shared); err != nil {
+		fmt.Fprintln(out, err)
+		return err
+	}
+	if _, err := fmt.Fprintln(out, dogReady); err != nil {
+		return fmt.Errorf("reporting to the tool: %w", err)
+	}
+	heard := make(chan bool, 1)
+	go func() {
+		line, _ := lines.ReadString('\n')
+		heard <- line == dogDone+"\n"
+	}()
+	why := "the tool ended before it was done"
+	select {
+	case done := <-heard:
+		if done {
+			return nil
+		}
+	case <-ctx.Done():
+		why = "the watchdog was told to end"
+	}
+	l, err := h.readLease(pid, t.Process().StartTicks())
+	if err != nil || l == nil || l.Kept {
+		return err
+	}
+	h.Tool += " watchdog"
+	_, err = h.restore(t, l, ActionRevert, why)
+	if gone(err) {
+		return nil
+	}
+	if err == nil {
+		fmt.Fprintf(os.Stderr, "heapwright: %s; the old settings of process %d are back\n", why, pid)
+	}
+	return err
+}

@@ -38,9 +38,18 @@ subjects: ## build the real servers of the end-to-end tests ahead (ten minutes, 
 effect: build ## what being recorded costs a program: throughput with and without, in pairs (2 minutes, on a quiet machine)
 	go -C e2e run ./cmd/effect -heapwright $(CURDIR)/bin/heapwright
 
+.PHONY: twin
+twin: build ## how far the twin's forecasts are from what happens: run programs under many settings, on a quiet machine, and score (hours)
+	go -C e2e run ./cmd/twin collect -heapwright $(CURDIR)/bin/heapwright
+	go -C e2e run ./cmd/twin score
+
+.PHONY: twin-score
+twin-score: ## the same, of the recordings that make twin left in the cache
+	go -C e2e run ./cmd/twin score
+
 .PHONY: matrix
 matrix: ## read a program built by every Go release in every build mode, and print what was right (long)
-	go -C cmd test ./internal/remote -run '^Test(Matrix|Experiments|Settings|ARM64.*)$$' -v -timeout=12h -matrix=full
+	go -C cmd test ./internal/remote -run '^Test(Matrix|Experiments|Settings|Pacer|ARM64.*)$$' -v -timeout=12h -matrix=full
 
 .PHONY: lint
 lint: ## gofmt, vet, staticcheck; the repository's own rules are tests (internal/lint)

@@ -65,7 +65,7 @@ func drive(ctx context.Context, opt Load, defaultWorkers int, client func(worker
 		}()
 	}
 	wg.Wait()
-	return Stats{Ops: ops.Load() - before, Errors: errs.Load()}, failed
+	return Stats{Ops: ops.Load() - before, Errors: errs.Load(), LeftOut: p.leftOut()}, failed
 }
 
 // A pacer hands out numbered operations at a rate. Operations that are late are
@@ -77,6 +77,7 @@ type pacer struct {
 	limit int64
 	step  time.Duration // between operations, 0 for full speed
 	due   time.Time
+	left  time.Duration // by which due was moved because it was too late
 }
 
 func newPacer(opt Load) *pacer {
@@ -85,6 +86,16 @@ func newPacer(opt Load) *pacer {
 		p.step = time.Duration(float64(time.Second) / opt.Rate)
 	}
 	return p
+}
+
+// leftOut is how many operations were not handed out because they were too late.
+func (p *pacer) leftOut() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.step == 0 {
+		return 0
+	}
+	return int64(p.left / p.step)
 }
 
 // next waits for the next operation and returns its number, or false at the end.
@@ -100,6 +111,7 @@ func (p *pacer) next(ctx context.Context) (int64, bool) {
 	if p.step > 0 {
 		now := time.Now()
 		if oldest := now.Add(-100 * time.Millisecond); p.due.Before(oldest) {
+			p.left += oldest.Sub(p.due)
 			p.due = oldest
 		}
 		wait = p.due.Sub(now)

@@ -29,7 +29,7 @@ var NATS = Server{
 				"--profile", fmt.Sprint(prof), "--jetstream", "--store_dir", dir},
 			ready: httpReady("http://" + local(monitor) + "/healthz"),
 			pprof: "http://" + local(prof) + "/debug/pprof",
-			load:  func(ctx context.Context, opt Load) (Stats, error) { return loadNATS(ctx, local(client), opt) },
+			load:  func(ctx context.Context, opt Load) (Stats, error) { return loadNATS(ctx, local(client), 256, opt) },
 		}, nil
 	},
 }
@@ -38,9 +38,9 @@ var NATS = Server{
 // server to have taken them.
 const natsBatch = 32
 
-// loadNATS publishes 256-byte messages on a few subjects and subscribes to all
+// loadNATS publishes messages of a size on a few subjects and subscribes to all
 // of them. An operation is a message taken by the server.
-func loadNATS(ctx context.Context, addr string, opt Load) (Stats, error) {
+func loadNATS(ctx context.Context, addr string, size int, opt Load) (Stats, error) {
 	const subjects = 4
 	var received atomic.Int64
 	var subs sync.WaitGroup
@@ -66,7 +66,7 @@ func loadNATS(ctx context.Context, addr string, opt Load) (Stats, error) {
 	if done == nil {
 		done = new(atomic.Int64)
 	}
-	payload := strings.Repeat("x", 256)
+	payload := strings.Repeat("x", size)
 	st, err := drive(ctx, batches, 2, func(w int) (func(context.Context, int64) error, func(), error) {
 		c, err := dialNATS(ctx, addr)
 		if err != nil {
@@ -92,6 +92,7 @@ func loadNATS(ctx context.Context, addr string, opt Load) (Stats, error) {
 		return op, func() { stop(); c.conn.Close() }, nil
 	})
 	st.Ops *= natsBatch
+	st.LeftOut *= natsBatch
 	if err == nil && st.Ops > 0 && received.Load() == 0 {
 		err = fmt.Errorf("%d messages published, none delivered", st.Ops)
 	}

@@ -38,6 +38,10 @@ type config struct {
 	ready func(ctx context.Context) error
 	pprof string // base URL of /debug/pprof
 	load  func(ctx context.Context, opt Load) (Stats, error)
+	// fill, when set, is called once the server answers, and gives it something to
+	// keep; stop is called after its end.
+	fill func(ctx context.Context) error
+	stop func()
 }
 
 // All lists the servers, the quickest to build first.
@@ -92,6 +96,12 @@ func (s Server) start(ctx context.Context, bin, dir string, opt Options) (*Insta
 		portErr = errors.Join(portErr, err)
 		return p
 	})
+	started := false
+	defer func() {
+		if !started && conf.stop != nil {
+			conf.stop()
+		}
+	}()
 	if err := errors.Join(err, portErr); err != nil {
 		return nil, err
 	}
@@ -113,9 +123,13 @@ func (s Server) start(ctx context.Context, bin, dir string, opt Options) (*Insta
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	started = true
 	i := &Instance{Server: s, PID: cmd.Process.Pid, Pprof: conf.pprof, conf: conf, cmd: cmd, log: logPath, exit: make(chan struct{})}
 	go func() {
 		i.err = cmd.Wait()
+		if conf.stop != nil {
+			conf.stop()
+		}
 		close(i.exit)
 	}()
 
@@ -124,7 +138,7 @@ func (s Server) start(ctx context.Context, bin, dir string, opt Options) (*Insta
 	for {
 		err := conf.ready(ctx)
 		if err == nil {
-			return i, nil
+			return i, i.fill(ctx)
 		}
 		select {
 		case <-i.exit:
@@ -135,6 +149,17 @@ func (s Server) start(ctx context.Context, bin, dir string, opt Options) (*Insta
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// fill gives a server that answers something to keep, and stops it when that fails.
+func (i *Instance) fill(ctx context.Context) error {
+	if i.conf.fill == nil {
+		return nil
+	}
+	if err := i.conf.fill(ctx); err != nil {
+		return fmt.Errorf("filling it: %w", errors.Join(err, i.Stop()))
+	}
+	return nil
 }
 
 // Log returns the end of what the server printed.
@@ -185,6 +210,7 @@ type Load struct {
 type Stats struct {
 	Ops     int64 // operations the server answered correctly
 	Errors  int64
+	LeftOut int64 // operations that were due but too late to be asked
 	Elapsed time.Duration
 }
 

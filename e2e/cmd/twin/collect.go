@@ -18,8 +18,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/heapwright/heapwright/e2e/internal/accuracy"
 	"github.com/heapwright/heapwright/e2e/internal/ladder"
 	"github.com/heapwright/heapwright/e2e/internal/subject"
+	"github.com/heapwright/heapwright/pacer"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -51,6 +53,7 @@ type collector struct {
 	calibration time.Duration
 	hz          float64
 	only        []string // settings
+	bisect      []string // subjects of which the storm's boundary is looked for
 	out         io.Writer
 }
 
@@ -65,6 +68,7 @@ func collect(ctx context.Context, args []string, out io.Writer) error {
 	fs.StringVar(&c.dir, "dir", dir, "where the recordings are kept")
 	subjects := fs.String("subjects", "", "comma-separated names, all by default")
 	releases := fs.String("go", "go1.27.4,go1.22.12", "comma-separated Go releases")
+	bisect := fs.String("bisect", "webcache,pointers,json", "comma-separated names of subjects that are run at more limits, around where storms begin")
 	settings := fs.String("settings", "", "comma-separated names, all by default")
 	fs.DurationVar(&c.window, "for", 12*time.Second, "length of a recording")
 	fs.DurationVar(&c.calibration, "calibrate", 20*time.Second, "length of the recording that a twin is fitted to")
@@ -84,6 +88,7 @@ func collect(ctx context.Context, args []string, out io.Writer) error {
 			return err
 		}
 	}
+	c.bisect = strings.Split(*bisect, ",")
 	if *settings != "" {
 		c.only = strings.Split(*settings, ",")
 	}
@@ -119,7 +124,59 @@ func (c *collector) subject(ctx context.Context, s subject.Subject, release stri
 			return err
 		}
 	}
+	if slices.Contains(c.bisect, s.Name) && c.only == nil {
+		return c.boundary(ctx, s, release)
+	}
 	return nil
+}
+
+// boundaryRounds are how many more limits are tried.
+const boundaryRounds = 3
+
+// boundary tries limits between the highest with a storm and the lowest without.
+func (c *collector) boundary(ctx context.Context, s subject.Subject, release string) error {
+	for round := range boundaryRounds {
+		rungs, err := readRungs(filepath.Dir(c.path(s.Name, release, "")))
+		if err != nil {
+			return err
+		}
+		limit, ok := accuracy.FindBoundary(rungs).Next()
+		if !ok {
+			return nil
+		}
+		if err := c.setting(ctx, s, release, ladder.Limited(fmt.Sprintf("off-storm-%d", round+1), limit)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readRungs reads what came of all limits that were tried.
+func readRungs(dir string) ([]accuracy.Rung, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "off-*.json"))
+	if err != nil {
+		return nil, err
+	}
+	var out []accuracy.Rung
+	for _, file := range files {
+		rec, r, err := readRun(dir, strings.TrimSuffix(filepath.Base(file), ".json"))
+		if err != nil {
+			return nil, err
+		}
+		if r.Failed != "" {
+			continue
+		}
+		o, err := pacer.Measure(rec)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		out = append(out, rung(r, &o))
+	}
+	return out, nil
+}
+
+func rung(r Run, o *pacer.Outcome) accuracy.Rung {
+	return accuracy.Rung{LimitBytes: float64(r.Setting.GOMEMLIMITBytes), GCShare: o.GCCPUCores / float64(r.CPUs), Limiter: o.LimiterEngaged}
 }
 
 func (c *collector) path(subject, release, file string) string {

@@ -25,7 +25,7 @@ var regimes = []regime{
 }
 
 func storms(c Case) bool {
-	return c.Outcome != nil && (accuracy.Rung{GCShare: c.Outcome.GCCPUCores / float64(c.Run.CPUs), Limiter: c.Outcome.LimiterEngaged}).Storms()
+	return c.Outcome != nil && rung(c.Run, c.Outcome).Storms()
 }
 
 // report prints the tables: the summary first, the single forecasts last.

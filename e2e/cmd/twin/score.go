@@ -236,9 +236,7 @@ func scoreSubject(dir string) ([]Case, Storm, error) {
 		c.Notes = notes(rec, other, run, &outcome)
 		cases = append(cases, c)
 		if set.GOGCPercent < 0 {
-			storm.Rungs = append(storm.Rungs, accuracy.Rung{
-				LimitBytes: float64(set.GOMEMLIMITBytes), GCShare: outcome.GCCPUCores / float64(run.CPUs), Limiter: outcome.LimiterEngaged,
-			})
+			storm.Rungs = append(storm.Rungs, rung(run, &outcome))
 		}
 	}
 	slices.SortFunc(cases, func(a, b Case) int { return ladder.Compare(a.Run.Setting, b.Run.Setting) })

@@ -134,3 +134,23 @@ func FindBoundary(rungs []Rung) Boundary {
 	b.At = b.Below + at*(b.Above-b.Below)
 	return b
 }
+
+// lower is the ratio to the lowest limit of one to try below it.
+const lower = 0.95
+
+// near is the ratio of two limits between which none needs to be tried.
+const near = 1.02
+
+// Next is a limit to try, to know better where storms begin, and whether there is
+// one.
+func (b Boundary) Next() (limit float64, ok bool) {
+	switch {
+	case finite(b.Below) && finite(b.Above):
+		return math.Sqrt(b.Below * b.Above), b.Above > near*b.Below
+	case finite(b.Above):
+		return lower * b.Above, true
+	case finite(b.Below):
+		return b.Below / lower, true
+	}
+	return 0, false
+}

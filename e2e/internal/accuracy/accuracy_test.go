@@ -98,6 +98,25 @@ func TestFindBoundary(t *testing.T) {
 	}
 }
 
+func TestBoundaryNext(t *testing.T) {
+	nan := math.NaN()
+	for _, tt := range []struct {
+		b     Boundary
+		limit float64
+		ok    bool
+	}{
+		{Boundary{100, 110, 144}, 120, true},
+		{Boundary{100, 100.5, 101}, math.Sqrt(10100), false},
+		{Boundary{nan, nan, 100}, 95, true},
+		{Boundary{95, nan, nan}, 100, true},
+		{Boundary{nan, nan, nan}, 0, false},
+	} {
+		if limit, ok := tt.b.Next(); !same(limit, tt.limit) || ok != tt.ok {
+			t.Errorf("%+v: next is %g, %t; want %g, %t", tt.b, limit, ok, tt.limit, tt.ok)
+		}
+	}
+}
+
 func TestNaive(t *testing.T) {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	sample := func(second int, alloc, cycles uint64) record.Sample {

@@ -54,10 +54,9 @@ import (
 //   - 1.27: nothing.
 //
 // Floats that do not fit the integer they are converted to become what amd64
-// makes of them. On arm64 they become the nearest integer, which differs only if
-// a cycle marked nothing at all, or assists took three quarters of the CPU.
-// There, and on amd64 with GOAMD64=v3 or later, the compiler may also fuse a
-// multiplication with an addition: none of these formulas has such a pair.
+// makes of them. On arm64 they become the nearest integer. That is all the
+// difference, and it shows only where a cycle scanned nothing at all, assists took
+// three quarters of the CPU, or a size is beyond 8 EiB.
 type Model struct {
 	minor     uint8
 	smallHeap bool // GOEXPERIMENT=heapminimum512kib

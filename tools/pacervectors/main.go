@@ -26,7 +26,7 @@ import (
 var probe embed.FS
 
 func main() {
-	releases := flag.String("releases", "go1.20.14,go1.21.13,go1.22.12,go1.23.12,go1.24.13,go1.25.14,go1.26.11,go1.27.4", "which, separated by commas")
+	releases := flag.String("releases", "go1.20.14,go1.21.13,go1.22.12,go1.23.12,go1.24.13,go1.25.14,go1.26.11,go1.27.4,go1.27.4-X:heapminimum512kib", "which, separated by commas")
 	out := flag.String("o", "pacer/testdata/runtime.txt", "`file` to write")
 	n := flag.Int("n", 40, "vectors of each kind")
 	seed := flag.Uint64("seed", 1, "of the inputs")
@@ -84,10 +84,11 @@ func run(releases []string, out string, n int, seed uint64) error {
 
 // vectors builds the probe with a release, and runs it.
 func vectors(dir, release string, n int, seed uint64) ([]string, error) {
-	dir = filepath.Join(dir, release)
+	dir = filepath.Join(dir, strings.ReplaceAll(release, ":", "_"))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
+	toolchain, experiment, _ := strings.Cut(release, "-X:")
 	minor, _ := strconv.Atoi(strings.Split(release, ".")[1])
 	last, forced := "last.go.txt", "" // endCycle is not told since Go 1.27
 	if minor < 21 {
@@ -103,7 +104,8 @@ func vectors(dir, release string, n int, seed uint64) ([]string, error) {
 			return nil, err
 		}
 	}
-	env := append(os.Environ(), "GOTOOLCHAIN="+release, "GOWORK=off", "GOFLAGS=", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOEXPERIMENT=", "CGO_ENABLED=0")
+	env := append(os.Environ(), "GOTOOLCHAIN="+toolchain, "GOROOT=", "GOWORK=off", "GOFLAGS=", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1",
+		"GOEXPERIMENT="+experiment, "CGO_ENABLED=0")
 	root, err := command(dir, env, "go", "env", "GOROOT")
 	if err != nil {
 		return nil, err

@@ -206,7 +206,7 @@ func internalOwnModule(t *Tree, _ Config) []Breach {
 // thinking are the directories of packages that decide from recordings, acting
 // those of packages that observe or show.
 var (
-	thinking = []string{"record", "cmd/internal/diagnose", "cmd/internal/tune"}
+	thinking = []string{"record", "cmd/internal/diagnose", "cmd/internal/tune", "cmd/internal/manifest"}
 	acting   = []string{
 		"rtmetrics", "cgroup", "cmd/internal/procmem", "cmd/internal/remote", "cmd/internal/goproc", "cmd/internal/profile",
 		"cmd/internal/scrape", "cmd/internal/gctrace", "cmd/internal/recorder", "cmd/internal/cli", "cmd/internal/term",

@@ -165,6 +165,9 @@ func Percent(name string, v float64, source string) Evidence {
 // FormatBytes writes a number of bytes in IEC units.
 func FormatBytes(v float64) string {
 	const units = "KMGTPE"
+	if math.IsNaN(v) {
+		return "unknown"
+	}
 	sign := ""
 	if v < 0 {
 		sign, v = "-", -v

@@ -1,6 +1,9 @@
 package rule
 
-import "testing"
+import (
+	"math"
+	"testing"
+)
 
 func TestFormatSeconds(t *testing.T) {
 	for v, want := range map[float64]string{
@@ -23,5 +26,19 @@ func TestFormatSeconds(t *testing.T) {
 		if got := FormatSeconds(v); got != want {
 			t.Errorf("FormatSeconds(%v) = %q, want %q", v, got, want)
 		}
+	}
+}
+
+func TestFormatBytes(t *testing.T) {
+	for v, want := range map[float64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1023.95 * 1024: "1.0 MiB", -3 << 20: "-3.0 MiB", 1 << 62: "4.0 EiB",
+		math.Inf(1): "+Inf EiB",
+	} {
+		if got := FormatBytes(v); got != want {
+			t.Errorf("FormatBytes(%v) = %q, want %q", v, got, want)
+		}
+	}
+	if got := FormatBytes(math.NaN()); got != "unknown" { // once a panic
+		t.Errorf("FormatBytes(NaN) = %q", got)
 	}
 }

@@ -69,8 +69,12 @@ func FuzzModel(f *testing.F) {
 			if g := m.LimitGoal(mem, heap.Marked); g < heap.Marked {
 				t.Errorf("%v: goal %d by the limit below the marked heap: %+v", m, g, mem)
 			}
-			m.Workers(procs, false)
-			m.Workers(procs, true)
+			for _, w := range []Workers{m.Workers(procs, false), m.Workers(procs, true)} {
+				if procs > 0 && procs < 1<<20 && (w.Dedicated < 0 || w.IdleMax < 0 || w.Dedicated+int64(w.IdleMax) > int64(procs)+1 ||
+					!(w.FractionalUtilization >= 0 && w.FractionalUtilization <= 1)) {
+					t.Errorf("%v: %d Ps: %+v", m, procs, w)
+				}
+			}
 			if a := m.Assist(mark, gogc); !(a.WorkPerByte > 0) || !(a.BytesPerWork > 0) {
 				t.Errorf("%v: %+v of %+v", m, a, mark)
 			}

@@ -1,7 +1,6 @@
 package pacer
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -25,9 +24,8 @@ type course struct {
 	cycleBytes float64 // heapLive that a cycle adds beside what was allocated: spans cached but not yet used
 	spanSlack  float64 // bytes of heapLive per byte allocated: the unusable ends of spans
 	fileBacked float64 // resident pages of files: the program's own text, mostly
-	unused     float64 // bytes of spans in use that hold no object when the heap is full, less unusedRise
-	unusedRise float64 // what is to be added for each byte by which the heap grew since the last cycle
-	partial    float64 // bytes in spans in use that heapLive does not count: free slots beside live objects
+	tail       float64 // of each byte that heapLive grows by, the part that no object can use: the ends of spans
+	fill       spanFill
 	other      float64 // the runtime's memory beside heap and stacks
 	stacks     float64 // bytes of goroutine stacks
 	outside    float64 // RSS less what the runtime has ready: negative where it has not touched all of it
@@ -422,53 +420,6 @@ func (c *course) findConstants(l *ledger, miss func(string, ...any)) {
 		c.fileBacked, _ = l.last(record.FieldRSSFileBytes)
 	} else {
 		miss("What the process holds beside the Go runtime's memory is not in the recording: RSS cannot be foreseen.")
-	}
-}
-
-// findSpans finds what the spans in use hold beside what heapLive counts, and beside
-// objects, when the heap is about to be collected: then it is largest, and compared
-// with the memory limit. Right after a cycle there may be far more, where the objects
-// that live are scattered; allocation fills it.
-func (c *course) findSpans(l *ledger, miss func(string, ...any)) {
-	// The ends of spans that no object fits rise with the heap; free slots beside live
-	// objects fall as allocation fills them. Which outweighs which differs between
-	// programs: half of the rise is between what was measured of two.
-	c.unusedRise = (1 - 1/c.spanSlack) / 2
-	type full struct{ way, partial, unused float64 }
-	var seen []full
-	for _, s := range l.samples {
-		has := true
-		for _, f := range []record.Field{record.FieldHeapInUseBytes, record.FieldHeapLiveBytes, record.FieldHeapMarkedBytes, record.FieldHeapGoalBytes} {
-			has = has && s.Has.Has(f)
-		}
-		if !has || s.HeapLiveBytes < s.HeapMarkedBytes || s.HeapGoalBytes <= s.HeapMarkedBytes {
-			continue
-		}
-		grown := float64(s.HeapLiveBytes - s.HeapMarkedBytes)
-		f := full{way: grown / float64(s.HeapGoalBytes-s.HeapMarkedBytes), partial: float64(s.HeapInUseBytes) - float64(s.HeapLiveBytes), unused: math.NaN()}
-		if s.Has.Has(record.FieldTotalAllocBytes) && s.Has.Has(record.FieldTotalFreeBytes) {
-			f.unused = float64(s.HeapInUseBytes) - float64(s.TotalAllocBytes-s.TotalFreeBytes) - c.unusedRise*grown
-		}
-		seen = append(seen, f)
-	}
-	if len(seen) == 0 {
-		miss("How full the heap's spans are is not in the recording: they are taken for 3%% emptier than the live heap.")
-		c.partial = 0.03 * c.marks[len(c.marks)-1].live
-		c.unused = c.partial
-		return
-	}
-	// The fullest fifth of what was seen.
-	slices.SortFunc(seen, func(a, b full) int { return cmp.Compare(b.way, a.way) })
-	var partial, unused []float64
-	for _, f := range seen[:(len(seen)+4)/5] {
-		partial = append(partial, f.partial)
-		if !math.IsNaN(f.unused) {
-			unused = append(unused, f.unused)
-		}
-	}
-	c.partial = max(median(partial), 0)
-	if c.unused = c.partial; len(unused) > 0 {
-		c.unused = median(unused)
 	}
 }
 

@@ -116,7 +116,8 @@ type replay struct {
 	last    float64 // wall time of the last cycle's end
 	cons    ConsMark
 	limiter Limiter
-	next    int // of c.marks: which one the next cycle resembles
+	next    int // counts cycles
+	near    int // of c.marks: the one to come
 	ready   float64
 }
 
@@ -175,16 +176,21 @@ func (r *replay) cycle() {
 	c := r.c
 	seg := c.at(r.pos)
 	roots := seg.roots
-	live := seg.live * r.d.live
-	beside := r.beside(r.marked) + (c.unused-c.partial)*r.d.beside
+	live := r.live()
+	beside := r.beside(r.marked)
 	h := Heap{Marked: bytes(r.marked), HeapScan: bytes(live), StackScan: bytes(roots)}
 	p := r.m.Commit(h, r.s.GOGCPercent, r.cons.Estimate, bytes(r.marked), false)
 	mem := Memory{Limit: r.s.GOMEMLIMITBytes, MappedReady: bytes(beside + r.marked), HeapAlloc: bytes(r.marked)}
 	trigger, goal := r.m.Trigger(p, mem)
-	if r.s.GOMEMLIMITBytes != NoMemoryLimit && c.unusedRise > 0 {
-		// What the spans to come will not use counts against the limit, too.
-		mem.MappedReady += bytes(max(float64(min(goal, 1<<60))-r.marked, 0) * c.unusedRise)
-		trigger, goal = r.m.Trigger(p, mem)
+	if r.s.GOMEMLIMITBytes != NoMemoryLimit {
+		// What spans hold beside objects counts against the limit, too. How much that
+		// is follows from how far the heap grows, which follows from the limit.
+		for range 3 {
+			grown := max(float64(min(goal, 1<<60))-r.marked, 0)
+			free := c.fill.at(grown, r.d.fill)*r.d.beside + c.tail*grown + c.cycleBytes
+			mem.MappedReady = bytes(beside + free + r.marked)
+			trigger, goal = r.m.Trigger(p, mem)
+		}
 	}
 	byLimit := float64(goal) < float64(p.PercentGoal)
 
@@ -219,7 +225,7 @@ func (r *replay) cycle() {
 
 	// Marking.
 	seg = c.at(r.pos)
-	live = seg.live * r.d.live
+	live = r.live()
 	size := 1.0
 	if m.live > 0 {
 		size = min(max((live+seg.roots)/(m.live+seg.roots), 0.05), 20)
@@ -311,7 +317,7 @@ func (r *replay) seen(low, high, seconds float64) {
 	r.heapPeak = max(r.heapPeak, high)
 	// Memory that was once needed stays: the scavenger returns what is a tenth above
 	// the heap goal, and slowly.
-	r.ready = max(r.ready, high+r.beside(high))
+	r.ready = max(r.ready, high+r.beside(high)+c.fill.at(high-r.marked, r.d.fill))
 	rss := (r.ready + c.outside) * r.d.resident
 	r.rss.add(rss, rss, seconds)
 	r.rssPeak = max(r.rssPeak, rss)
@@ -347,18 +353,30 @@ func (r *replay) resembled() mark {
 	r.next++
 	n := len(r.c.marks)
 	// The cycle nearest in time, and its neighbours in turn.
-	lo, hi := 0, n
-	for lo < hi {
-		mid := (lo + hi) / 2
-		if r.c.marks[mid].at < r.pos {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
+	lo := r.nearest()
 	around := min(8, n)
 	from := min(max(lo-around/2, 0), n-around)
 	return r.c.marks[from+r.next%around]
+}
+
+// live is what a cycle that starts now would find alive: what the one nearest in
+// time did. Between two there may have been more or less; a mean of them would hide
+// how much it varies.
+func (r *replay) live() float64 {
+	i := r.nearest()
+	if m := r.c.marks; i > 0 && r.pos-m[i-1].at < m[i].at-r.pos {
+		i--
+	}
+	return r.c.marks[i].live * r.d.live
+}
+
+// nearest is the first recorded cycle that ended no earlier than now, or the last.
+func (r *replay) nearest() int {
+	m := r.c.marks
+	for r.near < len(m)-1 && m[r.near].at < r.pos {
+		r.near++ // time only goes on
+	}
+	return r.near
 }
 
 func (r *replay) cycleEnd(m *mark, grown, wall, util, idle, work float64) CycleEnd {

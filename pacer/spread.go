@@ -14,9 +14,10 @@ type draw struct {
 	grown    float64 // of what is allocated while a cycle marks
 	beside   float64 // of the memory beside the heap
 	resident float64 // of what is resident of it all
+	fill     float64 // not a factor: of the way to the steady state of free slots
 }
 
-var exactly = draw{1, 1, 1, 1, 1, 1}
+var exactly = draw{1, 1, 1, 1, 1, 1, usualFill}
 
 // numDraws is how many ways are tried. It is few because each costs a replay,
 // and enough for a standard deviation.
@@ -26,20 +27,27 @@ const numDraws = 12
 // the others: a Latin hypercube, the same every time.
 func draws(sd draw) []draw {
 	rng := rand.New(rand.NewPCG(1, 2))
-	factors := func(sd float64) []float64 {
-		f := make([]float64, numDraws)
+	normal := func() []float64 {
+		z := make([]float64, numDraws)
 		for i, at := range rng.Perm(numDraws) {
-			z := math.Sqrt2 * math.Erfinv(2*(float64(at)+0.5)/numDraws-1)
-			f[i] = math.Exp(sd * z)
+			z[i] = math.Sqrt2 * math.Erfinv(2*(float64(at)+0.5)/numDraws-1)
 		}
-		return f
+		return z
 	}
-	alloc, live, cost, grown, beside, resident := factors(sd.alloc), factors(sd.live), factors(sd.cost), factors(sd.grown), factors(sd.beside), factors(sd.resident)
+	alloc, live, cost, grown, beside, resident, fill := normal(), normal(), normal(), normal(), normal(), normal(), normal()
 	out := make([]draw, numDraws)
 	for i := range out {
-		out[i] = draw{alloc[i], live[i], cost[i], grown[i], beside[i], resident[i]}
+		out[i] = sd.at(alloc[i], live[i], cost[i], grown[i], beside[i], resident[i], fill[i])
 	}
 	return out
+}
+
+// at is the draw so many standard deviations away.
+func (sd draw) at(alloc, live, cost, grown, beside, resident, fill float64) draw {
+	return draw{
+		math.Exp(alloc * sd.alloc), math.Exp(live * sd.live), math.Exp(cost * sd.cost), math.Exp(grown * sd.grown),
+		math.Exp(beside * sd.beside), math.Exp(resident * sd.resident), usualFill + fill*sd.fill,
+	}
 }
 
 // z90 is the half width of an interval that holds nine tenths of a normal

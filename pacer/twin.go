@@ -122,7 +122,8 @@ func (t *Twin) Forecast(s Settings) Forecast {
 	}
 	f.HeapP50Bytes, f.HeapP90Bytes = like(mid.heap.quantile(0.5), f.HeapPeakBytes), like(mid.heap.quantile(0.9), f.HeapPeakBytes)
 	f.RSSPeakBytes = known(quantity(func(y *tally) float64 { return y.rssPeak }, ownRSS), c.rssKnown)
-	f.RSSP50Bytes, f.RSSP90Bytes = like(mid.rss.quantile(0.5), f.RSSPeakBytes), like(mid.rss.quantile(0.9), f.RSSPeakBytes)
+	f.RSSP50Bytes = known(like(mid.rss.quantile(0.5), f.RSSPeakBytes), c.rssKnown)
+	f.RSSP90Bytes = known(like(mid.rss.quantile(0.9), f.RSSPeakBytes), c.rssKnown)
 	f.OOMProbability = oom(f.RSSPeakBytes, float64(s.ContainerLimitBytes))
 	f.Notes = t.notes(s, &f, &mid)
 	return f
@@ -167,8 +168,11 @@ func (t *Twin) notes(s Settings, f *Forecast, mid *tally) []string {
 	for _, m := range c.marks {
 		peak = max(peak, m.live)
 	}
-	if s.GOMEMLIMITBytes < NoMemoryLimit && float64(s.GOMEMLIMITBytes) < peak+c.other+c.stacks+c.partial {
+	if s.GOMEMLIMITBytes < NoMemoryLimit && float64(s.GOMEMLIMITBytes) < peak+c.besideHeap() {
 		say("The limit is below what lives: collections follow each other without end, and the heap passes the limit all the same.")
+	}
+	if free := c.fill.at(0, 1); mid.byLimit > mid.cycles/2 && free > 0.1*peak {
+		say("Objects that live share spans with garbage in this program: free slots between them count against the memory limit, up to %d MiB more of them than is forecast if it ever was fragmented.", int(free)>>20)
 	}
 	if mid.cycles < 3 {
 		say("There would be %.1f cycles in the time that was recorded: rates are rough.", mid.cycles)
@@ -231,10 +235,8 @@ func (t *Twin) StormFloorBytes() Estimate {
 		return high
 	}
 	doubt := c.doubt()
-	at := func(z float64) draw {
-		return draw{math.Exp(z * doubt.alloc), math.Exp(z * doubt.live), math.Exp(z * doubt.cost), math.Exp(z * doubt.grown), math.Exp(z * doubt.beside), 1}
-	}
+	at := func(z float64) draw { return doubt.at(z, z, z, z, z, 0, z) }
 	// All at once to the bad side would be too bad by the square root of their number.
-	z := z90 / math.Sqrt(3)
+	z := z90 / math.Sqrt(4)
 	return Estimate{floor(exactly), floor(at(-z)), floor(at(z))}
 }

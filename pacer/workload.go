@@ -6,7 +6,7 @@ import (
 )
 
 // besideHeap is the runtime's memory beside the heap that heapLive counts.
-func (c *course) besideHeap() float64 { return c.other + c.stacks + c.partial }
+func (c *course) besideHeap() float64 { return c.other + c.stacks }
 
 // workload sums a course up.
 func (c *course) workload() Workload {
@@ -30,7 +30,7 @@ func (c *course) workload() Workload {
 	}
 	peak := slices.Max(marked)
 	w.LivePeakBytes = Estimate{peak, peak, peak * (1 + 1/float64(len(marked)+1))}
-	k := 1 + c.partial/max(peak, 1)
+	k := 1 + c.fill.end/max(2*peak, 1)
 	w.ResidentPerHeapByte = Estimate{k, k, k * c.spanSlack}
 	if c.rssKnown {
 		n := max(c.outside, c.fileBacked, 0)
@@ -111,7 +111,7 @@ func (c *course) doubt() draw {
 		alloc: math.Hypot(0.015, min(relative(w.AllocBytesPerSecond), 0.5)),
 		live:  0.01,
 		cost:  math.Hypot(0.05, c.costDoubt),
-		grown: 0.3, beside: 0.05, resident: 0.015,
+		grown: 0.3, beside: 0.05, resident: 0.015, fill: fillDoubt,
 	}
 	if !c.detailed {
 		d.live, d.cost = 0.03, math.Hypot(d.cost, 0.1)
@@ -145,7 +145,7 @@ func (t *Twin) Parameters() []Parameter {
 		{"mark_seconds", meanOf(c.each(func(m *mark) float64 { return m.wall })), "the wall time of each cycle's marking"},
 		{"mark_alloc_bytes", meanOf(c.each(func(m *mark) float64 { return m.grown })), "how far the heap grew during it"},
 		{"span_slack_ratio", one(c.spanSlack), "how much faster the heap grows than what is allocated"},
-		{"partial_span_bytes", one(c.partial), "spans in use beyond the heap that is counted"},
+		{"free_slot_bytes", one(c.fill.end), "free slots in spans in use, when the heap is about to be collected"},
 		{"runtime_bytes", w.RuntimeBytes, "stacks and the runtime's own memory"},
 		{"non_go_bytes", w.NonGoBytes, "resident memory less what the runtime has ready"},
 	}

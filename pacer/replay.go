@@ -10,7 +10,7 @@ type tally struct {
 	counts
 	seconds           float64 // of wall time
 	heapPeak, rssPeak float64 // bytes
-	heap, rss         levels  // over time
+	heap, rss         *levels // over time; nil when nobody asks
 	limited           bool    // the CPU limiter stepped in
 	limiterFill       float64 // its fullest, 0 to 1
 	backlog           float64 // seconds by which the program was late at the end
@@ -35,10 +35,7 @@ func (c *counts) extrapolate(before counts, f float64) {
 
 // levels is how long a quantity was at which level: a histogram that grows in
 // bins of 1%.
-type levels struct {
-	weight [levelBins]float64
-	on     bool
-}
+type levels [levelBins]float64
 
 const (
 	levelBins  = 2048
@@ -57,7 +54,7 @@ func levelBin(v float64) int {
 
 // add says that the quantity went evenly from a to b in some seconds.
 func (l *levels) add(a, b, seconds float64) {
-	if !l.on || !(seconds > 0) {
+	if l == nil || !(seconds > 0) {
 		return
 	}
 	if a > b {
@@ -65,21 +62,21 @@ func (l *levels) add(a, b, seconds float64) {
 	}
 	i, j := levelBin(a), levelBin(b)
 	if i == j {
-		l.weight[i] += seconds
+		l[i] += seconds
 		return
 	}
 	at := a
 	edge := levelFloor * math.Pow(levelRatio, float64(i+1))
 	for ; i < j; i++ {
-		l.weight[i] += seconds * (edge - at) / (b - a)
+		l[i] += seconds * (edge - at) / (b - a)
 		at, edge = edge, edge*levelRatio
 	}
-	l.weight[j] += seconds * (b - at) / (b - a)
+	l[j] += seconds * (b - at) / (b - a)
 }
 
 func (l *levels) quantile(q float64) float64 {
 	var total float64
-	for _, w := range l.weight {
+	for _, w := range l {
 		total += w
 	}
 	if !(total > 0) {
@@ -87,7 +84,7 @@ func (l *levels) quantile(q float64) float64 {
 	}
 	want := q * total
 	edge := float64(levelFloor)
-	for _, w := range l.weight {
+	for _, w := range l {
 		if w > 0 && want <= w {
 			return edge * (1 + (levelRatio-1)*want/w)
 		}
@@ -128,11 +125,13 @@ func (r *replay) run() tally {
 		r.procs = float64(r.s.GOMAXPROCS)
 	}
 	r.cores = min(r.procs, c.cores)
-	r.heap.on, r.rss.on = r.full, r.full
+	if r.full {
+		r.heap, r.rss = new(levels), new(levels)
+	}
 	r.limiter = NewLimiter(int(r.procs))
 	// The pacer remembers four cycles: those before the recording were like its first.
 	for i := range min(len(c.marks), 4) {
-		r.cons = r.m.NextConsMark(r.cons, r.cycleEnd(&c.marks[i], c.marks[i].grown*r.d.grown, c.marks[i].wall, c.marks[i].util, c.marks[i].idle, c.marks[i].live))
+		r.cons = r.m.NextConsMark(r.cons, r.cycleEnd(c.marks[i].grown*r.d.grown, c.marks[i].wall, c.marks[i].util, c.marks[i].idle, c.marks[i].live))
 	}
 	first := c.marks[0]
 	r.marked = first.live*r.d.live + first.grown*r.d.grown
@@ -185,7 +184,7 @@ func (r *replay) cycle() {
 	if r.s.GOMEMLIMITBytes != NoMemoryLimit {
 		// What spans hold beside objects counts against the limit, too. How much that
 		// is follows from how far the heap grows, which follows from the limit.
-		for range 3 {
+		for range 2 {
 			grown := max(float64(min(goal, 1<<60))-r.marked, 0)
 			free := c.fill.at(grown, r.d.fill)*r.d.beside + c.tail*grown + c.cycleBytes
 			mem.MappedReady = bytes(beside + free + r.marked)
@@ -280,7 +279,7 @@ func (r *replay) cycle() {
 	r.stopped += m.pause
 	r.wall += m.pause
 	r.heapPeak = max(r.heapPeak, top)
-	r.cons = r.m.NextConsMark(r.cons, r.cycleEnd(&m, want, wall, util, idle, live+seg.roots))
+	r.cons = r.m.NextConsMark(r.cons, r.cycleEnd(want, wall, util, idle, live+seg.roots))
 	r.marked = live + want
 	r.last = r.wall
 }
@@ -349,14 +348,14 @@ func (r *replay) beside(heap float64) float64 {
 
 // resembled picks the recorded cycle that the next one is like: of those that
 // were near in time, one after the other.
-func (r *replay) resembled() mark {
+func (r *replay) resembled() *mark {
 	r.next++
 	n := len(r.c.marks)
 	// The cycle nearest in time, and its neighbours in turn.
 	lo := r.nearest()
 	around := min(8, n)
 	from := min(max(lo-around/2, 0), n-around)
-	return r.c.marks[from+r.next%around]
+	return &r.c.marks[from+r.next%around]
 }
 
 // live is what a cycle that starts now would find alive: what the one nearest in
@@ -379,7 +378,7 @@ func (r *replay) nearest() int {
 	return r.near
 }
 
-func (r *replay) cycleEnd(m *mark, grown, wall, util, idle, work float64) CycleEnd {
+func (r *replay) cycleEnd(grown, wall, util, idle, work float64) CycleEnd {
 	return CycleEnd{
 		Triggered: 1 << 40, Live: 1<<40 + bytes(grown), ScanWork: int64(bytes(max(work, 1))), Elapsed: duration(wall),
 		AssistTime: duration((util - backgroundUtilization) * wall * r.procs), IdleTime: duration(idle * wall * r.procs), GOMAXPROCS: max(int(r.procs), 1),

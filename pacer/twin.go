@@ -66,8 +66,8 @@ func (t *Twin) Missing() []string { return slices.Clone(t.missing) }
 // Budgets of cycles that are gone through one by one: of the replay that a
 // forecast is, and of those that give it its intervals.
 const (
-	fullBudget = 4800
-	drawBudget = 960
+	fullBudget = 2400
+	drawBudget = 720
 )
 
 func (t *Twin) replay(s Settings, d draw, full bool) tally {

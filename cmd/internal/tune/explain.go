@@ -39,9 +39,9 @@ func (s *search) alternatives(chosen, now candidate, p *Plan, limit float64) []A
 	all := []Alternative{
 		{Name: "as it is", Settings: now.s},
 		{Name: "Go's defaults", Settings: room(pacer.Settings{GOGCPercent: 100, GOMEMLIMITBytes: pacer.NoMemoryLimit})},
-		{Name: "90% of the limit, as automemlimit and Prometheus set it", Settings: room(pacer.Settings{GOGCPercent: 100, GOMEMLIMITBytes: int64(ratioOfLimit * limit)})},
+		{Name: "90% of the limit", Settings: room(pacer.Settings{GOGCPercent: 100, GOMEMLIMITBytes: int64(ratioOfLimit * limit)})},
 		{Name: "GOGC=off with a limit", Settings: room(pacer.Settings{GOGCPercent: -1, GOMEMLIMITBytes: offLimit})},
-		{Name: "a GOGC tuner that aims at 70% of the container", Settings: room(pacer.Settings{GOGCPercent: int64(max(tuner, tunerLeastGOGC)), GOMEMLIMITBytes: pacer.NoMemoryLimit})},
+		{Name: "a GOGC tuner at 70%", Settings: room(pacer.Settings{GOGCPercent: int64(max(tuner, tunerLeastGOGC)), GOMEMLIMITBytes: pacer.NoMemoryLimit})},
 	}
 	if p.Keep {
 		all = all[1:]
@@ -50,7 +50,7 @@ func (s *search) alternatives(chosen, now candidate, p *Plan, limit float64) []A
 	distinct := all[:0]
 	for _, a := range all {
 		if i := slices.Index(settings, a.Settings); i >= 0 {
-			distinct[i].Name += ": " + a.Name
+			distinct[i].Name += " (" + a.Name + ")"
 			continue
 		}
 		distinct, settings = append(distinct, a), append(settings, a.Settings)
@@ -223,16 +223,17 @@ func (s *search) risk(p *Plan, r Request, w pacer.Workload, chosen candidate) []
 		out = append(out, fmt.Sprintf("The twin does not rule out a kill: odds of up to %s in %s.", rule.FormatPercent(odds.High), rule.FormatSeconds(p.Expected.Span.Seconds())))
 	}
 	if s.mem.nonGo > 0.25*(s.mem.nonGo+s.mem.live) {
-		out = append(out, fmt.Sprintf("%s are beside the Go runtime. GOMEMLIMIT does not hold that part: if it grows, the kernel kills.", rule.FormatBytes(s.mem.nonGo)))
+		what := "resident beside the Go runtime"
+		if r.Process.Cgo {
+			what += ", what C allocates among it"
+		}
+		out = append(out, fmt.Sprintf("%s are %s. GOMEMLIMIT does not hold that part: if it grows, the kernel kills.", rule.FormatBytes(s.mem.nonGo), what))
 	}
 	if s.mem.beside == 0 && s.mem.nonGo == 0 {
 		out = append(out, "What is beside Go in the container was not measured; only the reserve stands for it.")
 	}
 	for _, name := range p.SetInCode {
 		out = append(out, fmt.Sprintf("%s in effect is not what the process was started with: the program, or a tool, sets it while it runs. The environment would not change it for good.", name))
-	}
-	if r.Process.Cgo {
-		out = append(out, "The program uses cgo: what C allocates is outside of GOMEMLIMIT.")
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"go/version"
 	"io"
 	"net"
 	"net/http"
@@ -23,6 +24,23 @@ import (
 // minutes of CPU to build, so it is not among [All].
 func Laden() []Server {
 	return []Server{ladenNATS, ladenEtcd, ladenCaddy, ladenCoreDNS, ladenPrometheus}
+}
+
+// older are the releases of servers that Go releases before 1.23 build.
+var older = map[string]string{"nats": "v2.10.22", "caddy": "v2.8.4", "coredns": "v1.11.3"}
+
+// BuiltWith is the recipe for a Go release such as "go1.22.12".
+func (s Server) BuiltWith(toolchain string) (Recipe, error) {
+	r := s.Recipe
+	r.Toolchain = toolchain
+	if version.Compare(toolchain, "go1.23") < 0 {
+		v, ok := older[s.Name]
+		if !ok {
+			return Recipe{}, fmt.Errorf("no release of %s is known that %s builds", s.Name, toolchain)
+		}
+		r.Version = v
+	}
+	return r, nil
 }
 
 // ladenNATS keeps the newest 32 MiB of what is published in a stream in memory.
@@ -87,10 +105,7 @@ var ladenEtcd = Server{
 		if err != nil {
 			return config{}, err
 		}
-		c.args = append(c.args, "--snapshot-count", "500")
-		if strings.HasPrefix(Etcd.Recipe.Version, "v3.6") {
-			c.args = append(c.args, "--snapshot-catchup-entries", "2000")
-		}
+		c.args = append(c.args, "--snapshot-count", "500", "--snapshot-catchup-entries", "2000")
 		base := strings.TrimSuffix(c.pprof, "/debug/pprof")
 		c.fill = func(ctx context.Context) error {
 			_, err := loadLadenEtcd(ctx, base, Load{Ops: 5000, Workers: 16})

@@ -104,6 +104,18 @@ func TestRecipesHaveDirectoriesOfTheirOwn(t *testing.T) {
 	}
 }
 
+func TestBuiltWith(t *testing.T) {
+	for _, s := range Laden() {
+		r, err := s.BuiltWith("go1.27.4")
+		if want := s.Recipe.Version; err != nil || r.Version != want || r.Toolchain != "go1.27.4" {
+			t.Errorf("%s with go1.27.4 is %+v, %v; want version %s", s.Name, r, err, want)
+		}
+		if r, err := s.BuiltWith("go1.22.12"); err == nil && r.Version == s.Recipe.Version {
+			t.Errorf("%s %s is not for go1.22.12", s.Name, r.Version)
+		}
+	}
+}
+
 func TestPacerEnds(t *testing.T) {
 	p := newPacer(Load{Ops: 3})
 	for want := range int64(3) {

@@ -21,6 +21,7 @@ var regimes = []regime{
 	{"all settings", func(c Case) bool { return true }},
 	{"GOGC 25 to 400", func(c Case) bool { return c.Run.Setting.GOGCPercent >= 0 }},
 	{"limits where GC uses up to a quarter of the CPUs", func(c Case) bool { return c.Run.Setting.GOGCPercent < 0 && !storms(c) }},
+	{"runs in which GC uses a hundredth of a core or more", func(c Case) bool { return c.Outcome != nil && c.Outcome.GCCPUCores >= 0.01 }},
 	{"limits in the storm", func(c Case) bool { return c.Run.Setting.GOGCPercent < 0 && storms(c) }},
 }
 
@@ -102,6 +103,16 @@ func report(out io.Writer, cases []Case, storms []Storm) error {
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+
+	var boundary []float64
+	for _, s := range storms {
+		if e := (accuracy.Comparison{Predicted: s.Predicted.Estimate, Measured: s.Measured.At}); e.Known() {
+			boundary = append(boundary, e.Relative())
+		}
+	}
+	if s := accuracy.Summarise(boundary, nil); s.N > 0 {
+		fmt.Fprintf(w, "error of the boundary: median %.1f, p90 %.1f, worst %.1f %%, of %s with storms\n", 100*s.Median, 100*s.P90, 100*s.Worst, plural(s.N, "program"))
 	}
 
 	fmt.Fprintf(w, "\nEach run: forecast > measured, error; * is outside the interval\n")

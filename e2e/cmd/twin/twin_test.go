@@ -138,7 +138,7 @@ func TestReport(t *testing.T) {
 	for _, want := range []string{
 		"2 runs of 1 program", "1 run could not be recorded",
 		"cycles 14.9 23.0 25.0 2 +10.1 50% 120.2 144.0 10.0 10.0 go1.27.4 s gogc25", // medians of 25 and 4.76, naive 150 and 90.5
-		"GC share 1.2 1.8 2.0 2 +0.8 50%", // in points
+		"GC share 1.2 1.8 2.0 2 +0.8 50%",                                           // in points
 		"go1.27.4 s 80.0 and 100.0 90.0 99.0 95.0 to 105.0 +10.0",
 		"10.0 > 8.00 +25.0*",
 	} {

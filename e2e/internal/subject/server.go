@@ -22,8 +22,10 @@ func Servers() (out []Subject) {
 		out = append(out, Subject{
 			Name: s.Name,
 			build: func(ctx context.Context, toolchain string) (string, error) {
-				recipe := s.Recipe
-				recipe.Toolchain = toolchain
+				recipe, err := s.BuiltWith(toolchain)
+				if err != nil {
+					return "", err
+				}
 				return recipe.Build(ctx)
 			},
 			start: func(ctx context.Context, o start) (*Run, error) { return startServer(ctx, s, o) },

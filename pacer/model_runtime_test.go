@@ -42,7 +42,10 @@ func TestRuntime(t *testing.T) {
 		in, want := words(t, ins), words(t, outs)
 		for _, r := range releases {
 			m := mustModel(t, r)
-			if got := ask(m, in, want); !slices.Equal(got, want) {
+			// The sign of a NaN is the processor's.
+			nan := func(w uint64) bool { return kind == "consmark" && math.IsNaN(math.Float64frombits(w)) }
+			same := func(a, b uint64) bool { return a == b || nan(a) && nan(b) }
+			if got := ask(m, in, want); !slices.EqualFunc(got, want, same) {
 				t.Errorf("%s: %s\n got %x\nwant %x", r, line, got, want)
 			}
 			count[r+" "+kind]++

@@ -81,10 +81,10 @@ func (c *course) findSpans(l *ledger, miss func(string, ...any)) {
 		c.fill.end = 0.03 * c.marks[len(c.marks)-1].live
 		return
 	}
-	// What is left at the end: the fullest fifth of what was seen.
+	// What is left at the end: the fullest twelfth of what was seen.
 	full := slices.Clone(slots)
 	slices.SortFunc(full, func(a, b slot) int { return cmp.Compare(b.way, a.way) })
-	full = full[:(len(full)+4)/5]
+	full = full[:(len(full)+11)/12]
 	var left, grown []float64
 	for _, s := range full {
 		left, grown = append(left, s.free), append(grown, s.grown)

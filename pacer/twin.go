@@ -113,7 +113,7 @@ func (t *Twin) Forecast(s Settings) Forecast {
 		HeapPeakBytes:   quantity(func(y *tally) float64 { return y.heapPeak }, ownHeap),
 		OOMProbability:  Estimate{}, LimiterProbability: chance(limited, len(tallies)+1),
 	}
-	f.CPUCores = known(quantity(cpu, ownCPU/2), c.cpuKnown)
+	f.CPUCores = known(quantity(cpu, ownCPU), c.cpuKnown)
 	f.GCCPURatio = ratio(quantity(func(y *tally) float64 { return gcCores(y) / cpu(y) }, ownCPU), c.cpuKnown)
 	f.AssistRatio = ratio(quantity(func(y *tally) float64 { return y.assist / y.seconds / cpu(y) }, ownAssist), c.cpuKnown)
 	// The whole of the heap moves with its peak, and RSS with the heap.

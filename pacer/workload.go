@@ -122,12 +122,12 @@ func (c *course) doubt() draw {
 // The model's own error, as a share: what remained between forecast and
 // measurement when the draws were taken off (docs/ACCURACY.md).
 const (
-	ownCycles = 0.02
-	ownCPU    = 0.08
+	ownCycles = 0.025
+	ownCPU    = 0.10
 	ownPause  = 0.30
 	ownAssist = 0.50
-	ownHeap   = 0.015
-	ownRSS    = 0.01
+	ownHeap   = 0.025
+	ownRSS    = 0.03
 )
 
 // Parameters are what was fitted, for people to look at.

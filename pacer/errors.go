@@ -28,5 +28,5 @@ func (e *UnfitError) Error() string { return "no twin fits the recording: " + e.
 type UnsupportedError struct{ GoVersion string }
 
 func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("the pacer of %q is not known; those of go1.21 to go1.27 are", e.GoVersion)
+	return fmt.Sprintf("the pacer of %q is not known; those of go1.20 to go1.27 are", e.GoVersion)
 }

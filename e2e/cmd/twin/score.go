@@ -277,9 +277,9 @@ func notes(calibration, rec *record.Recording, r Run, o *pacer.Outcome) []string
 	if left := leftOut(r.Said); left > 0.01 {
 		say("the load was not held: %.0f%% left out", 100*left)
 	}
-	wasLive, isLive := median(calibration, record.FieldHeapMarkedBytes), median(rec, record.FieldHeapMarkedBytes)
+	wasLive, isLive := mean(calibration, record.FieldHeapMarkedBytes), mean(rec, record.FieldHeapMarkedBytes)
 	if d := isLive/wasLive - 1; math.Abs(d) > 0.05 {
-		say("marked live %+.0f%%", 100*d)
+		say("%+.0f%% survived cycles", 100*d)
 	}
 	if o.LimiterEngaged {
 		say("the GC CPU limiter was on")
@@ -308,12 +308,13 @@ func allocRate(rec *record.Recording) float64 {
 	return rate
 }
 
-func median(rec *record.Recording, f record.Field) float64 {
-	var v []float64
-	for _, p := range rec.Series(f) {
-		v = append(v, p.Value)
+func mean(rec *record.Recording, f record.Field) float64 {
+	points := rec.Series(f)
+	sum := 0.0
+	for _, p := range points {
+		sum += p.Value
 	}
-	return accuracy.Quantile(v, 0.5)
+	return sum / float64(len(points))
 }
 
 // leftOut reads "done 123, left out 4" as a share.

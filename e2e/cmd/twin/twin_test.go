@@ -58,12 +58,15 @@ func TestTwin(t *testing.T) {
 		if len(c.Values) != len(quantities) {
 			t.Fatalf("%s has %d values", c.Run.Setting.Name, len(c.Values))
 		}
+		// On a machine so busy that the program could not do its work, forecast and
+		// outcome are of two different programs.
+		held := !slices.ContainsFunc(c.Notes, func(n string) bool { return strings.HasPrefix(n, "it allocated") })
 		for i, v := range c.Values {
 			q := quantities[i]
 			if !v.comparison().Known() || !(v.Low <= v.Predicted && v.Predicted <= v.High) {
 				t.Errorf("%s: %s is %+v", c.Run.Setting.Name, q.name, v)
 			}
-			if e := q.errorOf(v.Predicted, v.Measured); slices.Contains([]string{"cycles", "heap peak"}, q.name) && !(math.Abs(e) < 0.4) {
+			if e := q.errorOf(v.Predicted, v.Measured); held && slices.Contains([]string{"cycles", "heap peak"}, q.name) && !(math.Abs(e) < 0.4) {
 				t.Errorf("%s: %s was forecast as %.2f and is %.2f; %v", c.Run.Setting.Name, q.name, v.Predicted, v.Measured, c.Notes)
 			}
 		}

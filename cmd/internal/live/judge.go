@@ -26,6 +26,9 @@ type Expectation struct {
 }
 
 func (e Expectation) withDefaults() Expectation {
+	if math.IsNaN(e.GCCPURatio) {
+		e.GCCPURatio = 0
+	}
 	if e.Tolerance == 0 {
 		e.Tolerance = 0.30
 	}

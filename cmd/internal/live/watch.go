@@ -50,12 +50,17 @@ func Watch(ctx context.Context, s *Session, e Expectation, tick func(Status)) (O
 	if s.lease == nil {
 		return Outcome{}, errors.New("watching: nothing was changed")
 	}
+	w := &watched{Session: s}
 	stat, err := goproc.OpenStat(s.pid, record.Process{PID: s.pid})
-	if err != nil {
+	switch {
+	case gone(err): // watch will see that, and clear up
+	case err != nil:
 		return Outcome{}, fmt.Errorf("watching: %w", err)
+	default:
+		defer stat.Close()
+		w.stat = stat
 	}
-	defer stat.Close()
-	return watch(ctx, &watched{s, stat}, e, tick)
+	return watch(ctx, w, e, tick)
 }
 
 func watch(ctx context.Context, w subject, e Expectation, tick func(Status)) (Outcome, error) {
@@ -111,7 +116,7 @@ func watch(ctx context.Context, w subject, e Expectation, tick func(Status)) (Ou
 // watched is a Session that is watched.
 type watched struct {
 	*Session
-	stat *goproc.Stat
+	stat *goproc.Stat // nil when the process has ended already
 }
 
 func (w *watched) guarded() bool                        { return w.Guarded() }
@@ -124,10 +129,10 @@ func (w *watched) observe() (Observation, error) {
 	if err == nil {
 		o.Theirs, err = w.changedSince()
 	}
-	if err == nil {
+	if err == nil && w.stat != nil {
 		err = w.stat.Fill(s)
 	}
-	if gone(err) {
+	if gone(err) || w.stat == nil {
 		o.Gone = true
 		return o, nil
 	}

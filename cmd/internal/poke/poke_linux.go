@@ -25,9 +25,6 @@ func Set(p *procmem.Process, w Word, old, value uint64) error {
 	if err := w.check(old, value); err != nil {
 		return err
 	}
-	if err := p.Alive(); err != nil {
-		return err
-	}
 	if err := w.mapped(p); err != nil {
 		return err
 	}

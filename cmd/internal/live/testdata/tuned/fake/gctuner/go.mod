@@ -1,0 +1,2 @@
+module github.com/bytedance/gopkg
+go 1.24

@@ -1,0 +1,2 @@
+module github.com/heapwright/heapwright
+go 1.24

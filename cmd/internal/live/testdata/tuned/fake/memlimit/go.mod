@@ -1,0 +1,2 @@
+module github.com/KimMachineGun/automemlimit
+go 1.24

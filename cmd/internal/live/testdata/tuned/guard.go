@@ -1,0 +1,7 @@
+//go:build guard
+
+package main
+
+import "github.com/heapwright/heapwright/guard"
+
+func tune() { guard.Watch() }

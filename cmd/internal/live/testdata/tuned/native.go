@@ -1,0 +1,7 @@
+//go:build native
+
+package main
+
+import "runtime/debug"
+
+func tune() { debug.SetGCPercent(100) }

@@ -1,0 +1,5 @@
+//go:build once
+
+package main
+
+const every = 0

@@ -1,0 +1,7 @@
+//go:build refresh
+
+package main
+
+import "time"
+
+const every = time.Hour

@@ -33,6 +33,7 @@ func Make(t Twin, r Request) (*Plan, error) {
 	if s.fixed() && math.IsInf(s.limit, 1) {
 		return nil, &NoBudgetError{}
 	}
+	s.storm = acceptedStorm(t)
 	current := t.Current()
 	best, all, ok := s.best(s.seeds(current)...)
 	if !ok {

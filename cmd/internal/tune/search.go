@@ -16,9 +16,12 @@ const (
 	// the memory finds it full.
 	leastGOGC, mostGOGC = 25, 10000
 
-	// What a plan may risk: the twin's own odds within the recording's span.
-	mostOOM     = 0.01
-	mostLimiter = 0.05
+	// What a plan may risk: the twin's own odds within the recording's span. It may
+	// run the odds of the limiter that the twin gives what was recorded too, up to
+	// worstLimiter: a twin that is unsure of the present is not surer of the rest.
+	mostOOM      = 0.01
+	mostLimiter  = 0.05
+	worstLimiter = 0.25
 
 	// Settings whose objective differs by less count as equal: equalShare of the
 	// best, or equalCPU of the process's CPU.
@@ -63,6 +66,7 @@ type search struct {
 	limit  float64 // the budget, +Inf for none
 	procs  int     // GOMAXPROCS to plan with, 0 for as recorded
 	cpu    float64 // of the program without the collector, cores
+	storm  float64 // odds of the limiter that are accepted
 	memo   map[pacer.Settings]pacer.Forecast
 	counts int
 }
@@ -100,6 +104,12 @@ func high(e pacer.Estimate) float64 {
 		return math.NaN()
 	}
 	return max(e.Estimate, e.High)
+}
+
+// acceptedStorm is which odds of the limiter a plan may run.
+func acceptedStorm(t Twin) float64 {
+	now := within(t.Forecast(t.Current()).LimiterProbability.Estimate, 1, 0)
+	return min(max(now, mostLimiter), worstLimiter)
 }
 
 func usable(v float64) bool { return v >= 0 && !math.IsInf(v, 0) }
@@ -150,7 +160,7 @@ func (s *search) judgeOne(x pacer.Settings, f pacer.Forecast) candidate {
 		c.flaw = tooHigh
 	case !(f.OOMProbability.Estimate <= mostOOM):
 		c.flaw = kills
-	case !(f.LimiterProbability.Estimate <= mostLimiter):
+	case !(f.LimiterProbability.Estimate <= s.storm):
 		c.flaw = storms
 	case len(s.breaches(f)) > 0:
 		c.flaw = breaks

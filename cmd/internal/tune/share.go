@@ -80,7 +80,8 @@ type sharing struct {
 	tenants []Tenant
 	mem     []memory
 	claims  []claim
-	all     memory // of all tenants together
+	storm   []float64 // odds of the limiter that are accepted
+	all     memory    // of all tenants together
 	counts  int
 }
 
@@ -157,6 +158,7 @@ func newSharing(tenants []Tenant) (*sharing, error) {
 		}
 		c.most = max(c.least, min(m.extraAt(top), float64(mostGOGC)/100*max(m.live+m.roots, mib)))
 		s.mem, s.claims = append(s.mem, m), append(s.claims, c)
+		s.storm = append(s.storm, acceptedStorm(t.Twin))
 		s.all.nonGo += m.nonGo
 		s.all.varies += m.varies
 		s.all.burst += m.burst
@@ -220,7 +222,7 @@ func (s *sharing) total(name string, settings []pacer.Settings, budget float64) 
 			note("The twin of %s has no forecast for it.", name)
 		case x.GOMEMLIMITBytes < most && float64(x.GOMEMLIMITBytes) < s.mem[i].floor:
 			note("%s would get GOMEMLIMIT=%s, in reach of its GC storm, which begins below %s.", name, goLimit(x.GOMEMLIMITBytes), rule.MemLimit(s.mem[i].floor))
-		case !(f.LimiterProbability.Estimate <= mostLimiter):
+		case !(f.LimiterProbability.Estimate <= s.storm[i]):
 			note("The GC CPU limiter would step in for %s with odds of %s.", name, rule.FormatPercent(f.LimiterProbability.Estimate))
 		}
 	}
@@ -316,7 +318,7 @@ func (s *sharing) onTwins(budget float64) (Total, float64, bool) {
 		s.counts += len(settings)
 		var points []point
 		for k, f := range s.tenants[i].Twin.Forecasts(settings) {
-			if k >= len(limits) || !usable(high(f.GCCPUCores)) || !(f.LimiterProbability.Estimate <= mostLimiter) {
+			if k >= len(limits) || !usable(high(f.GCCPUCores)) || !(f.LimiterProbability.Estimate <= s.storm[i]) {
 				continue
 			}
 			points = append(points, point{limits[k], weight * high(f.GCCPUCores)})

@@ -51,6 +51,10 @@ twin-score: ## the same, of the recordings that make twin left in the cache
 matrix: ## read a program built by every Go release in every build mode, and print what was right (long)
 	go -C cmd test ./internal/remote -run '^Test(Matrix|Experiments|Settings|Pacer|ARM64.*)$$' -v -timeout=12h -matrix=full
 
+.PHONY: live
+live: ## write 10^6 times to processes that allocate, of Go 1.20 to 1.27, and print what came of it (5 minutes)
+	go -C cmd test ./internal/live -run '^TestSoak$$' -v -timeout=1h -soak=full
+
 .PHONY: lint
 lint: ## gofmt, vet, staticcheck; the repository's own rules are tests (internal/lint)
 	@echo gofmt

@@ -30,7 +30,12 @@ var config = Config{
 		"cmd/internal/poke": {
 			"cmd/internal/live": "it has the rails: lease, log, watchdog, undo",
 		},
-		"cmd/internal/live": {},
+		"cmd/internal/live": {
+			"cmd/internal/cli/change.go":   "what the commands below need of it",
+			"cmd/internal/cli/tunelive.go": "tune --apply live",
+			"cmd/internal/cli/enable.go":   "profile --enable",
+			"cmd/internal/cli/undo.go":     "undo, and the watchdog that live starts",
+		},
 	},
 }
 

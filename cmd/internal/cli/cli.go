@@ -70,14 +70,16 @@ func (c command) cobra(env Env) *cobra.Command {
 
 const rootLong = `
 Heapwright looks into any running Go process from outside and says what its
-memory and garbage collector are doing, and why. The process needs no agent, no
-restart, no debug port and no symbols; it is not stopped and not written to.
+memory and garbage collector are doing, and why; what other settings would do,
+and which are best. The process needs no agent, no restart, no debug port and no
+symbols; it is not stopped, and written to only where you ask for that: by
+tune --apply live and profile --enable.
 
 Where a command takes a process, it takes a PID, the name of a process, or the
 URL of a Go program's /metrics or /debug/pprof.
 
-Exit codes: 0 fine, 1 a finding at or above --fail-on, 2 could not run,
-3 inconclusive. Results go to stdout, everything else to stderr.
+Exit codes: 0 fine, 1 a finding at or above --fail-on or a failed gate, 2 could
+not run, 3 inconclusive. Results go to stdout, everything else to stderr.
 `
 
 // Tree returns the command tree.
@@ -98,7 +100,8 @@ func Tree(env Env) *cobra.Command {
 		return usagef(strings.TrimPrefix(strings.TrimPrefix(c.CommandPath(), "heapwright"), " "), "%s", err)
 	})
 	for _, c := range []command{
-		psCommand(), recordCommand(), diagnoseCommand(), profileCommand(), predictCommand(), explainCommand(), demoCommand(), versionCommand(),
+		psCommand(), recordCommand(), diagnoseCommand(), profileCommand(), predictCommand(), tuneCommand(), undoCommand(),
+		explainCommand(), demoCommand(), versionCommand(), watchdogCommand(),
 	} {
 		root.AddCommand(c.cobra(env))
 	}

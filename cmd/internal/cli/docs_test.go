@@ -10,8 +10,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/ruletest"
+	"github.com/heapwright/heapwright/cmd/internal/live"
 	"github.com/heapwright/heapwright/pacer"
 	"github.com/heapwright/heapwright/record"
 )
@@ -110,10 +112,13 @@ func compare(t *testing.T, schema string, keys, seen map[string]string, path str
 	switch v := v.(type) {
 	case map[string]any:
 		switch want := keys[path]; {
-		case strings.HasPrefix(want, "map") || want == "object":
+		case strings.HasPrefix(want, "map") || want == "object" && !documentsBelow(keys, path):
 			return // its keys are data, or documented elsewhere
 		case want == "quantity" && path != "":
 			compareQuantity(t, schema, path, v)
+			return
+		case want == "forecast" && path != "":
+			compare(t, schema+" "+path, documentedHere(t, "forecast"), map[string]string{}, "", v)
 			return
 		}
 		for k, x := range v {
@@ -132,7 +137,7 @@ func compare(t *testing.T, schema string, keys, seen map[string]string, path str
 			switch {
 			case kind == "null" && !orNull:
 				t.Errorf("%s: %s is null, which is not documented", schema, p)
-			case kind != "null" && kind != base && !((base == "map" || base == "quantity") && kind == "object"):
+			case kind != "null" && kind != base && !(slices.Contains([]string{"map", "quantity", "forecast"}, base) && kind == "object"):
 				t.Errorf("%s: %s is documented as %s and is a %s", schema, p, base, kind)
 			}
 			if kind != "null" || seen[p] == "" {
@@ -145,6 +150,30 @@ func compare(t *testing.T, schema string, keys, seen map[string]string, path str
 			compare(t, schema, keys, seen, path+"[]", x)
 		}
 	}
+}
+
+// documentsBelow reports whether the keys of an object are in the same table.
+func documentsBelow(keys map[string]string, path string) bool {
+	for k := range keys {
+		if strings.HasPrefix(k, path+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// documentedHere is documented, from wherever the test is.
+func documentedHere(t *testing.T, section string) map[string]string {
+	t.Helper()
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chdir(sourceDir); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chdir(here)
+	return documented(t, section)
 }
 
 // compareQuantity holds an estimate against the table that documents all of them.
@@ -188,7 +217,10 @@ func decode(t *testing.T, b []byte, v any) {
 
 // What --json prints and what docs/cli-json.md says agree, both ways.
 func TestJSONContract(t *testing.T) {
-	leak := save(t, leaking())
+	leak, orders, users := save(t, leaking()), save(t, busy("orders", 4123)), save(t, busy("users", 4207))
+	tuned, _ := tuneHost()
+	undo, changer := undoHost()
+	changer.undo = map[int]error{77: &live.NoLeaseError{PID: 77}}
 	t.Chdir(t.TempDir())
 	here, err := os.Getwd()
 	if err != nil {
@@ -205,6 +237,15 @@ func TestJSONContract(t *testing.T) {
 		{schemaProfile, profileHost(), ExitOK, [][]string{
 			{"profile", "4123"}, {"profile", "4123", "--type", "mutex"}, {"profile", "4123", "--type", "goroutine", "--top=9"}}},
 		{schemaDiagnose, newFakeEnv(), ExitOK, [][]string{{"diagnose", leak}}},
+		{schemaPredict, tuned, ExitOK, [][]string{{"predict", orders, "-o", "x.svg"}, {"predict", orders, "--container-limit", "off", "--gogc", "50", "--memory-limit", "70MiB"}}},
+		{schemaCheck, tuned, ExitFinding, // the simulated server is not paced as Go is
+			[][]string{{"predict", orders, "--check", orders}}},
+		{schemaTune, tuned, ExitOK, [][]string{
+			{"tune", orders, "--apply", "env", "-o", "x.env"}, {"tune", orders, "--pause", "10%", "--assist", "10%"}}},
+		{schemaSplit, tuned, ExitOK, [][]string{{"tune", "--budget", "1GiB", "--apply", "env", orders, users}}},
+		{schemaUndo, undo, ExitCouldNotRun, [][]string{{"undo", "--all"}}},
+		{schemaChanges, undo, ExitOK, [][]string{{"undo", "--list"}}},
+		{schemaHistory, undo, ExitOK, [][]string{{"undo", "--history"}}},
 		{schemaExplain, newFakeEnv(), ExitOK, [][]string{{"explain", "--list"}, {"explain", "HW1001"}}},
 		{schemaVersion, newFakeEnv(), ExitOK, [][]string{{"version"}}},
 	} {
@@ -222,6 +263,9 @@ func TestJSONContract(t *testing.T) {
 				}
 				compare(t, tc.schema, keys, seen, "", doc)
 			}
+			if tc.schema == schemaTune {
+				compare(t, tc.schema, keys, seen, "", liveDocument(t))
+			}
 			var missing []string
 			for k := range keys {
 				if seen[k] == "" {
@@ -236,6 +280,20 @@ func TestJSONContract(t *testing.T) {
 	}
 }
 
+// liveDocument is that of a change that was taken back.
+func liveDocument(t *testing.T) map[string]any {
+	t.Helper()
+	f, c := tuneHost()
+	c.outcome = live.Outcome{Verdict: live.Verdict{Decision: live.TakeBack, Why: "it storms"}, Reverted: back(),
+		Status: live.Status{Elapsed: 25 * time.Second, Effective: true, GCCPURatio: 0.4, RSSPeakBytes: 400 * mib}}
+	if err := liveTuning(t, f, tuneOptions{yes: true, json: true}); err == nil {
+		t.Error("a change that was taken back is no error")
+	}
+	var doc map[string]any
+	decode(t, f.out.Bytes(), &doc)
+	return doc
+}
+
 func recordHost() *fakeEnv {
 	f := newFakeEnv()
 	f.serve(4123, "server", ruletest.Server{})
@@ -244,8 +302,9 @@ func recordHost() *fakeEnv {
 
 // Units stand in the names of all numbers.
 func TestJSONNamesHaveUnits(t *testing.T) {
-	plain := regexp.MustCompile(`(^|_)(bytes|seconds|ratio|percent|cores|cycles|count|pid|samples|readings|snapshots|lives|status|hidden|goroutines|gomaxprocs|probability|per_second|line|value|predicted|measured|uid|cpus)$`)
-	for _, schema := range []string{schemaPS, schemaRecord, schemaProfile, schemaDiagnose, schemaPredict, schemaCheck, schemaExplain, schemaVersion} {
+	plain := regexp.MustCompile(`(^|_)(bytes|seconds|ratio|percent|cores|cycles|count|pid|samples|readings|snapshots|lives|status|hidden|goroutines|gomaxprocs|probability|per_second|line|value|above|address|hour|predicted|measured|uid|cpus)$`)
+	for _, schema := range []string{schemaPS, schemaRecord, schemaProfile, schemaDiagnose, schemaPredict, schemaCheck,
+		schemaTune, schemaSplit, schemaUndo, schemaChanges, schemaHistory, schemaExplain, schemaVersion, "forecast"} {
 		for key, kind := range documented(t, schema) {
 			if !strings.HasPrefix(kind, "number") && !strings.HasPrefix(kind, "integer") && kind != "quantity" {
 				continue

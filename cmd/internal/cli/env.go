@@ -22,6 +22,8 @@ type Env struct {
 	Signals *Signals
 	// Host is where processes live.
 	Host Host
+	// Changes is what changes them.
+	Changes func() (Changer, error)
 }
 
 // System is the real Env.
@@ -30,6 +32,7 @@ func System() Env {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Now: time.Now, Getenv: os.Getenv, Terminal: term.Size,
 		Signals: NewSignals(), Host: localHost{},
+		Changes: func() (Changer, error) { return localChanges(os.Getenv) },
 	}
 }
 

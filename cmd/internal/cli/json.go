@@ -16,6 +16,11 @@ const (
 	schemaDiagnose = "heapwright.diagnose/1"
 	schemaPredict  = "heapwright.predict/1"
 	schemaCheck    = "heapwright.check/1"
+	schemaTune     = "heapwright.tune/1"
+	schemaSplit    = "heapwright.split/1"
+	schemaUndo     = "heapwright.undo/1"
+	schemaChanges  = "heapwright.changes/1"
+	schemaHistory  = "heapwright.history/1"
 	schemaExplain  = "heapwright.explain/1"
 	schemaVersion  = "heapwright.version/1"
 )

@@ -234,46 +234,17 @@ func (a asked) addGrid(add func(gogc, limit int64), peak float64, floor pacer.Es
 	}
 }
 
-// A predicted is the forecast of one setting.
+// A predicted is the forecast of one setting, and how it compares with others.
 type predicted struct {
-	GOGCPercent         int64    `json:"gogc_percent"`
-	GOMEMLIMITBytes     int64    `json:"gomemlimit_bytes"`
-	ContainerLimitBytes *uint64  `json:"container_limit_bytes"`
-	GOMAXPROCS          *int     `json:"gomaxprocs"`
-	Now                 bool     `json:"now"`
-	Best                bool     `json:"best"`
-	Efficient           bool     `json:"efficient"`
-	Fails               *fate    `json:"fails"`
-	CyclesPerSecond     quantity `json:"gc_cycles_per_second"`
-	GCCPURatio          quantity `json:"gc_cpu_ratio"`
-	GCCPUCores          quantity `json:"gc_cpu_cores"`
-	AssistRatio         quantity `json:"assist_ratio"`
-	PauseRatio          quantity `json:"pause_ratio"`
-	HeapP50Bytes        quantity `json:"heap_p50_bytes"`
-	HeapP90Bytes        quantity `json:"heap_p90_bytes"`
-	HeapPeakBytes       quantity `json:"heap_peak_bytes"`
-	RSSP50Bytes         quantity `json:"rss_p50_bytes"`
-	RSSP90Bytes         quantity `json:"rss_p90_bytes"`
-	RSSPeakBytes        quantity `json:"rss_peak_bytes"`
-	OOMProbability      quantity `json:"oom_probability"`
-	LimiterProbability  quantity `json:"limiter_probability"`
-	Notes               []string `json:"notes"`
-
-	forecast pacer.Forecast
+	forecasted
+	Now       bool  `json:"now"`
+	Best      bool  `json:"best"`
+	Efficient bool  `json:"efficient"`
+	Fails     *fate `json:"fails"`
 }
 
 func newPredicted(f pacer.Forecast, floor pacer.Estimate) predicted {
-	return predicted{
-		GOGCPercent: f.Settings.GOGCPercent, GOMEMLIMITBytes: f.Settings.GOMEMLIMITBytes,
-		ContainerLimitBytes: nonZero(f.Settings.ContainerLimitBytes), GOMAXPROCS: nonZero(f.Settings.GOMAXPROCS),
-		Fails:           nonZero(fateOf(&f, floor)),
-		CyclesPerSecond: quantityOf(f.CyclesPerSecond), GCCPURatio: quantityOf(f.GCCPURatio), GCCPUCores: quantityOf(f.GCCPUCores),
-		AssistRatio: quantityOf(f.AssistRatio), PauseRatio: quantityOf(f.PauseRatio),
-		HeapP50Bytes: quantityOf(f.HeapP50Bytes), HeapP90Bytes: quantityOf(f.HeapP90Bytes), HeapPeakBytes: quantityOf(f.HeapPeakBytes),
-		RSSP50Bytes: quantityOf(f.RSSP50Bytes), RSSP90Bytes: quantityOf(f.RSSP90Bytes), RSSPeakBytes: quantityOf(f.RSSPeakBytes),
-		OOMProbability: quantityOf(f.OOMProbability), LimiterProbability: quantityOf(f.LimiterProbability),
-		Notes: append([]string{}, f.Notes...), forecast: f,
-	}
+	return predicted{forecasted: forecastedOf(f), Fails: nonZero(fateOf(&f, floor))}
 }
 
 // A parameter is something that was found out about the process.

@@ -78,7 +78,7 @@ func (d *prediction) conclusions() []string {
 	now, best := d.now(), d.best()
 	switch {
 	case best == nil:
-		out = append(out, "None of these settings keeps the process alive in the memory that it has.")
+		out = append(out, "None of these settings works in the memory that there is: with each of them the process would be killed, do little but collect, or need more.")
 	case best.Now:
 		out = append(out, "None of the others costs less GC CPU "+within(&best.forecast)+".")
 	case now != nil:
@@ -88,7 +88,22 @@ func (d *prediction) conclusions() []string {
 	if isKnown(d.floor) && d.floor.Estimate > 0 {
 		out = append(out, fmt.Sprintf("Storm floor: GOMEMLIMIT %s. Below it the collector takes more than a quarter of the CPU.", intervalText(d.floor, bytesUnit)))
 	}
-	return append(out, d.Missing...)
+	return append(append(out, d.common()...), d.Missing...)
+}
+
+// common are the notes that all predictions have: they are about the recording
+// rather than about any of the settings.
+func (d *prediction) common() []string {
+	var out []string
+	if len(d.Predictions) < 2 {
+		return nil
+	}
+	for _, n := range d.Predictions[0].Notes {
+		if !slices.ContainsFunc(d.Predictions, func(p predicted) bool { return !slices.Contains(p.Notes, n) }) {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // within says in which memory settings are the best.
@@ -138,9 +153,15 @@ func (d *prediction) table() *texttab.Table {
 		texttab.Column{Head: "HEAP PEAK", Right: true, Drop: 3},
 		texttab.Column{Head: "RSS PEAK", Right: true}, texttab.Column{Drop: 1},
 		texttab.Column{})
+	common := d.common()
 	for _, p := range rows {
 		f := &p.forecast
-		mark := p.mark(tab)
+		mark := p.mark()
+		for _, n := range p.Notes {
+			if !slices.Contains(common, n) {
+				mark.Text += tab.Note(n)
+			}
+		}
 		name := texttab.Cell{Text: gogcText(p.GOGCPercent)}
 		if p.Best {
 			name.Style = term.Green
@@ -195,7 +216,7 @@ func procsText(n int) string {
 }
 
 // mark says in a word what is special about a setting, worst first.
-func (p *predicted) mark(tab *texttab.Table) texttab.Cell {
+func (p *predicted) mark() texttab.Cell {
 	var words []string
 	c := texttab.Cell{}
 	if p.Now {
@@ -224,9 +245,6 @@ func (p *predicted) mark(tab *texttab.Table) texttab.Cell {
 	risk("OOM", p.forecast.OOMProbability, failed == killed)
 	risk("storm", p.forecast.LimiterProbability, failed == storms)
 	c.Text = strings.Join(words, ", ")
-	for _, n := range p.Notes {
-		c.Text += tab.Note(n)
-	}
 	return c
 }
 
@@ -240,16 +258,20 @@ func printParameters(env Env, ps []parameter) error {
 	return tab.Write(env.Stdout, env.columns(env.Stdout), env.painter(env.Stdout))
 }
 
+// spelling writes the abbreviations in names as they are in text.
+var spelling = strings.NewReplacer("gc", "GC", "cpu", "CPU", "rss", "RSS", "non go", "non-Go")
+
 // unitOf splits a name with a unit into words and how its values are written.
 func unitOf(name string) (string, unit) {
-	words := func(suffix string) string { return strings.ReplaceAll(strings.TrimSuffix(name, suffix), "_", " ") }
+	words := func(suffix string) string {
+		return spelling.Replace(strings.ReplaceAll(strings.TrimSuffix(name, suffix), "_", " "))
+	}
 	with := func(after string, u unit) unit {
 		return func(v, like float64) string {
-			if text := u(v, like); v == like {
-				return text + after
-			} else {
-				return text
+			if v == like {
+				return u(v, like) + after
 			}
+			return u(v, like)
 		}
 	}
 	switch {

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/pprof/profile"
 	"github.com/spf13/pflag"
@@ -25,6 +26,9 @@ type profileOptions struct {
 	kind string
 	out  string
 	top  int
+	// enable switches the profile on for a while, where it is off.
+	enable bool
+	over   time.Duration
 }
 
 // A profileKind is a type of profile and the value of it that a top is about.
@@ -63,16 +67,24 @@ opens it. Goroutines have their state and wait reason as labels.
 --top shows the first functions (of goroutines: the places where they are) in
 the terminal instead of a file. A heap profile is as of the last garbage
 collection, as always in Go; block and mutex profiles exist only when the
-program turned them on.`,
+program turned them on, and a heap profile unless it turned that off, or the
+linker did because nothing in the program uses it.
+
+--enable switches such a profile on, waits, takes it, and switches it off again,
+also when heapwright dies. It writes one word into the process: that needs root,
+or the process's own user. What is allocated before is not in the profile.`,
 		example: `
   heapwright profile 4123
   heapwright profile 4123 --type goroutine -o goroutines.pb.gz
   heapwright profile api-server --type heap --top 20
+  heapwright profile 4123 --type heap --enable --for 1m --top 20
   heapwright profile 4123 -o - | go tool pprof -top -`,
 		args: exactly(1, "one process or URL"),
 		flags: func(f *pflag.FlagSet) {
 			f.StringVarP(&opt.kind, "type", "t", "heap", strings.Join(profileKindNames(), ", "))
 			f.StringVarP(&opt.out, "output", "o", "", "pprof `FILE` (- is stdout; default NAME-PID.TYPE.pb.gz)")
+			f.BoolVar(&opt.enable, "enable", false, "switch a heap, allocs, block or mutex profile on for a while, where it is off")
+			f.DurationVar(&opt.over, "for", 0, fmt.Sprintf("with --enable, collect this long (default %v)", defaultWindow))
 			f.IntVar(&opt.top, "top", 0, "show the first `N` in the terminal, and write no file unless -o is given")
 			jsonFlag(f, &opt.json)
 		},
@@ -131,6 +143,12 @@ func profileRun(ctx context.Context, env Env, opt profileOptions, args arguments
 	switch {
 	case opt.top < 0:
 		return usagef("profile", "--top must not be negative")
+	case opt.over < 0:
+		return usagef("profile", "--for must not be negative")
+	case opt.over > 0 && !opt.enable:
+		return usagef("profile", "--for is about --enable: other profiles are of all that was collected so far")
+	case opt.enable && samplings[kind.name] == "":
+		return usagef("profile", "--enable is for heap, allocs, block and mutex: a %s profile needs none", kind.name)
 	case opt.out == "-" && (opt.json || opt.top > 0):
 		return usagef("profile", "stdout takes the profile or what is said of it, not both: give -o a file")
 	}
@@ -144,7 +162,13 @@ func profileRun(ctx context.Context, env Env, opt profileOptions, args arguments
 	}
 	defer t.Close()
 	var raw bytes.Buffer
-	if err := t.WriteProfile(ctx, kind.name, &raw); err != nil {
+	write := func() error { return t.WriteProfile(ctx, kind.name, &raw) }
+	if opt.enable {
+		err = whileEnabled(ctx, env, opt, ref, write)
+	} else if err = write(); samplings[kind.name] != "" && isOff(err) && ref.kind == targetPID {
+		err = hinted(err, "heapwright profile %d --type %s --enable switches it on for a while", ref.pid, kind.name)
+	}
+	if err != nil {
 		return err
 	}
 	if opt.out == "-" {

@@ -40,7 +40,7 @@ func unfit(err error, rec *record.Recording, opt observeOptions, named string) e
 	switch {
 	case errors.As(err, &short) && short.Record > 0:
 		longer := short.Record.Round(time.Second)
-		if live(rec, named) {
+		if watched(rec, named) {
 			return &exitError{ExitInconclusive, hinted(err, "heapwright %s %s --for %v watches it long enough", opt.command, named, longer)}
 		}
 		return &exitError{ExitInconclusive, hinted(err, "heapwright record PID --for %v -o FILE makes a recording that is long enough", longer)}
@@ -54,9 +54,9 @@ func unfit(err error, rec *record.Recording, opt observeOptions, named string) e
 	return err
 }
 
-// live reports whether a recording was just made of a process that has a name to
+// watched reports whether a recording was just made of a process that has a name to
 // call it by.
-func live(rec *record.Recording, named string) bool {
+func watched(rec *record.Recording, named string) bool {
 	return rec.Process.PID != 0 && (named == fmt.Sprint(rec.Process.PID) || named == rec.Process.Name)
 }
 

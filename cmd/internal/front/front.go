@@ -120,8 +120,8 @@ func (p *Plot) scales() (x, y scale, ok bool) {
 	if !ok {
 		return x, y, false
 	}
-	if span := x.hi - x.lo; p.Limit > 0 && p.Limit > x.lo && p.Limit < x.hi+max(span, x.hi/4) {
-		x.hi = max(x.hi, p.Limit)
+	if near := max(x.hi-x.lo, x.hi/2); p.Limit > max(x.lo-near, 0) && p.Limit < x.hi+near {
+		x.lo, x.hi = min(x.lo, p.Limit), max(x.hi, p.Limit)
 	}
 	pad := max((x.hi-x.lo)*0.06, x.hi*0.02, 1)
 	x.lo, x.hi = max(x.lo-pad, 0), x.hi+pad

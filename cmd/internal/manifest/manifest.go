@@ -67,7 +67,7 @@ func (e *NameError) Error() string {
 
 // Hint says what to do next.
 func (e *NameError) Hint() string {
-	return fmt.Sprintf("say which with --container: %s", e.Want)
+	return fmt.Sprintf("--name, --container and --namespace take others: %s", e.Want)
 }
 
 // A KindError says that there is no such form.

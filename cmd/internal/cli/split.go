@@ -1,0 +1,319 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
+	"github.com/heapwright/heapwright/cmd/internal/recorder"
+	"github.com/heapwright/heapwright/cmd/internal/term"
+	"github.com/heapwright/heapwright/cmd/internal/texttab"
+	"github.com/heapwright/heapwright/cmd/internal/tune"
+	"github.com/heapwright/heapwright/record"
+)
+
+// maxTenants bounds how many processes share one budget.
+const maxTenants = 256
+
+// tuneMany splits one budget among several processes.
+func tuneMany(ctx context.Context, env Env, opt tuneOptions, args []string) error {
+	var budget uint64
+	if opt.cgroup != "" {
+		var err error
+		if args, budget, err = inCgroup(ctx, env, opt.cgroup); err != nil {
+			return err
+		}
+	}
+	if opt.budget != "" {
+		var err error
+		if budget, err = parseSize(opt.budget); err != nil {
+			return usagef("tune", "--budget: %s", err)
+		}
+	} else if budget == 0 {
+		return usagef("tune", "the cgroup %s has no memory limit: give a --budget", opt.cgroup)
+	}
+	if len(args) > maxTenants {
+		return usagef("tune", "%d processes are more than the %d that are split among at once", len(args), maxTenants)
+	}
+	weights, err := opt.parseWeights()
+	if err != nil {
+		return err
+	}
+	recs, err := observeMany(ctx, env, opt.observeOptions, args)
+	if err != nil {
+		return err
+	}
+	tenants := make([]tune.Tenant, len(args))
+	seen := map[string]int{}
+	for i, rec := range recs {
+		t, err := fitTwin(rec, opt.observeOptions, args[i])
+		if err != nil {
+			return about(args[i], err)
+		}
+		tenants[i] = tune.Tenant{Name: tenantName(rec.Process, args[i]), Twin: t, Process: rec.Process}
+		if j, twice := seen[tenants[i].Name]; twice {
+			return usagef("tune", "%s and %s are the same process", args[j], args[i])
+		}
+		seen[tenants[i].Name] = i
+		for _, key := range []string{args[i], rec.Process.Name, strconv.Itoa(rec.Process.PID)} {
+			if w, ok := weights[key]; ok {
+				tenants[i].Weight = w
+				delete(weights, key)
+				break
+			}
+		}
+	}
+	for key := range weights {
+		return usagef("tune", "--weight %s: it is none of the processes", key)
+	}
+	s, err := tune.Share(budget, tenants)
+	if err != nil {
+		return unplanned(err, &record.Recording{}, opt.observeOptions, "PID")
+	}
+	doc := newSplit(s, recs)
+	if opt.apply != "" {
+		return doc.apply(env, opt, s, recs)
+	}
+	if opt.json {
+		return writeJSON(env.Stdout, doc)
+	}
+	return doc.print(env)
+}
+
+// about says which of several processes an error is about, and keeps the exit code.
+func about(which string, err error) error {
+	var exit *exitError
+	if errors.As(err, &exit) && exit.err != nil {
+		return &exitError{exit.code, fmt.Errorf("%s: %w", which, exit.err)}
+	}
+	return fmt.Errorf("%s: %w", which, err)
+}
+
+// tenantName tells processes of the same program apart.
+func tenantName(p record.Process, arg string) string {
+	if p.PID == 0 {
+		return arg
+	}
+	return fmt.Sprintf("%s %d", p.Name, p.PID)
+}
+
+// parseWeights reads --weight PID=N.
+func (o tuneOptions) parseWeights() (map[string]float64, error) {
+	out := map[string]float64{}
+	for _, w := range o.weights {
+		who, number, ok := strings.Cut(w, "=")
+		v, err := strconv.ParseFloat(number, 64)
+		if !ok || who == "" || err != nil || !(v >= 1e-3 && v <= 1e3) {
+			return nil, usagef("tune", "--weight %s: it is a process and a number from 0.001 to 1000, such as 4123=2", w)
+		}
+		out[who] = v
+	}
+	return out, nil
+}
+
+// inCgroup finds the Go processes in a cgroup, and its memory limit, 0 for none.
+func inCgroup(ctx context.Context, env Env, name string) (pids []string, limit uint64, err error) {
+	dir := path.Clean("/" + strings.TrimPrefix(name, "/sys/fs/cgroup"))
+	entries, err := env.Host.Processes(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, e := range entries {
+		p := e.Process
+		if e.Err != nil && !e.IsGo || p.CgroupPath != dir && !strings.HasPrefix(p.CgroupPath, strings.TrimSuffix(dir, "/")+"/") {
+			continue
+		}
+		pids = append(pids, strconv.Itoa(p.PID))
+		// A process's limit is the smallest along its path: of several, the largest
+		// is nearest to that of the cgroup they share.
+		limit = max(limit, p.MemoryLimitBytes)
+	}
+	if len(pids) == 0 {
+		return nil, 0, hinted(fmt.Errorf("no Go process is in the cgroup %s", dir), "heapwright ps --json has the Go processes here, /proc/PID/cgroup their cgroups")
+	}
+	return pids, limit, nil
+}
+
+// observeMany returns the recordings of several processes, all of the same time,
+// and of files.
+func observeMany(ctx context.Context, env Env, opt observeOptions, args []string) ([]*record.Recording, error) {
+	recs := make([]*record.Recording, len(args))
+	targets := make([]Target, len(args))
+	defer func() {
+		for _, t := range targets {
+			if t != nil {
+				t.Close()
+			}
+		}
+	}()
+	running := 0
+	for i, arg := range args {
+		ref, err := parseTarget(ctx, env, arg, true)
+		switch {
+		case err != nil:
+			return nil, about(arg, err)
+		case ref.kind == targetFile:
+			if recs[i], err = readLife(env, opt.command, ref.text, opt.life); err != nil {
+				return nil, err
+			}
+		default:
+			if targets[i], err = ref.watch(ctx, env); err != nil {
+				return nil, about(arg, err)
+			}
+			running++
+		}
+	}
+	lasts := cmp.Or(opt.over, defaultWindow)
+	progress, start := env.progress(), env.Now()
+	var mu sync.Mutex
+	var shown time.Time
+	samples := 0
+	errs := make([]error, len(args))
+	var wg sync.WaitGroup
+	for i, t := range targets {
+		if t == nil {
+			continue
+		}
+		wg.Go(func() {
+			var memory recorder.Memory
+			_, errs[i] = recorder.Record(ctx, t, t.Process(), &memory, recorder.Options{Hz: rate(opt.hz, t), For: lasts, Observe: func(*record.Sample, recorder.Summary) {
+				mu.Lock()
+				defer mu.Unlock()
+				samples++
+				if now := env.Now(); now.Sub(shown) >= 200*time.Millisecond {
+					shown = now
+					elapsed := now.Sub(start)
+					progress.Show(fmt.Sprintf("watching %s  %s of %s %s  %s", plural(running, "process"), span(elapsed), span(lasts), term.Bar(elapsed.Seconds(), lasts.Seconds(), 8), plural(samples, "sample")))
+				}
+			}})
+			recs[i] = &memory.Recording
+		})
+	}
+	wg.Wait()
+	progress.Clear()
+	return recs, errors.Join(errs...)
+}
+
+// A split is the document of tune --budget --json.
+type split struct {
+	Schema        string       `json:"schema"`
+	BudgetBytes   uint64       `json:"budget_bytes"`
+	ReserveBytes  uint64       `json:"reserve_bytes"`
+	SmallestBytes uint64       `json:"smallest_budget_bytes"`
+	Processes     []splitPart  `json:"processes"`
+	CoresPerMiB   *float64     `json:"last_mib_saves_cores"`
+	Expected      splitTotal   `json:"expected"`
+	Alternatives  []splitTotal `json:"alternatives"`
+	Notes         []string     `json:"notes"`
+
+	names []string
+}
+
+type splitPart struct {
+	Process         record.Process `json:"process"`
+	BudgetBytes     uint64         `json:"budget_bytes"`
+	ExtraBytes      uint64         `json:"extra_bytes"`
+	AtFloor         bool           `json:"at_floor"`
+	AtCap           bool           `json:"at_cap"`
+	GOGCPercent     int64          `json:"gogc_percent"`
+	GOMEMLIMITBytes int64          `json:"gomemlimit_bytes"`
+	Current         forecasted     `json:"current"`
+	Expected        forecasted     `json:"expected"`
+	Risk            []string       `json:"risk"`
+	Manifest        *string        `json:"manifest"`
+}
+
+type splitTotal struct {
+	Name         string   `json:"name"`
+	GCCPUCores   quantity `json:"gc_cpu_cores"`
+	RSSPeakBytes quantity `json:"rss_peak_bytes"`
+	Fits         bool     `json:"fits"`
+	Note         string   `json:"note"`
+
+	total tune.Total
+}
+
+func splitTotalOf(t tune.Total) splitTotal {
+	return splitTotal{t.Name, quantityOf(t.GCCPUCores), quantityOf(t.RSSPeak), t.Fits, t.Note, t}
+}
+
+func newSplit(s *tune.Split, recs []*record.Recording) *split {
+	d := &split{Schema: schemaSplit, BudgetBytes: s.BudgetBytes, ReserveBytes: s.ReserveBytes, SmallestBytes: s.SmallestBytes, Processes: []splitPart{},
+		CoresPerMiB: finite(s.CoresPerMiB), Expected: splitTotalOf(s.Expected), Alternatives: []splitTotal{}, Notes: append([]string{}, s.Notes...)}
+	for i, p := range s.Slices {
+		d.Processes = append(d.Processes, splitPart{recs[i].Process, p.BudgetBytes, p.ExtraBytes, p.AtFloor, p.AtCap,
+			p.Settings.GOGCPercent, p.Settings.GOMEMLIMITBytes, forecastedOf(p.Current), forecastedOf(p.Expected), append([]string{}, p.Risk...), nil})
+		d.names = append(d.names, p.Name)
+	}
+	for _, t := range s.Others {
+		d.Alternatives = append(d.Alternatives, splitTotalOf(t))
+	}
+	return d
+}
+
+// print writes a split for people.
+func (d *split) print(env Env) error {
+	w, width, paint := env.Stdout, env.textColumns(env.Stdout), env.painter(env.Stdout)
+	fmt.Fprintf(w, "%s\n\n", paint.Paint(term.Bold, fmt.Sprintf("%s among %s", rule.FormatBytes(float64(d.BudgetBytes)), plural(len(d.Processes), "process"))))
+	tab := texttab.Table{Columns: []texttab.Column{{Head: "PROCESS", Min: 10}, {Head: "PART", Right: true}, {Head: "GOGC", Right: true}, {Head: "GOMEMLIMIT", Right: true},
+		{Head: "GC CORES", Right: true}, {Head: "WAS", Right: true}, {Head: "RSS PEAK", Right: true}, {Head: "WAS", Right: true}, {}}}
+	for i := range d.Processes {
+		p := &d.Processes[i]
+		mark := ""
+		if p.AtFloor {
+			mark += tab.Note("At its floor: with less, its collector would run all the time.")
+		}
+		if p.AtCap {
+			mark += tab.Note("At its cap: more memory would bring it nothing.")
+		}
+		for _, r := range p.Risk {
+			mark += tab.Note(r)
+		}
+		now, then := &p.Current.forecast, &p.Expected.forecast
+		tab.Text(d.names[i], compactBytes(float64(p.BudgetBytes)), gogcText(p.GOGCPercent), limitText(p.GOMEMLIMITBytes),
+			estimateText(then.GCCPUCores, coresUnit), estimateText(now.GCCPUCores, coresUnit),
+			estimateText(then.RSSPeakBytes, bytesUnit), estimateText(now.RSSPeakBytes, bytesUnit), mark)
+	}
+	if err := tab.Write(w, env.columns(w), paint); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	all := texttab.Table{Columns: []texttab.Column{{Head: "ALL TOGETHER", Min: 16}, {Head: "GC CORES", Right: true}, {}, {Head: "RSS PEAK", Right: true}, {}, {}}}
+	for i, t := range append([]splitTotal{d.Expected}, d.Alternatives...) {
+		name, verdict := texttab.Cell{Text: t.Name}, texttab.Cell{}
+		if i == 0 {
+			name = texttab.Cell{Text: cmp.Or(t.Name, "this split"), Style: term.Green}
+		}
+		if !t.Fits {
+			verdict = texttab.Cell{Text: "does not work", Style: term.Red}
+		}
+		if t.Note != "" {
+			verdict.Text += all.Note(t.Note)
+		}
+		all.Row(append(append(append([]texttab.Cell{name}, estimateCells(t.total.GCCPUCores, coresUnit)...), estimateCells(t.total.RSSPeak, bytesUnit)...), verdict)...)
+	}
+	if err := all.Write(w, env.columns(w), paint); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	var lines []string
+	if d.CoresPerMiB != nil && *d.CoresPerMiB > 0 {
+		lines = append(lines, fmt.Sprintf("The last MiB saves %s cores of GC CPU: one more would save as much.", significant(*d.CoresPerMiB)))
+	}
+	if d.SmallestBytes > 0 {
+		lines = append(lines, "The smallest budget that works is "+rule.MemLimitUp(float64(d.SmallestBytes))+".")
+	}
+	for _, l := range append(lines, d.Notes...) {
+		fmt.Fprintln(w, term.Wrap(term.Clean(l), "", width))
+	}
+	return nil
+}
+
+func coresUnit(v, _ float64) string { return significant(v) }

@@ -17,6 +17,7 @@
 //
 // Everything that is done to a process is written to a log, see [Host.History].
 //
-// The package does not choose values, does not print, and does not write to
-// memory itself: package poke does, a word at a time.
+// The package does not choose values, does not print (but for a watchdog that had
+// to act: nobody else is there to say so), and does not write to memory itself:
+// package poke does, a word at a time.
 package live

@@ -270,8 +270,8 @@ func startTicks(pid int) (uint64, error) {
 }
 
 // A hold is the exclusive right to change a process: a lock on its directory in
-// /proc. It binds all users of this host, ends with its holder, cannot outlive the
-// process, and is shared with a watchdog that inherits the descriptor.
+// /proc. It binds all users of this mount of /proc, ends with its holder, cannot
+// outlive the process, and is shared with a watchdog that inherits the descriptor.
 type hold struct{ f *os.File }
 
 func takeHold(p *procmem.Process) (hold, error) {

@@ -305,6 +305,34 @@ func deref(v *uint64) uint64 {
 	return *v
 }
 
+// TestControl gives two processes the same settings, one from outside and one by
+// its own calls, and lets both go on: they must aim for the same.
+func TestControl(t *testing.T) {
+	path := buildProgram(t, "subject", "")
+	outside, native := start(t, path), start(t, path)
+	for _, tg := range []*target{outside, native} {
+		tg.ask("hold 64")
+		tg.ask("gc")
+	}
+	s := outside.open(testHost(t.TempDir()))
+	for _, v := range []int64{50, 300} {
+		if v == 50 {
+			apply(t, s, Change{GOGCPercent: &v})
+		} else {
+			s.Close()
+			s = outside.open(testHost(t.TempDir()))
+			apply(t, s, Change{GOGCPercent: &v})
+		}
+		native.ask("gogc %d", v)
+		for range 3 {
+			a, b := outside.ask("gc"), native.ask("gc")
+			if d := math.Abs(float64(a.Goal)/float64(b.Goal) - 1); d > 0.005 {
+				t.Errorf("from outside %v, the control process %v", a, b)
+			}
+		}
+	}
+}
+
 // TestSweepDistance: the runtime's setters also look whether sweeping is over,
 // and let the goal come down to the live heap then. From outside that waits for
 // the next cycle: until then the goal is up to 1 MiB above (mgcpacer.go, commit).

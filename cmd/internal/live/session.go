@@ -385,7 +385,7 @@ func (s *Session) Revert(why string) (Receipt, error) {
 	}
 	r, err := s.host.restore(s.target, s.lease, ActionRevert, why)
 	if err != nil && !gone(err) {
-		return r, err // the lease stays, and with it the watchdog, who will try again
+		return r, err // the lease stays, and the watchdog will try again
 	}
 	s.lease = nil
 	s.letGo()
@@ -396,12 +396,15 @@ func (s *Session) Revert(why string) (Receipt, error) {
 // outlive this process by accident.
 func (s *Session) Guarded() bool { return s.dog != nil && s.dog.alive() }
 
-// letGo dismisses the watchdog and gives up the hold.
+// letGo ends the watchdog and gives up the hold. A change that could not be put
+// back is the watchdog's to try again, before the hold is gone.
 func (s *Session) letGo() {
-	if s.dog != nil {
+	if s.dog != nil && s.lease != nil {
+		s.dog.abandon()
+	} else if s.dog != nil {
 		s.dog.dismiss()
-		s.dog = nil
 	}
+	s.dog, s.lease = nil, nil
 	s.hold.release()
 	s.hold = hold{}
 }
@@ -420,12 +423,7 @@ func (s *Session) Close() error {
 	if gone(err) {
 		err = nil
 	}
-	if s.dog != nil { // what could not be reverted is the watchdog's
-		s.dog.pipe.Close()
-		<-s.dog.done
-		s.dog = nil
-	}
-	s.hold.release()
+	s.letGo()
 	return errors.Join(err, s.target.Close())
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -106,7 +107,22 @@ func (h Host) startWatchdog(ctx context.Context, pid int, hold hold) (*watchdog,
 func (d *watchdog) dismiss() {
 	io.WriteString(d.pipe, dogDone+"\n") // if it is gone, so be it
 	d.pipe.Close()
-	<-d.done
+	select {
+	case <-d.done:
+	case <-time.After(dogStart): // somebody has stopped it
+		d.cmd.Process.Kill()
+		<-d.done
+	}
+}
+
+// abandon leaves the watchdog alone with the change, as if this process died,
+// and waits a while for it.
+func (d *watchdog) abandon() {
+	d.pipe.Close()
+	select {
+	case <-d.done:
+	case <-time.After(dogStart):
+	}
 }
 
 // alive reports whether the watchdog is on guard.
@@ -123,6 +139,7 @@ func (d *watchdog) alive() bool {
 // the other end of in is making to process pid, and puts everything back when in
 // ends before that process has said that it is done, or when ctx does.
 func (h Host) RunWatchdog(ctx context.Context, pid int, in io.Reader, out io.Writer) error {
+	signal.Ignore(syscall.SIGPIPE) // the tool at the other end may be gone: that is what we are for
 	lines := bufio.NewReader(io.LimitReader(in, 64<<10))
 	line, err := lines.ReadBytes('\n')
 	var hi hello
@@ -146,9 +163,8 @@ func (h Host) RunWatchdog(ctx context.Context, pid int, in io.Reader, out io.Wri
 		fmt.Fprintln(out, err)
 		return err
 	}
-	if _, err := fmt.Fprintln(out, dogReady); err != nil {
-		return fmt.Errorf("reporting to the tool: %w", err)
-	}
+	// A tool that is gone by now shows at the end of in.
+	fmt.Fprintln(out, dogReady)
 	heard := make(chan bool, 1)
 	go func() {
 		line, _ := lines.ReadString('\n')

@@ -213,8 +213,14 @@ func (s *search) risk(p *Plan, r Request, w pacer.Workload, chosen candidate) []
 		grow := max(0, (set-s.mem.floor)/s.mem.perByte)
 		out = append(out, fmt.Sprintf("The live heap may grow by %s, from %s, before GOMEMLIMIT is in reach of the GC storm. Beyond that the collector takes ever more CPU.",
 			rule.FormatBytes(grow), rule.FormatBytes(s.mem.livePeak)))
+		if set < s.mem.doubtful {
+			out = append(out, s.mem.doubt())
+		}
 	} else {
 		out = append(out, fmt.Sprintf("Nothing holds the heap when more is alive than was seen; %s would (GOMEMLIMIT).", rule.MemLimit(s.mem.goLimit(float64(p.Container.LimitBytes)))))
+	}
+	if p.Expected.LimiterProbability.Estimate > mostLimiter {
+		out = append(out, mayStorm(p.Expected))
 	}
 	if span := p.Expected.Span; span < time.Hour {
 		out = append(out, fmt.Sprintf("The recording covers %s. A load that was not in it is not in the plan: record at the busiest time.", rule.FormatSeconds(span.Seconds())))
@@ -236,6 +242,17 @@ func (s *search) risk(p *Plan, r Request, w pacer.Workload, chosen candidate) []
 		out = append(out, fmt.Sprintf("%s in effect is not what the process was started with: the program, or a tool, sets it while it runs. The environment would not change it for good.", name))
 	}
 	return out
+}
+
+// doubt says that GOMEMLIMIT may be in reach of the storm.
+func (m memory) doubt() string {
+	return fmt.Sprintf("The storm floor is not known well: it may be as high as %s. Watch GC CPU when GOMEMLIMIT is set, or record for longer.", rule.MemLimit(m.doubtful))
+}
+
+// mayStorm says that the limiter may step in.
+func mayStorm(f pacer.Forecast) string {
+	return fmt.Sprintf("The GC CPU limiter may step in: odds of %s in %s. More memory would make them less.",
+		rule.FormatPercent(f.LimiterProbability.Estimate), rule.FormatSeconds(f.Span.Seconds()))
 }
 
 // falsifiers are what a plan says will not happen.

@@ -37,6 +37,10 @@ func Make(t Twin, r Request) (*Plan, error) {
 	current := t.Current()
 	best, all, ok := s.best(s.seeds(current)...)
 	if !ok {
+		s.storm = worstLimiter
+		best, all, ok = s.best(s.seeds(current)...)
+	}
+	if !ok {
 		return nil, s.tooSmall(all)
 	}
 	p := &Plan{Objective: r.Objective, SetInCode: setInCode(r.Process, current)}
@@ -207,6 +211,7 @@ func (s *search) tooSmall(all []candidate) error {
 func (s *search) smallest() float64 {
 	const tries, growth = 24, 1.04
 	in := *s
+	in.storm = worstLimiter
 	in.limit = s.mem.containerFor(s.mem.floor)
 	for range tries {
 		all := in.judge(in.grid(in.seeds(in.twin.Current())...))

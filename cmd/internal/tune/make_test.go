@@ -225,7 +225,7 @@ func TestPlanProperties(t *testing.T) {
 			t.Errorf("GOGC=%d", g)
 		}
 		m := p.Settings.GOMEMLIMITBytes
-		if m%mib != 0 || float64(m) < f.StormFloorBytes().High || m <= 0 || float64(m) > float64(budget)-f.nonGo-float64(beside) {
+		if m%mib != 0 || float64(m) < f.StormFloorBytes().Estimate*(1+stormBand) || m <= 0 || float64(m) > float64(budget)-f.nonGo-float64(beside) {
 			t.Errorf("%+v: GOMEMLIMIT=%d in %d", f, m, budget)
 		}
 		if p.Expected.Settings != p.Settings {

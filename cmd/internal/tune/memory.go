@@ -33,8 +33,9 @@ const (
 	spareMost  = 0.05
 )
 
-// stormBand is how far above the storm floor GOMEMLIMIT stays: the floor is
-// known no better than to 5%.
+// stormBand is how far above the storm floor GOMEMLIMIT stays, at least: no
+// floor is known better than to 5%. Where its interval is wider, it is half way to
+// the upper end, beyond which a plan has to say that it may be too near.
 const stormBand = 0.05
 
 // A memory is what has to fit into a container beside the room that the
@@ -49,6 +50,7 @@ type memory struct {
 	beside         float64
 	burst          float64 // allocated in spareBurst
 	floor          float64 // least GOMEMLIMIT, whole MiB
+	doubtful       float64 // below it the storm is not ruled out
 }
 
 // within makes a number that a twin gave usable: between 0 and high, and
@@ -78,7 +80,8 @@ func measure(t Twin, beside uint64) memory {
 	}
 	m.varies = m.nonGo - bytes(w.NonGoBytes.Estimate)
 	floor := t.StormFloorBytes()
-	m.floor = max(bytes(floor.High), (1+stormBand)*bytes(floor.Estimate))
+	m.doubtful = edge(floor)
+	m.floor = max((bytes(floor.Estimate)+m.doubtful)/2, (1+stormBand)*bytes(floor.Estimate))
 	// Whatever a twin says, the runtime does nothing but collect when no more
 	// than a tenth of the live heap is free.
 	m.floor = max(m.floor, m.runtime+m.livePeak*(1+spareMost*2)/(1-limitHeadroom))

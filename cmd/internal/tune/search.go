@@ -16,9 +16,10 @@ const (
 	// the memory finds it full.
 	leastGOGC, mostGOGC = 25, 10000
 
-	// What a plan may risk: the twin's own odds within the recording's span. It may
-	// run the odds of the limiter that the twin gives what was recorded too, up to
-	// worstLimiter: a twin that is unsure of the present is not surer of the rest.
+	// What a plan may risk: the twin's own odds within the recording's span. Of the
+	// limiter it may run the odds that the twin gives what was recorded, too: a twin
+	// that is unsure of the present is not surer of the rest. Where the budget
+	// leaves nothing else it may run worstLimiter, and has to say so.
 	mostOOM      = 0.01
 	mostLimiter  = 0.05
 	worstLimiter = 0.25

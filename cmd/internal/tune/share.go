@@ -80,8 +80,7 @@ type sharing struct {
 	tenants []Tenant
 	mem     []memory
 	claims  []claim
-	storm   []float64 // odds of the limiter that are accepted
-	all     memory    // of all tenants together
+	all     memory // of all tenants together
 	counts  int
 }
 
@@ -158,7 +157,6 @@ func newSharing(tenants []Tenant) (*sharing, error) {
 		}
 		c.most = max(c.least, min(m.extraAt(top), float64(mostGOGC)/100*max(m.live+m.roots, mib)))
 		s.mem, s.claims = append(s.mem, m), append(s.claims, c)
-		s.storm = append(s.storm, acceptedStorm(t.Twin))
 		s.all.nonGo += m.nonGo
 		s.all.varies += m.varies
 		s.all.burst += m.burst
@@ -222,7 +220,7 @@ func (s *sharing) total(name string, settings []pacer.Settings, budget float64) 
 			note("The twin of %s has no forecast for it.", name)
 		case x.GOMEMLIMITBytes < most && float64(x.GOMEMLIMITBytes) < s.mem[i].floor:
 			note("%s would get GOMEMLIMIT=%s, in reach of its GC storm, which begins below %s.", name, goLimit(x.GOMEMLIMITBytes), rule.MemLimit(s.mem[i].floor))
-		case !(f.LimiterProbability.Estimate <= s.storm[i]):
+		case !(f.LimiterProbability.Estimate <= worstLimiter):
 			note("The GC CPU limiter would step in for %s with odds of %s.", name, rule.FormatPercent(f.LimiterProbability.Estimate))
 		}
 	}
@@ -318,7 +316,7 @@ func (s *sharing) onTwins(budget float64) (Total, float64, bool) {
 		s.counts += len(settings)
 		var points []point
 		for k, f := range s.tenants[i].Twin.Forecasts(settings) {
-			if k >= len(limits) || !usable(high(f.GCCPUCores)) || !(f.LimiterProbability.Estimate <= s.storm[i]) {
+			if k >= len(limits) || !usable(high(f.GCCPUCores)) || !(f.LimiterProbability.Estimate <= worstLimiter) {
 				continue
 			}
 			points = append(points, point{limits[k], weight * high(f.GCCPUCores)})
@@ -406,6 +404,12 @@ func (s *sharing) slice(i int, t, now Total, spare float64) Slice {
 	out.AtCap = float64(out.ExtraBytes) >= s.claims[i].most*0.999 && s.claims[i].cost > 0
 	out.Risk = append(out.Risk, fmt.Sprintf("Its live heap may grow by %s, from %s, before GOMEMLIMIT is in reach of the GC storm.",
 		rule.FormatBytes(max(0, (set-m.floor)/m.perByte)), rule.FormatBytes(m.livePeak)))
+	if set < m.doubtful {
+		out.Risk = append(out.Risk, m.doubt())
+	}
+	if t.Forecasts[i].LimiterProbability.Estimate > mostLimiter {
+		out.Risk = append(out.Risk, mayStorm(t.Forecasts[i]))
+	}
 	for _, name := range out.SetInCode {
 		out.Risk = append(out.Risk, name+" in effect is not what it was started with: the program, or a tool, sets it while it runs.")
 	}

@@ -56,6 +56,7 @@ type Target struct {
 type NameError struct {
 	What, Name string
 	Want       string // what it may be
+	Field      string // of a Target
 }
 
 func (e *NameError) Error() string {
@@ -221,8 +222,8 @@ var (
 	objectName = charset{"lower-case letters, digits, - and .", 253, among("", lower, digit), among("-.", lower, digit), among("", lower, digit)}
 )
 
-func (c charset) check(what, name string) error {
-	bad := &NameError{What: what, Name: name, Want: fmt.Sprintf("%s, at most %d of them", c.want, c.longest)}
+func (c charset) check(field, what, name string) error {
+	bad := &NameError{What: what, Name: name, Want: fmt.Sprintf("%s, at most %d of them", c.want, c.longest), Field: field}
 	if name == "" || len(name) > c.longest || !c.first(name[0]) || !c.last(name[len(name)-1]) {
 		return bad
 	}
@@ -236,7 +237,7 @@ func (c charset) check(what, name string) error {
 
 func systemd(o *page, t Target, p *tune.Plan) error {
 	unit := t.Name
-	if err := unitName.check("the name of the unit", unit); err != nil {
+	if err := unitName.check("name", "the name of the unit", unit); err != nil {
 		return err
 	}
 	if !strings.HasSuffix(unit, ".service") {
@@ -270,7 +271,7 @@ func reclaimFrom(p *tune.Plan) uint64 {
 }
 
 func docker(o *page, t Target, p *tune.Plan) error {
-	if err := containerName.check("the name of the container", t.Name); err != nil {
+	if err := containerName.check("name", "the name of the container", t.Name); err != nil {
 		return err
 	}
 	var memory []string
@@ -297,7 +298,7 @@ func docker(o *page, t Target, p *tune.Plan) error {
 }
 
 func compose(o *page, t Target, p *tune.Plan) error {
-	if err := containerName.check("the name of the service", t.Name); err != nil {
+	if err := containerName.check("name", "the name of the service", t.Name); err != nil {
 		return err
 	}
 	o.comment("Save it as compose.heapwright.yaml, then: docker compose -f compose.yaml -f compose.heapwright.yaml up -d")
@@ -326,21 +327,21 @@ func k8s(o *page, t Target, p *tune.Plan) error {
 		workload = "Deployment"
 	}
 	if !slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet"}, workload) {
-		return &NameError{"the kind of the workload", workload, "Deployment, StatefulSet or DaemonSet"}
+		return &NameError{"the kind of the workload", workload, "Deployment, StatefulSet or DaemonSet", "workload"}
 	}
 	container := t.Container
 	if container == "" {
 		container = t.Name
 	}
-	if err := objectName.check("the name of the workload", t.Name); err != nil {
+	if err := objectName.check("name", "the name of the workload", t.Name); err != nil {
 		return err
 	}
-	if err := labelName.check("the name of the container", container); err != nil {
+	if err := labelName.check("container", "the name of the container", container); err != nil {
 		return err
 	}
 	in := ""
 	if t.Namespace != "" {
-		if err := labelName.check("the namespace", t.Namespace); err != nil {
+		if err := labelName.check("namespace", "the namespace", t.Namespace); err != nil {
 			return err
 		}
 		in = "--namespace " + t.Namespace + " "

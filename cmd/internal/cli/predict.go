@@ -182,7 +182,7 @@ func (a asked) settings(t twin, now *pacer.Forecast) []pacer.Settings {
 	peak := goPeak(now, t.Workload())
 	switch {
 	case a.grid:
-		a.addGrid(add, peak, t.StormFloorBytes())
+		addGrid(add, peak, t.StormFloorBytes(), base.ContainerLimitBytes)
 	case len(a.gogc) > 0 || len(a.limits) > 0:
 		gogc, limits := a.gogc, a.limits
 		if len(gogc) == 0 {
@@ -211,8 +211,8 @@ func (a asked) settings(t twin, now *pacer.Forecast) []pacer.Settings {
 }
 
 // addGrid adds some 400 settings: GOGC from 10 to 1000 and off, and limits from
-// below the storm to four times what the process needs now.
-func (a asked) addGrid(add func(gogc, limit int64), peak float64, floor pacer.Estimate) {
+// below the storm to four times what the process needs now, or to the container's.
+func addGrid(add func(gogc, limit int64), peak float64, floor pacer.Estimate, container uint64) {
 	const n = 20
 	gogc := []int64{}
 	for i := range n - 1 {
@@ -223,10 +223,14 @@ func (a asked) addGrid(add func(gogc, limit int64), peak float64, floor pacer.Es
 	if isKnown(floor) && floor.Estimate > 0 && floor.Estimate < peak {
 		from = 0.95 * floor.Estimate
 	}
+	to := 4 * peak
+	if c := float64(container); c > from {
+		to = min(to, c)
+	}
 	for i := range n {
 		limit := int64(pacer.NoMemoryLimit)
 		if i < n-1 {
-			limit = roundLimit(from * math.Pow(4*peak/from, float64(i)/(n-2)))
+			limit = roundLimit(from * math.Pow(to/from, float64(i)/(n-2)))
 		}
 		for _, g := range gogc {
 			add(g, limit)

@@ -307,3 +307,18 @@ func TestQuantityTexts(t *testing.T) {
 		}
 	}
 }
+
+func TestNotes(t *testing.T) {
+	row := func(notes ...string) *predicted { return &predicted{forecasted: forecasted{Notes: notes}} }
+	n := newNotes([]*predicted{
+		row("it needs 15% more time", "one 1 of 2", "all"), row("it needs 5.5% more time", "one 2 of 3", "all"), row("plain", "it needs 15% more time", "all"),
+	}, []string{"all"})
+	for note, want := range map[string]string{
+		"it needs 15% more time": "it needs 5.5 to 15% more time", "it needs 5.5% more time": "it needs 5.5 to 15% more time",
+		"one 1 of 2": "one 1 of 2", "plain": "plain", "all": "",
+	} {
+		if got := n.text(note); got != want {
+			t.Errorf("%q becomes %q, want %q", note, got, want)
+		}
+	}
+}

@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
 	"github.com/heapwright/heapwright/cmd/internal/front"
@@ -85,6 +88,9 @@ func (d *prediction) conclusions() []string {
 		out = append(out, fmt.Sprintf("Best %s: %s, GC CPU %s instead of %s.", within(&best.forecast), settingsText(plain(best.forecast.Settings)),
 			estimateText(best.forecast.GCCPURatio, percentUnit), estimateText(now.forecast.GCCPURatio, percentUnit)))
 	}
+	if best != nil {
+		out[0] += " heapwright tune says which settings to use, and why."
+	}
 	if isKnown(d.floor) && d.floor.Estimate > 0 {
 		out = append(out, fmt.Sprintf("Storm floor: GOMEMLIMIT %s. Below it the collector takes more than a quarter of the CPU.", intervalText(d.floor, bytesUnit)))
 	}
@@ -153,13 +159,13 @@ func (d *prediction) table() *texttab.Table {
 		texttab.Column{Head: "HEAP PEAK", Right: true, Drop: 3},
 		texttab.Column{Head: "RSS PEAK", Right: true}, texttab.Column{Drop: 1},
 		texttab.Column{})
-	common := d.common()
+	notes := newNotes(rows, d.common())
 	for _, p := range rows {
 		f := &p.forecast
 		mark := p.mark()
 		for _, n := range p.Notes {
-			if !slices.Contains(common, n) {
-				mark.Text += tab.Note(n)
+			if text := notes.text(n); text != "" {
+				mark.Text = marked(mark.Text, tab.Note(text))
 			}
 		}
 		name := texttab.Cell{Text: gogcText(p.GOGCPercent)}
@@ -182,6 +188,70 @@ func (d *prediction) table() *texttab.Table {
 		tab.Row(append(row, mark)...)
 	}
 	return tab
+}
+
+// notes are what is said of several settings. Those that differ in one number
+// only become one, with the range of it.
+type notes struct {
+	elsewhere []string            // said of all, and not here
+	like      map[string][]string // a note without its numbers, and the notes that look so
+}
+
+var number = regexp.MustCompile(`[0-9]+(\.[0-9]+)?`)
+
+func newNotes(rows []*predicted, elsewhere []string) *notes {
+	n := &notes{elsewhere: elsewhere, like: map[string][]string{}}
+	for _, p := range rows {
+		for _, text := range p.Notes {
+			key := number.ReplaceAllString(text, "#")
+			n.like[key] = append(n.like[key], text)
+		}
+	}
+	return n
+}
+
+// text is what to print for a note, "" for nothing.
+func (n *notes) text(note string) string {
+	if slices.Contains(n.elsewhere, note) {
+		return ""
+	}
+	places := number.FindAllStringIndex(note, -1)
+	out := note
+	varying := 0
+	for i, at := range places {
+		low, high := note[at[0]:at[1]], note[at[0]:at[1]]
+		for _, other := range n.like[number.ReplaceAllString(note, "#")] {
+			switch v := number.FindAllString(other, -1)[i]; {
+			case toFloat(v) < toFloat(low):
+				low = v
+			case toFloat(v) > toFloat(high):
+				high = v
+			}
+		}
+		if low != high {
+			varying++
+			out = note[:at[0]] + low + " to " + high + note[at[1]:]
+		}
+	}
+	if varying > 1 {
+		return note
+	}
+	return out
+}
+
+// marked puts the mark of a note behind a text, apart from another mark: ¹ and ²
+// side by side would read as 12.
+func marked(text, mark string) string {
+	if last, _ := utf8.DecodeLastRuneInString(text); strings.ContainsRune("⁰¹²³⁴⁵⁶⁷⁸⁹", last) {
+		return text + " " + mark
+	}
+	return text + mark
+}
+
+// toFloat is the value of what number matches.
+func toFloat(s string) float64 {
+	v, _ := strconv.ParseFloat(s, 64) // too long a number is infinite, which sorts as well
+	return v
 }
 
 // maxGridRows is how many rows of a grid are shown; --json has them all.

@@ -268,13 +268,13 @@ func (d *split) print(env Env) error {
 		p := &d.Processes[i]
 		mark := ""
 		if p.AtFloor {
-			mark += tab.Note("At its floor: with less, its collector would run all the time.")
+			mark = marked(mark, tab.Note("At its floor: with less, its collector would run all the time."))
 		}
 		if p.AtCap {
-			mark += tab.Note("At its cap: more memory would bring it nothing.")
+			mark = marked(mark, tab.Note("At its cap: more memory would bring it nothing."))
 		}
 		for _, r := range p.Risk {
-			mark += tab.Note(r)
+			mark = marked(mark, tab.Note(r))
 		}
 		now, then := &p.Current.forecast, &p.Expected.forecast
 		tab.Text(d.names[i], compactBytes(float64(p.BudgetBytes)), gogcText(p.GOGCPercent), limitText(p.GOMEMLIMITBytes),

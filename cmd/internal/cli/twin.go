@@ -94,11 +94,12 @@ func pickBest(fs []pacer.Forecast, now *pacer.Forecast, floor pacer.Estimate, ma
 	best := -1
 	for i := range fs {
 		f := &fs[i]
-		room := float64(f.Settings.ContainerLimitBytes)
+		// What the kernel kills for is held to the worst that is likely.
+		peak, room := f.RSSPeakBytes.High, float64(f.Settings.ContainerLimitBytes)
 		if room == 0 {
-			room = now.RSSPeakBytes.Estimate
+			peak, room = f.RSSPeakBytes.Estimate, now.RSSPeakBytes.Estimate
 		}
-		if !may(f.Settings) || fateOf(f, floor) != survives || !isKnown(f.GCCPURatio) || !(f.RSSPeakBytes.Estimate <= room) {
+		if !may(f.Settings) || fateOf(f, floor) != survives || !isKnown(f.GCCPURatio) || !(peak <= room) {
 			continue
 		}
 		if best < 0 || cheaper(f, &fs[best]) {

@@ -257,7 +257,12 @@ func (r *replay) cycle() {
 		wall = max(d, 0.2*wall)
 		// Past the goal, assists are paced to end a tenth above it (runtime/mgcpacer.go,
 		// revise): on the way there, some of what was wanted is allocated.
-		want = room + pastGoal*min(want-room, 0.1*float64(goal))
+		past := pastGoal * min(want-room, 0.1*float64(goal))
+		if m.room > 0 {
+			// Where marking is held up, by a busy machine for example, the heap was seen to go further.
+			past = max(past, min(m.grown-m.room, want-room))
+		}
+		want = room + past
 		util = min(backgroundUtilization+assist/(wall*r.procs), 0.95)
 		idle = max(min(idle, 1-util), 0)
 	}

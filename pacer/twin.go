@@ -102,7 +102,7 @@ func (t *Twin) Forecast(s Settings) Forecast {
 	}
 	gcCores := func(y *tally) float64 { return y.gcCPU / y.seconds }
 	cpu := func(y *tally) float64 {
-		return (c.cpu*c.seconds+c.sweep*y.cycles)/y.seconds + gcCores(y)
+		return (c.cpu*c.seconds+c.follow*y.cycles)/y.seconds + gcCores(y)
 	}
 	f := Forecast{
 		Settings: s, Span: duration(c.seconds),

@@ -22,7 +22,7 @@ const (
 	// leaves nothing else it may run worstLimiter, and has to say so.
 	mostOOM      = 0.01
 	mostLimiter  = 0.05
-	worstLimiter = 0.25
+	worstLimiter = 0.50
 
 	// Settings whose objective differs by less count as equal: equalShare of the
 	// best, or equalCPU of the process's CPU.

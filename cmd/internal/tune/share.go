@@ -423,12 +423,9 @@ func (s *sharing) notes(out *Split) []string {
 	} else if out.Refined {
 		notes = append(notes, "The twins know a better split than the square-root rule: GC CPU does not go by one over the extra heap for all of them.")
 	}
-	for i, t := range s.tenants {
+	for _, t := range s.tenants {
 		for _, m := range t.Twin.Missing() {
 			notes = append(notes, t.Name+": "+m)
-		}
-		if len(out.Slices) > i && out.Slices[i].AtFloor && !out.Keep {
-			notes = append(notes, fmt.Sprintf("%s is at its floor: it allocates little for what it holds, and would give more to the others but for its own storm.", t.Name))
 		}
 	}
 	return notes

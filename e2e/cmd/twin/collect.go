@@ -136,7 +136,7 @@ const boundaryRounds = 3
 // boundary tries limits between the highest with a storm and the lowest without.
 func (c *collector) boundary(ctx context.Context, s subject.Subject, release string) error {
 	for round := range boundaryRounds {
-		rungs, err := readRungs(filepath.Dir(c.path(s.Name, release, "")))
+		rungs, err := readRungs(c.subjectDir(s.Name, release))
 		if err != nil {
 			return err
 		}
@@ -156,6 +156,9 @@ func readRungs(dir string) ([]accuracy.Rung, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "off-*.json"))
 	if err != nil {
 		return nil, err
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("there is no run with a memory limit in %s", dir)
 	}
 	var out []accuracy.Rung
 	for _, file := range files {
@@ -180,7 +183,11 @@ func rung(r Run, o *pacer.Outcome) accuracy.Rung {
 }
 
 func (c *collector) path(subject, release, file string) string {
-	return filepath.Join(c.dir, release, subject, file)
+	return filepath.Join(c.subjectDir(subject, release), file)
+}
+
+func (c *collector) subjectDir(subject, release string) string {
+	return filepath.Join(c.dir, release, subject)
 }
 
 // setting runs a subject under one setting, unless that was done before.

@@ -44,6 +44,8 @@ const (
 	dogDone  = "done"
 	// dogStart is how long a watchdog may take to attach to the target.
 	dogStart = 30 * time.Second
+	// dogYield is how long it waits for the tool when it is told to end itself.
+	dogYield = 3 * time.Second
 	// dogHold is the descriptor of the hold in the watchdog: the first of
 	// exec.Cmd's ExtraFiles.
 	dogHold = 3
@@ -60,6 +62,7 @@ func (h Host) startWatchdog(ctx context.Context, pid int, hold hold) (*watchdog,
 	}
 	defer r.Close()
 	cmd := exec.Command(h.Watchdog[0], append(h.Watchdog[1:len(h.Watchdog):len(h.Watchdog)], strconv.Itoa(pid))...)
+	cmd.Args[0] = "heapwright" // for whoever lists processes
 	cmd.Stdin, cmd.Stderr = r, os.Stderr
 	cmd.ExtraFiles = []*os.File{hold.f}
 	// Ctrl-C in the terminal, or the terminal's end, is for the tool.
@@ -177,7 +180,15 @@ func (h Host) RunWatchdog(ctx context.Context, pid int, in io.Reader, out io.Wri
 			return nil
 		}
 	case <-ctx.Done():
+		// Whoever ends both, as a service manager does, leaves it to the tool.
 		why = "the watchdog was told to end"
+		select {
+		case done := <-heard:
+			if done {
+				return nil
+			}
+		case <-time.After(dogYield):
+		}
 	}
 	l, err := h.readLease(pid, t.Process().StartTicks())
 	if err != nil || l == nil || l.Kept {

@@ -143,6 +143,7 @@ func (s *show) acts(nats, leak int) error {
 	if err := s.busy("the server is getting to work", func() error { return s.pause(3 * time.Second) }); err != nil {
 		return err
 	}
+	before := ExitOK
 	for _, act := range []struct {
 		why  string
 		args []string
@@ -153,11 +154,21 @@ func (s *show) acts(nats, leak int) error {
 			[]string{"record", fmt.Sprint(nats), "--for", s.window.String(), "-o", recording}},
 		{"Is the server healthy? Diagnosis of the recording.",
 			[]string{"diagnose", recording}},
+		{"What would other settings do? The recording is replayed by a model of Go's GC pacer.",
+			[]string{"predict", recording}},
+		{"The best settings for a container of 64 MiB: planned, written into the running server, and held against what was predicted.",
+			[]string{"tune", fmt.Sprint(nats), "--memory-limit", "64MiB", "--for", s.window.String(), "--apply", "live", "--watch", s.window.String(), "--yes"}},
+		{"And back again, to the values from before.",
+			[]string{"undo", fmt.Sprint(nats)}},
 		{"And the other program? Diagnosis of the live process.",
 			[]string{"diagnose", fmt.Sprint(leak), "--for", s.window.String()}},
 		{"What holds its memory? A heap profile, from a program that was not asked for one.",
 			[]string{"profile", fmt.Sprint(leak), "--type", "heap", "--top=5"}},
 	} {
+		// On a machine that has no time for it, the change takes itself back.
+		if act.args[0] == "undo" && before != ExitOK {
+			continue
+		}
 		s.say("%s", act.why)
 		line := "$ heapwright"
 		for _, a := range act.args {
@@ -165,6 +176,7 @@ func (s *show) acts(nats, leak int) error {
 		}
 		fmt.Fprintf(s.env.Stdout, "%s\n", s.env.painter(s.env.Stdout).Paint(term.Bold, line))
 		code := run(s.ctx, s.env, act.args)
+		before = code
 		if s.ctx.Err() != nil {
 			return s.ctx.Err()
 		}

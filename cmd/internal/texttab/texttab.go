@@ -81,6 +81,10 @@ func superscript(n int) string {
 
 const gap = 2
 
+// noteColumns is how wide notes are where rows may be of any width: a note is
+// prose, and read by people.
+const noteColumns = 80
+
 // Write prints the table in at most width columns, as far as the columns that
 // have to stay allow; 0 is no limit. A cell that is empty or "-" says nothing.
 func (t *Table) Write(w io.Writer, width int, paint term.Painter) error {
@@ -112,11 +116,11 @@ func (t *Table) Write(w io.Writer, width int, paint term.Painter) error {
 	}
 	for i, n := range t.notes {
 		mark := superscript(i + 1)
-		if width <= 0 {
-			b.WriteString(mark + " " + n + "\n")
-			continue
+		columns := width
+		if columns <= 0 {
+			columns = noteColumns
 		}
-		wrapped := term.Wrap(n, strings.Repeat(" ", term.Width(mark)+1), width)
+		wrapped := term.Wrap(n, strings.Repeat(" ", term.Width(mark)+1), columns)
 		b.WriteString(mark + strings.TrimPrefix(wrapped, strings.Repeat(" ", term.Width(mark))) + "\n")
 	}
 	_, err := io.WriteString(w, b.String())

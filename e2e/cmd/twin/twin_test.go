@@ -30,13 +30,13 @@ func TestTwin(t *testing.T) {
 	dir := t.TempDir()
 	args := []string{
 		"collect", "-heapwright", product.Binary, "-dir", dir, "-subjects", "webcache", "-go", runtime.Version(),
-		"-settings", "gogc100,gogc50,gogc200", "-calibrate", "5s", "-for", "5s",
+		"-settings", "gogc100,gogc200,off-1.00", "-calibrate", "5s", "-for", "5s",
 	}
 	var out bytes.Buffer
 	if err := run(t.Context(), args, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.Bytes())
 	}
-	if n := strings.Count(out.String(), " GOGC="); n > 0 || strings.Count(out.String(), "[GOGC=") != 3 {
+	if n := strings.Count(out.String(), "[GOGC="); n != 3 {
 		t.Errorf("want three runs:\n%s", out.Bytes())
 	}
 	out.Reset()
@@ -52,7 +52,7 @@ func TestTwin(t *testing.T) {
 		t.Fatalf("%d cases and %d storms, want 2 and 1", len(cases), len(storms))
 	}
 	for i, c := range cases {
-		if want := []string{"gogc50", "gogc200"}[i]; c.Run.Setting.Name != want || c.Run.Subject != "webcache" || c.Run.GoVersion != runtime.Version() {
+		if want := []string{"gogc200", "off-1.00"}[i]; c.Run.Setting.Name != want || c.Run.Subject != "webcache" || c.Run.GoVersion != runtime.Version() {
 			t.Errorf("case %d is %+v, want %s of webcache", i, c.Run, want)
 		}
 		if len(c.Values) != len(quantities) {
@@ -70,6 +70,14 @@ func TestTwin(t *testing.T) {
 				t.Errorf("%s: %s was forecast as %.2f and is %.2f; %v", c.Run.Setting.Name, q.name, v.Predicted, v.Measured, c.Notes)
 			}
 		}
+	}
+
+	rungs, err := readRungs(filepath.Join(dir, runtime.Version(), "webcache"))
+	if err != nil || len(rungs) != 1 || rungs[0].Storms() || rungs[0].LimitBytes != float64(cases[1].Run.Setting.GOMEMLIMITBytes) {
+		t.Errorf("rungs are %+v, %v; want one without a storm", rungs, err)
+	}
+	if _, err := readRungs(dir); err == nil {
+		t.Error("a directory without runs has rungs")
 	}
 
 	out.Reset()

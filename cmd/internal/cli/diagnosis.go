@@ -123,5 +123,11 @@ func (d *diagnosis) tail(w io.Writer, width int) {
 	if len(d.Findings) > 0 {
 		text += fmt.Sprintf(" heapwright explain %s says how it is decided.", d.Findings[0].ID)
 	}
+	found := func(group string) bool {
+		return slices.ContainsFunc(d.Findings, func(f diagnose.Finding) bool { return diagnose.Group(f.ID) == group })
+	}
+	if found("settings") && !found("retention") { // it sizes nothing that grows
+		text += " heapwright tune works out the settings, and what they will do."
+	}
 	fmt.Fprintf(w, "\n%s\n", term.Wrap(text, "", width))
 }

@@ -57,11 +57,10 @@ func (d *tuning) print(env Env, parameters bool) error {
 			return err
 		}
 	}
-	fmt.Fprintln(w)
 	if d.File != nil {
-		fmt.Fprintf(w, "%s has the settings.\n", term.Clean(*d.File))
+		fmt.Fprintf(w, "\n%s has the settings.\n", term.Clean(*d.File))
 	} else if next := d.next(); next != "" {
-		fmt.Fprintln(w, term.Wrap(next, "", width))
+		fmt.Fprintf(w, "\n%s\n", term.Wrap(next, "", width))
 	}
 	return nil
 }

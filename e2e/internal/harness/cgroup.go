@@ -1,8 +1,10 @@
 package harness
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -28,35 +30,84 @@ type Limits struct {
 // it have ended, or skips the test where that cannot be done.
 func NewCgroup(t testing.TB, l Limits) *Cgroup {
 	t.Helper()
-	c := &Cgroup{}
-	if l.MemoryBytes > 0 {
-		c.add(t, "memory", "memory.limit_in_bytes", strconv.FormatUint(l.MemoryBytes, 10))
+	c, err := MakeCgroup(l)
+	if err != nil {
+		t.Skip(err)
 	}
-	if l.CPUCores > 0 {
-		c.add(t, "cpu", "cpu.cfs_quota_us", strconv.Itoa(int(l.CPUCores*cgroupPeriod)))
-	}
+	t.Cleanup(func() {
+		if err := c.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
 	return c
 }
 
-func (c *Cgroup) add(t testing.TB, controller, file, value string) {
-	t.Helper()
+// MakeCgroup makes a cgroup, which the caller has to remove.
+func MakeCgroup(l Limits) (*Cgroup, error) {
+	c := &Cgroup{}
+	var err error
+	if l.MemoryBytes > 0 {
+		err = c.add("memory", "memory.limit_in_bytes", strconv.FormatUint(l.MemoryBytes, 10))
+	}
+	if err == nil && l.CPUCores > 0 {
+		err = c.add("cpu", "cpu.cfs_quota_us", strconv.Itoa(int(l.CPUCores*cgroupPeriod)))
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Remove())
+	}
+	return c, nil
+}
+
+func (c *Cgroup) add(controller, file, value string) error {
 	parent, err := ownCgroup(controller)
 	if err != nil {
-		t.Skipf("needs the %s controller of cgroup v1: %v", controller, err)
+		return fmt.Errorf("needs the %s controller of cgroup v1: %w", controller, err)
 	}
 	dir, err := os.MkdirTemp(parent, "heapwright-e2e-")
 	if err != nil {
-		t.Skipf("needs to make a %s cgroup: %v", controller, err)
-	}
-	t.Cleanup(func() {
-		if err := os.Remove(dir); err != nil {
-			t.Errorf("removing the %s cgroup: %v", controller, err)
-		}
-	})
-	if err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644); err != nil {
-		t.Skipf("needs to set %s: %v", file, err)
+		return fmt.Errorf("needs to make a %s cgroup: %w", controller, err)
 	}
 	c.dirs = append(c.dirs, dir)
+	if err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644); err != nil {
+		return fmt.Errorf("needs to set %s: %w", file, err)
+	}
+	return nil
+}
+
+// Remove removes the cgroup after the programs in it have ended.
+func (c *Cgroup) Remove() error {
+	var errs []error
+	for _, dir := range c.dirs {
+		if err := os.Remove(dir); err != nil {
+			errs = append(errs, fmt.Errorf("removing a cgroup: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Enter changes a command that has not been started, so that it starts in the cgroup.
+func (c *Cgroup) Enter(cmd *exec.Cmd) {
+	cmd.Args = c.wrap(append([]string{cmd.Path}, cmd.Args[1:]...))
+	cmd.Path = cmd.Args[0]
+}
+
+// OOMKills is how many programs the kernel has killed for the cgroup's memory limit.
+func (c *Cgroup) OOMKills() (int, error) {
+	for _, dir := range c.dirs {
+		text, err := os.ReadFile(filepath.Join(dir, "memory.oom_control"))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		for line := range strings.Lines(string(text)) {
+			if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
+				return strconv.Atoi(strings.TrimSpace(n))
+			}
+		}
+	}
+	return 0, errors.New("the cgroup does not count OOM kills")
 }
 
 // wrap returns a command that enters the cgroup and becomes argv, under the same

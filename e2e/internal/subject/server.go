@@ -35,7 +35,7 @@ func Servers() (out []Subject) {
 }
 
 func startServer(ctx context.Context, s servers.Server, o start) (*Run, error) {
-	inst, err := s.Start(ctx, o.bin, o.dir, servers.Options{Env: o.env})
+	inst, err := s.Start(ctx, o.bin, o.dir, servers.Options{Env: o.env, Wrap: o.wrap})
 	if err != nil {
 		return nil, err
 	}

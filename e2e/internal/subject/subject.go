@@ -22,6 +22,7 @@ type Subject struct {
 	build func(ctx context.Context, toolchain string) (string, error)
 	// start returns when the program is under load and warm.
 	start func(ctx context.Context, s start) (*Run, error)
+	wrap  func(*exec.Cmd)
 }
 
 // start is what a start needs.
@@ -29,6 +30,7 @@ type start struct {
 	bin, toolchain, dir string
 	env                 []string
 	limit               time.Duration // the run ends itself after this time
+	wrap                func(*exec.Cmd)
 }
 
 // A Run is a subject under load.
@@ -70,6 +72,13 @@ func (s Subject) Build(ctx context.Context, toolchain string) (string, error) {
 	return s.build(ctx, toolchain)
 }
 
+// Wrapped is the same subject, whose commands are changed before they start, for
+// example to put them into a cgroup.
+func (s Subject) Wrapped(wrap func(*exec.Cmd)) Subject {
+	s.wrap = wrap
+	return s
+}
+
 // Start starts the subject, with variables added to an environment that has none
 // of the Go runtime's, and returns when it is under load and warm.
 func (s Subject) Start(ctx context.Context, toolchain string, env []string, limit time.Duration) (*Run, error) {
@@ -81,7 +90,7 @@ func (s Subject) Start(ctx context.Context, toolchain string, env []string, limi
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.start(ctx, start{bin, toolchain, dir, env, limit})
+	r, err := s.start(ctx, start{bin, toolchain, dir, env, limit, s.wrap})
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("starting %s with %v: %w", s.Name, env, err)

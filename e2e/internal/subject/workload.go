@@ -100,6 +100,9 @@ func startWorkload(ctx context.Context, name string, s start) (*Run, error) {
 	cmd := exec.Command(s.bin, "-run", name, "-for", s.limit.String(), "-goroot", goroot)
 	cmd.Env = append(cleanEnv(), s.env...)
 	cmd.SysProcAttr = dieWithUs
+	if s.wrap != nil {
+		s.wrap(cmd)
+	}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()

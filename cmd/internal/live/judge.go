@@ -12,6 +12,9 @@ type Expectation struct {
 	// GCCPURatio is the collector's share of the CPU that the process uses, idle
 	// workers included, as pacer.Forecast has it. 0: not known.
 	GCCPURatio float64
+	// GCCPURatioHigh is the upper end of its interval: a forecast that said itself
+	// that it is rough is not wrong before that. 0: there is no interval.
+	GCCPURatioHigh float64
 	// RSSPeakBytes is the highest resident memory. 0: not known.
 	RSSPeakBytes float64
 
@@ -175,8 +178,8 @@ func Judge(s State, o Observation, e Expectation) (State, Verdict) {
 	if o.Time.Sub(s.start.Time) < e.Settle || s.latest.Cycles < s.base.Cycles+e.Cycles {
 		return s, Verdict{}
 	}
-	// A hundredth of the CPU more or less is no reason to do anything.
-	if off := math.Abs(s.measured - e.GCCPURatio); e.GCCPURatio > 0 && off > e.Tolerance*e.GCCPURatio && off > 0.01 {
+	// A hundredth of the CPU more is no reason to do anything, nor is less.
+	if most := max((1+e.Tolerance)*e.GCCPURatio, e.GCCPURatioHigh, e.GCCPURatio+0.01); e.GCCPURatio > 0 && s.measured > most {
 		return s, Verdict{TakeBack, fmt.Sprintf("the collector takes %.1f%% of the CPU where %.1f%% were expected", 100*s.measured, 100*e.GCCPURatio)}
 	}
 	// Memory that was resident before takes its time to go.

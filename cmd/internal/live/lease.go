@@ -215,7 +215,8 @@ func (h Host) drop(l *Lease) error {
 }
 
 // Leases returns the changes that are on record for this user and whose
-// processes live, and forgets those whose processes do not.
+// processes live, and forgets those whose processes do not. Beside an error it
+// returns those that could be read.
 func (h Host) Leases() ([]Lease, error) {
 	entries, err := os.ReadDir(h.LeaseDir)
 	if missing(err) {
@@ -229,24 +230,29 @@ func (h Host) Leases() ([]Lease, error) {
 		return nil, err
 	}
 	var out []Lease
+	var errs []error
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name(), leaseDots) {
 			continue
 		}
 		name := filepath.Join(h.LeaseDir, e.Name())
 		l, err := readLeaseFile(name)
+		if missing(err) {
+			continue // its tool has just ended
+		}
 		if err != nil {
-			return out, err
+			errs = append(errs, err)
+			continue
 		}
 		if start, err := startTicks(l.PID); l.BootID != boot || errors.Is(err, procmem.ErrExited) || err == nil && start != l.StartTicks {
 			if err := os.Remove(name); err != nil && !missing(err) {
-				return out, fmt.Errorf("removing the lease of a process that ended: %w", err)
+				errs = append(errs, fmt.Errorf("removing the lease of a process that ended: %w", err))
 			}
 			continue
 		}
 		out = append(out, *l)
 	}
-	return out, nil
+	return out, errors.Join(errs...)
 }
 
 // Orphaned reports whether the owner is gone and did not say that the change
@@ -312,7 +318,8 @@ func (l hold) release() {
 // owned names the owner of a process that is held, as far as it is known.
 func (h Host) owned(pid int, start uint64) error {
 	e := &OwnedError{PID: pid}
-	if l, err := h.readLease(pid, start); err == nil && l != nil {
+	// A kept lease is of a tool that is done.
+	if l, err := h.readLease(pid, start); err == nil && l != nil && !l.Kept {
 		e.Owner = &l.Owner
 	}
 	return e

@@ -143,6 +143,14 @@ func TestLeaseFiles(t *testing.T) {
 	if files, _ := os.ReadDir(h.LeaseDir); len(files) != 1 {
 		t.Errorf("%d files are left", len(files))
 	}
+	// One that cannot be read does not hide the others.
+	bad := filepath.Join(h.LeaseDir, "1-1.json")
+	if err := os.WriteFile(bad, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := h.Leases(); err == nil || !strings.Contains(err.Error(), bad) || len(got) != 1 {
+		t.Errorf("leases beside one that is malformed: %v, %v", got, err)
+	}
 	l.Owner.StartTicks++
 	if !l.Orphaned() {
 		t.Error("a lease of a process that took over the number is not orphaned")

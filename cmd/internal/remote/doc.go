@@ -15,6 +15,10 @@
 //
 // Whatever fails is a typed refusal: a wrong number is worse than none.
 //
+// [Target.Word] says where a setting lies, for package live, which may change it:
+// of what is read wrongly there is a wrong number, of what is written wrongly a
+// broken process, so that more is asked of such an address.
+//
 // The package reads. It does not unwind stacks or walk profiles (package
 // profile), does not find processes (package goproc), and cannot write.
 package remote

@@ -98,7 +98,9 @@ func TestRunRefuses(t *testing.T) {
 func TestReport(t *testing.T) {
 	s := store(t.TempDir())
 	none := int64(math.MaxInt64)
-	set := func(gogc, limit int64) []ladder.Setting { return []ladder.Setting{{GOGCPercent: gogc, GOMEMLIMITBytes: limit}} }
+	set := func(gogc, limit int64) []ladder.Setting {
+		return []ladder.Setting{{GOGCPercent: gogc, GOMEMLIMITBytes: limit}}
+	}
 	twice := func(gogc, limit int64) []ladder.Setting { return slices.Concat(set(gogc, limit), set(gogc, limit)) }
 	sizes := gain.Sizes{LiveBytes: 50 << 20, RuntimeBytes: 5 << 20, NonGoBytes: 10 << 20, PerHeapByte: 1}
 	groups := []Group{

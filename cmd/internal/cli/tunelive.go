@@ -216,7 +216,7 @@ func (d *tuning) watch(ctx context.Context, env Env, opt tuneOptions, c Change) 
 	f := &d.plan.Expected
 	e := live.Expectation{For: watchFor(opt.watch, f)}
 	if isKnown(f.GCCPURatio) {
-		e.GCCPURatio = f.GCCPURatio.Estimate
+		e.GCCPURatio, e.GCCPURatioHigh = f.GCCPURatio.Estimate, f.GCCPURatio.High
 	}
 	if isKnown(f.RSSPeakBytes) {
 		e.RSSPeakBytes = f.RSSPeakBytes.Estimate

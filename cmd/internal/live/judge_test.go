@@ -255,6 +255,7 @@ func TestWatchLoop(t *testing.T) {
 		elapsed time.Duration
 	}{
 		{name: "all well", f: &fakeSubject{world: newWorld(0.05)}, e: Expectation{For: time.Minute}, want: GoOn, elapsed: time.Minute},
+		{name: "less than foretold", f: &fakeSubject{world: newWorld(0.05)}, e: Expectation{For: time.Minute, GCCPURatio: 0.1}, want: GoOn, note: "The collector takes 5.0% of the CPU where 10.0% were expected", elapsed: time.Minute},
 		{name: "nothing seen", f: &fakeSubject{world: &world{o: Observation{}, perCycle: time.Hour, cores: 1}}, e: Expectation{For: time.Minute}, want: GoOn, note: "No GC cycle", elapsed: time.Minute},
 		{name: "storm", f: &fakeSubject{world: newWorld(0.5)}, e: Expectation{For: time.Hour}, want: TakeBack, back: "storm", elapsed: 10500 * time.Millisecond},
 		{name: "interrupted", f: &fakeSubject{world: newWorld(0.05)}, cancel: 7 * time.Second, want: TakeBack, back: "interrupted", elapsed: 7 * time.Second},

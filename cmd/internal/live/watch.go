@@ -102,6 +102,9 @@ func watch(ctx context.Context, w subject, e Expectation, tick func(Status)) (Ou
 	if out.Verdict.Decision == GoOn && !state.Effective() {
 		out.Notes = append(out.Notes, "No GC cycle has ended since the change, so its effect was not seen yet.")
 	}
+	if got, want := out.Status.GCCPURatio, e.GCCPURatio; out.Verdict.Decision == GoOn && got < 0.7*want && want-got > 0.01 {
+		out.Notes = append(out.Notes, fmt.Sprintf("The collector takes %.1f%% of the CPU where %.1f%% were expected: there is less load than there was, or the forecast is wrong in other things too.", 100*got, 100*want))
+	}
 	var err error
 	switch out.Verdict.Decision {
 	case TakeBack, StandAside, End:

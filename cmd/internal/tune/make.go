@@ -198,7 +198,7 @@ func (s *search) tooSmall(all []candidate) error {
 		e.Reason = fmt.Sprintf("the live heap takes up to %s and what is beside it %s",
 			rule.FormatBytes(s.mem.livePeak), rule.FormatBytes(least-s.mem.livePeak))
 	case len(all) == 0:
-		e.Reason = fmt.Sprintf("%s beside Go and a reserve of %s leave a GOMEMLIMIT of %s, and below %s the collector would run all the time",
+		e.Reason = fmt.Sprintf("%s beside Go and a reserve of %s leave a GOMEMLIMIT of %s, and below %s the GC storm is in reach",
 			rule.FormatBytes(s.mem.nonGo+s.mem.beside), rule.FormatBytes(spare), rule.MemLimit(s.mem.goLimit(s.limit)), rule.MemLimit(s.mem.floor))
 	default:
 		e.Reason = "at every setting the peak may pass it, or the collector may run all the time"

@@ -94,6 +94,20 @@ func TestRunRefuses(t *testing.T) {
 	}
 }
 
+func TestSmallest(t *testing.T) {
+	for refused, want := range map[string]uint64{
+		"heapwright: 96.0 MiB is too small: the live heap takes up to 28.8 MiB; the smallest budget that works is 116MiB\nheapwright: hint: plan for 116MiB": 116 << 20,
+		"heapwright: the live heap grows by 1 MiB/s":                0,
+		"the smallest budget that works is 1.5GiB":                  0,
+		"the smallest budget that works is 99999999999999999999MiB": 0,
+		"": 0,
+	} {
+		if got := smallest(refused); got != want {
+			t.Errorf("%q: %d, want %d", refused, got, want)
+		}
+	}
+}
+
 // TestReport holds what is made of results that are made up.
 func TestReport(t *testing.T) {
 	s := store(t.TempDir())
@@ -104,7 +118,7 @@ func TestReport(t *testing.T) {
 	twice := func(gogc, limit int64) []ladder.Setting { return slices.Concat(set(gogc, limit), set(gogc, limit)) }
 	sizes := gain.Sizes{LiveBytes: 50 << 20, RuntimeBytes: 5 << 20, NonGoBytes: 10 << 20, PerHeapByte: 1}
 	groups := []Group{
-		{Name: "kv", Subjects: []string{"kv"}, Sizes: []gain.Sizes{sizes}, Budget: 110 << 20,
+		{Name: "kv", Subjects: []string{"kv"}, Sizes: []gain.Sizes{sizes}, Budget: 110 << 20, Raised: 90 << 20,
 			Variants: []Variant{{"default", set(100, none)}, {"off-90%", set(-1, 99<<20)}, {planName, set(90, 95<<20)}},
 			Expected: &Expected{GCCores: Interval{0.05, 0.04, 0.06}, RSSPeak: Interval{50 << 20, 45 << 20, 55 << 20}}},
 		{Name: "leak", Subjects: []string{"leak"}, Sizes: []gain.Sizes{sizes}, Budget: 110 << 20, Variants: []Variant{{"default", set(100, none)}}, NoPlan: "it grows\nand grows"},
@@ -145,6 +159,7 @@ func TestReport(t *testing.T) {
 	for _, want := range []string{
 		"12 runs of 8s from 2026-11-21 14:00 to 14:00 UTC, 12 of them",
 		"kv 110Mi 90/95Mi off-90% 0.50 [0.50, 0.50] 1.00 [1.00, 1.00] 1.00 [1.00, 1.00] 1.00 [1.00, 1.00] goal reached: less GC CPU",
+		"budget 110Mi, the smallest that works, instead of 90Mi",
 		"leak 110Mi - - - - - - no plan: it grows",
 		"kv+json 220Mi 90/80Mi 90/80Mi equal 0.90 [0.90, 0.90] 1.00 [1.00, 1.00] 0.95 [0.95, 0.95] 0.95 [0.95, 0.95] better, goal missed",
 		"default 100 2 - - - - - - 1 0 - - - ",

@@ -150,19 +150,43 @@ func (b *bench) prepare(ctx context.Context, names string) (*Group, error) {
 		g.Sizes = append(g.Sizes, s)
 		g.Budget += s.Budget(b.factor)
 	}
-	if len(subjects) == 1 {
-		for _, s := range gain.Rivals(g.Sizes[0], g.Budget) {
-			g.Variants = append(g.Variants, Variant{s.Name, []ladder.Setting{s}})
-		}
-		err = b.plan(ctx, g)
-	} else {
-		err = b.split(ctx, g)
+	choose := b.plan
+	if len(subjects) > 1 {
+		choose = b.split
 	}
-	if err != nil {
-		return nil, err
+	for raised := 0; ; raised++ {
+		if err := choose(ctx, g); err != nil {
+			return nil, err
+		}
+		larger := smallest(g.NoPlan)
+		if larger <= g.Budget || raised == raises {
+			break
+		}
+		// Too small for a plan says nothing of how good plans are.
+		if g.Raised == 0 {
+			g.Raised = g.Budget
+		}
+		g.Budget, g.NoPlan = larger, ""
 	}
 	fmt.Fprintf(b.out, "%s: %s\n", g.Name, g.describe())
 	return g, b.dir.saveGroup(g)
+}
+
+// raises is how often a budget is raised to what heapwright says is the smallest
+// that works.
+const raises = 3
+
+// smallest is the budget in what heapwright tune says of one that is too small, 0
+// when it says none.
+func smallest(refused string) uint64 {
+	_, rest, ok := strings.Cut(refused, "the smallest budget that works is ")
+	size, _, _ := strings.Cut(rest, "\n")
+	size, mib := strings.CutSuffix(size, "MiB")
+	n, err := strconv.ParseUint(size, 10, 32)
+	if !ok || !mib || err != nil {
+		return 0
+	}
+	return n << 20
 }
 
 // recording is where the recording of one program of a run is kept.
@@ -170,7 +194,8 @@ func (b *bench) recording(g *Group, run string, i int) string {
 	return b.dir.path(fmt.Sprintf("%s.%s.%s.hwrec", g.Name, run, g.Subjects[i]))
 }
 
-// plan asks heapwright for a plan of the one program of a group.
+// plan asks heapwright for a plan of the one program of a group, and adds what
+// others would set.
 func (b *bench) plan(ctx context.Context, g *Group) error {
 	var doc struct {
 		Plan struct {
@@ -179,6 +204,10 @@ func (b *bench) plan(ctx context.Context, g *Group) error {
 			GOMEMLIMITBytes int64 `json:"gomemlimit_bytes"`
 		} `json:"plan"`
 		Expected Expected `json:"expected"`
+	}
+	g.Variants = nil
+	for _, s := range gain.Rivals(g.Sizes[0], g.Budget) {
+		g.Variants = append(g.Variants, Variant{s.Name, []ladder.Setting{s}})
 	}
 	refused, err := b.tune(ctx, &doc, b.recording(g, "calibration", 0), "--memory-limit", fmt.Sprintf("%dB", g.Budget))
 	if refused != "" || err != nil {

@@ -154,6 +154,9 @@ func (g *Group) describe() string {
 		parts = append(parts, part)
 	}
 	text := fmt.Sprintf("%s; budget %s", strings.Join(parts, "; "), mib(float64(g.Budget)))
+	if g.Raised > 0 {
+		text += fmt.Sprintf(", the smallest that works, instead of %s", mib(float64(g.Raised)))
+	}
 	switch {
 	case g.NoPlan != "":
 		text += "; no plan: " + firstLine(g.NoPlan)

@@ -21,6 +21,8 @@ type Group struct {
 	Subjects  []string     `json:"subjects"`
 	Sizes     []gain.Sizes `json:"sizes"` // of each
 	Budget    uint64       `json:"budget_bytes"`
+	// Raised is what the budget was to be, if that is too small for any plan.
+	Raised uint64 `json:"budget_was_bytes,omitempty"`
 	// Variants are the ways to set them. The plan is the last, unless there is none.
 	Variants []Variant `json:"variants"`
 	NoPlan   string    `json:"no_plan,omitempty"` // why there is none

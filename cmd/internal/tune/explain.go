@@ -28,7 +28,7 @@ func (s *search) alternatives(chosen, now candidate, p *Plan, limit float64) []A
 	in := *s
 	in.limit = limit
 	room := func(x pacer.Settings) pacer.Settings {
-		x.ContainerLimitBytes, x.GOMAXPROCS = uint64(limit), s.procs
+		x.ContainerLimitBytes = uint64(limit)
 		return x
 	}
 	tuner := within(100*(ratioOfHeap*limit-s.mem.live)/max(s.mem.live, mib), tunerMostGOGC, tunerMostGOGC)
@@ -218,6 +218,9 @@ func (s *search) risk(p *Plan, r Request, w pacer.Workload, chosen candidate) []
 		}
 	} else {
 		out = append(out, fmt.Sprintf("Nothing holds the heap when more is alive than was seen; %s would (GOMEMLIMIT).", rule.MemLimit(s.mem.goLimit(float64(p.Container.LimitBytes)))))
+	}
+	if host := r.Process.HostMemoryBytes; host > 0 && p.Container.LimitBytes > host {
+		out = append(out, fmt.Sprintf("The limit is above the %s of the machine that was recorded: there the machine runs out first.", rule.FormatBytes(float64(host))))
 	}
 	if p.Expected.LimiterProbability.Estimate > mostLimiter {
 		out = append(out, mayStorm(p.Expected))

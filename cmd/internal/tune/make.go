@@ -237,7 +237,7 @@ func (s *search) smallest() float64 {
 func (s *search) inEffect(current pacer.Settings, limit float64) candidate {
 	x := current
 	x.ContainerLimitBytes = uint64(limit)
-	x.GOMAXPROCS = s.procs
+	x.GOMAXPROCS = 0 // as it was recorded, whatever the plan advises
 	in := *s
 	in.limit = limit
 	c := in.judge([]pacer.Settings{x})[0]

@@ -14,6 +14,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/ruletest"
 	"github.com/heapwright/heapwright/cmd/internal/live"
+	"github.com/heapwright/heapwright/cmd/internal/tune"
 	"github.com/heapwright/heapwright/pacer"
 	"github.com/heapwright/heapwright/record"
 )
@@ -263,8 +264,13 @@ func TestJSONContract(t *testing.T) {
 				}
 				compare(t, tc.schema, keys, seen, "", doc)
 			}
-			if tc.schema == schemaTune {
+			switch tc.schema {
+			case schemaTune:
 				compare(t, tc.schema, keys, seen, "", liveDocument(t))
+			case schemaSplit:
+				doc := newSplit(&tune.Split{}, nil)
+				doc.Aside = append(doc.Aside, asideProcess{Name: "idle"})
+				compare(t, tc.schema, keys, seen, "", document(t, doc))
 			}
 			var missing []string
 			for k := range keys {
@@ -278,6 +284,18 @@ func TestJSONContract(t *testing.T) {
 			}
 		})
 	}
+}
+
+// document is a value as --json prints it.
+func document(t *testing.T, v any) map[string]any {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc map[string]any
+	decode(t, b, &doc)
+	return doc
 }
 
 // liveDocument is that of a change that was taken back.

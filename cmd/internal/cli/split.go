@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/term"
 	"github.com/heapwright/heapwright/cmd/internal/texttab"
 	"github.com/heapwright/heapwright/cmd/internal/tune"
+	"github.com/heapwright/heapwright/pacer"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -24,20 +26,9 @@ const maxTenants = 256
 
 // tuneMany splits one budget among several processes.
 func tuneMany(ctx context.Context, env Env, opt tuneOptions, args []string) error {
-	var budget uint64
-	if opt.cgroup != "" {
-		var err error
-		if args, budget, err = inCgroup(ctx, env, opt.cgroup); err != nil {
-			return err
-		}
-	}
-	if opt.budget != "" {
-		var err error
-		if budget, err = parseSize(opt.budget); err != nil {
-			return usagef("tune", "--budget: %s", err)
-		}
-	} else if budget == 0 {
-		return usagef("tune", "the cgroup %s has no memory limit: give a --budget", opt.cgroup)
+	budget, rss, err := opt.findBudget(ctx, env, &args)
+	if err != nil {
+		return err
 	}
 	if len(args) > maxTenants {
 		return usagef("tune", "%d processes are more than the %d that are split among at once", len(args), maxTenants)
@@ -46,45 +37,108 @@ func tuneMany(ctx context.Context, env Env, opt tuneOptions, args []string) erro
 	if err != nil {
 		return err
 	}
-	recs, err := observeMany(ctx, env, opt.observeOptions, args)
-	if err != nil {
-		return err
-	}
-	tenants := make([]tune.Tenant, len(args))
-	seen := map[string]int{}
-	for i, rec := range recs {
-		t, err := fitTwin(rec, opt.observeOptions, args[i])
+	recs, errs := observeMany(ctx, env, opt.observeOptions, args)
+	var tenants []tune.Tenant
+	var planned []*record.Recording
+	left, taken := []asideProcess{}, uint64(0)
+	seen := map[string]string{}
+	for i, arg := range args {
+		rec, err := recs[i], errs[i]
+		var t *pacer.Twin
+		if err == nil {
+			t, err = fitTwin(rec, opt.observeOptions, arg)
+		}
 		if err != nil {
-			return about(args[i], err)
+			// In a cgroup there may be processes that idle, or end: what they take is
+			// not there to be split, and that is all there is to say of them.
+			if opt.cgroup == "" {
+				return about(arg, err)
+			}
+			if !isEnded(err) {
+				a := aside(arg, rec, rss[arg], err)
+				left, taken = append(left, a), taken+a.RSSBytes
+			}
+			continue
 		}
-		tenants[i] = tune.Tenant{Name: tenantName(rec.Process, args[i]), Twin: t, Process: rec.Process}
-		if j, twice := seen[tenants[i].Name]; twice {
-			return usagef("tune", "%s and %s are the same process", args[j], args[i])
+		tenant := tune.Tenant{Name: tenantName(rec.Process, arg), Twin: t, Process: rec.Process}
+		if before, twice := seen[tenant.Name]; twice {
+			return usagef("tune", "%s and %s are the same process", before, arg)
 		}
-		seen[tenants[i].Name] = i
-		for _, key := range []string{args[i], rec.Process.Name, strconv.Itoa(rec.Process.PID)} {
+		seen[tenant.Name] = arg
+		for _, key := range []string{arg, rec.Process.Name, strconv.Itoa(rec.Process.PID)} {
 			if w, ok := weights[key]; ok {
-				tenants[i].Weight = w
+				tenant.Weight = w
 				delete(weights, key)
 				break
 			}
 		}
+		tenants, planned = append(tenants, tenant), append(planned, rec)
 	}
 	for key := range weights {
 		return usagef("tune", "--weight %s: it is none of the processes", key)
 	}
-	s, err := tune.Share(budget, tenants)
+	if len(tenants) == 0 {
+		why := "all of them ended"
+		if len(left) > 0 {
+			why = left[0].Name + ": " + left[0].Why
+		}
+		return &exitError{ExitInconclusive, hinted(fmt.Errorf("none of the processes can be planned for: %s", why), "watch them while they do the work that the settings are for: --for 2m")}
+	}
+	s, err := tune.Share(budget-min(taken, budget), tenants)
 	if err != nil {
 		return unplanned(err, &record.Recording{}, opt.observeOptions, "PID")
 	}
-	doc := newSplit(s, recs)
+	doc := newSplit(s, planned)
+	doc.Aside = left
 	if opt.apply != "" {
-		return doc.apply(env, opt, s, recs)
+		return doc.apply(env, opt, s, planned)
 	}
 	if opt.json {
 		return writeJSON(env.Stdout, doc)
 	}
 	return doc.print(env)
+}
+
+// An asideProcess is one that no settings can be chosen for. What it takes is not
+// there to be split.
+type asideProcess struct {
+	Name     string `json:"name"`
+	RSSBytes uint64 `json:"rss_bytes"`
+	Why      string `json:"why"`
+}
+
+// aside says why a process is not planned for. Rss is what it had resident before
+// it was recorded.
+func aside(arg string, rec *record.Recording, rss uint64, err error) asideProcess {
+	a := asideProcess{Name: arg, RSSBytes: rss, Why: oneLine(err.Error())}
+	if rec != nil {
+		a.Name = tenantName(rec.Process, arg)
+		for i := range rec.Samples {
+			if s := &rec.Samples[i]; s.Has.Has(record.FieldRSSBytes) {
+				a.RSSBytes = max(a.RSSBytes, s.RSSBytes)
+			}
+		}
+	}
+	return a
+}
+
+// findBudget says how much there is to split, and for a cgroup which processes
+// are in it and how much each has resident.
+func (o tuneOptions) findBudget(ctx context.Context, env Env, args *[]string) (budget uint64, rss map[string]uint64, err error) {
+	if o.cgroup != "" {
+		if *args, rss, budget, err = inCgroup(ctx, env, o.cgroup); err != nil {
+			return 0, nil, err
+		}
+	}
+	switch {
+	case o.budget != "":
+		if budget, err = parseSize(o.budget); err != nil {
+			return 0, nil, usagef("tune", "--budget: %s", err)
+		}
+	case budget == 0:
+		return 0, nil, usagef("tune", "the cgroup %s has no memory limit: give a --budget", o.cgroup)
+	}
+	return budget, rss, nil
 }
 
 // about says which of several processes an error is about, and keeps the exit code.
@@ -118,56 +172,51 @@ func (o tuneOptions) parseWeights() (map[string]float64, error) {
 	return out, nil
 }
 
-// inCgroup finds the Go processes in a cgroup, and its memory limit, 0 for none.
-func inCgroup(ctx context.Context, env Env, name string) (pids []string, limit uint64, err error) {
+// inCgroup finds the Go processes in a cgroup, what each has resident, and the
+// memory limit, 0 for none.
+func inCgroup(ctx context.Context, env Env, name string) (pids []string, rss map[string]uint64, limit uint64, err error) {
 	dir := path.Clean("/" + strings.TrimPrefix(name, "/sys/fs/cgroup"))
 	entries, err := env.Host.Processes(ctx)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
+	rss = map[string]uint64{}
 	for _, e := range entries {
 		p := e.Process
-		if e.Err != nil && !e.IsGo || p.CgroupPath != dir && !strings.HasPrefix(p.CgroupPath, strings.TrimSuffix(dir, "/")+"/") {
+		if e.Err != nil && !e.IsGo || p.PID == os.Getpid() || p.CgroupPath != dir && !strings.HasPrefix(p.CgroupPath, strings.TrimSuffix(dir, "/")+"/") {
 			continue
 		}
-		pids = append(pids, strconv.Itoa(p.PID))
+		pid := strconv.Itoa(p.PID)
+		pids = append(pids, pid)
+		rss[pid] = e.RSS
 		// A process's limit is the smallest along its path: of several, the largest
 		// is nearest to that of the cgroup they share.
 		limit = max(limit, p.MemoryLimitBytes)
 	}
 	if len(pids) == 0 {
-		return nil, 0, hinted(fmt.Errorf("no Go process is in the cgroup %s", dir), "heapwright ps --json has the Go processes here, /proc/PID/cgroup their cgroups")
+		return nil, nil, 0, hinted(fmt.Errorf("no Go process is in the cgroup %s", dir), "heapwright ps lists the Go processes here, /proc/PID/cgroup has their cgroups")
 	}
-	return pids, limit, nil
+	return pids, rss, limit, nil
 }
 
 // observeMany returns the recordings of several processes, all of the same time,
-// and of files.
-func observeMany(ctx context.Context, env Env, opt observeOptions, args []string) ([]*record.Recording, error) {
-	recs := make([]*record.Recording, len(args))
+// and of files; or for each why there is none.
+func observeMany(ctx context.Context, env Env, opt observeOptions, args []string) ([]*record.Recording, []error) {
+	recs, errs := make([]*record.Recording, len(args)), make([]error, len(args))
 	targets := make([]Target, len(args))
-	defer func() {
-		for _, t := range targets {
-			if t != nil {
-				t.Close()
-			}
-		}
-	}()
 	running := 0
 	for i, arg := range args {
 		ref, err := parseTarget(ctx, env, arg, true)
 		switch {
 		case err != nil:
-			return nil, about(arg, err)
+			errs[i] = err
 		case ref.kind == targetFile:
-			if recs[i], err = readLife(env, opt.command, ref.text, opt.life); err != nil {
-				return nil, err
-			}
+			recs[i], errs[i] = readLife(env, opt.command, ref.text, opt.life)
 		default:
-			if targets[i], err = ref.watch(ctx, env); err != nil {
-				return nil, about(arg, err)
+			if targets[i], errs[i] = ref.watch(ctx, env); errs[i] == nil {
+				defer targets[i].Close()
+				running++
 			}
-			running++
 		}
 	}
 	lasts := cmp.Or(opt.over, defaultWindow)
@@ -175,43 +224,45 @@ func observeMany(ctx context.Context, env Env, opt observeOptions, args []string
 	var mu sync.Mutex
 	var shown time.Time
 	samples := 0
-	errs := make([]error, len(args))
+	show := func(*record.Sample, recorder.Summary) {
+		mu.Lock()
+		defer mu.Unlock()
+		samples++
+		if now := env.Now(); now.Sub(shown) >= 200*time.Millisecond {
+			shown = now
+			elapsed := now.Sub(start)
+			progress.Show(fmt.Sprintf("watching %s  %s of %s %s  %s", plural(running, "process"), span(elapsed), span(lasts), term.Bar(elapsed.Seconds(), lasts.Seconds(), 8), plural(samples, "sample")))
+		}
+	}
 	var wg sync.WaitGroup
 	for i, t := range targets {
-		if t == nil {
+		if errs[i] != nil || t == nil {
 			continue
 		}
 		wg.Go(func() {
 			var memory recorder.Memory
-			_, errs[i] = recorder.Record(ctx, t, t.Process(), &memory, recorder.Options{Hz: rate(opt.hz, t), For: lasts, Observe: func(*record.Sample, recorder.Summary) {
-				mu.Lock()
-				defer mu.Unlock()
-				samples++
-				if now := env.Now(); now.Sub(shown) >= 200*time.Millisecond {
-					shown = now
-					elapsed := now.Sub(start)
-					progress.Show(fmt.Sprintf("watching %s  %s of %s %s  %s", plural(running, "process"), span(elapsed), span(lasts), term.Bar(elapsed.Seconds(), lasts.Seconds(), 8), plural(samples, "sample")))
-				}
-			}})
+			_, errs[i] = recorder.Record(ctx, t, t.Process(), &memory, recorder.Options{Hz: rate(opt.hz, t), For: lasts, Observe: show})
 			recs[i] = &memory.Recording
 		})
 	}
 	wg.Wait()
 	progress.Clear()
-	return recs, errors.Join(errs...)
+	return recs, errs
 }
 
 // A split is the document of tune --budget --json.
 type split struct {
-	Schema        string       `json:"schema"`
-	BudgetBytes   uint64       `json:"budget_bytes"`
-	ReserveBytes  uint64       `json:"reserve_bytes"`
-	SmallestBytes uint64       `json:"smallest_budget_bytes"`
-	Processes     []splitPart  `json:"processes"`
-	CoresPerMiB   *float64     `json:"last_mib_saves_cores"`
-	Expected      splitTotal   `json:"expected"`
-	Alternatives  []splitTotal `json:"alternatives"`
-	Notes         []string     `json:"notes"`
+	Schema       string `json:"schema"`
+	BudgetBytes  uint64 `json:"budget_bytes"`
+	ReserveBytes uint64 `json:"reserve_bytes"`
+	// Aside are the processes of the cgroup that cannot be planned for.
+	Aside         []asideProcess `json:"aside"`
+	SmallestBytes uint64         `json:"smallest_budget_bytes"`
+	Processes     []splitPart    `json:"processes"`
+	CoresPerMiB   *float64       `json:"last_mib_saves_cores"`
+	Expected      splitTotal     `json:"expected"`
+	Alternatives  []splitTotal   `json:"alternatives"`
+	Notes         []string       `json:"notes"`
 
 	names []string
 }
@@ -245,7 +296,7 @@ func splitTotalOf(t tune.Total) splitTotal {
 }
 
 func newSplit(s *tune.Split, recs []*record.Recording) *split {
-	d := &split{Schema: schemaSplit, BudgetBytes: s.BudgetBytes, ReserveBytes: s.ReserveBytes, SmallestBytes: s.SmallestBytes, Processes: []splitPart{},
+	d := &split{Schema: schemaSplit, BudgetBytes: s.BudgetBytes, ReserveBytes: s.ReserveBytes, SmallestBytes: s.SmallestBytes, Processes: []splitPart{}, Aside: []asideProcess{},
 		CoresPerMiB: finite(s.CoresPerMiB), Expected: splitTotalOf(s.Expected), Alternatives: []splitTotal{}, Notes: append([]string{}, s.Notes...)}
 	for i, p := range s.Slices {
 		d.Processes = append(d.Processes, splitPart{recs[i].Process, p.BudgetBytes, p.ExtraBytes, p.AtFloor, p.AtCap,
@@ -301,6 +352,16 @@ func (d *split) print(env Env) error {
 	}
 	if err := all.Write(w, env.columns(w), paint); err != nil {
 		return err
+	}
+	if len(d.Aside) > 0 {
+		fmt.Fprintln(w)
+		aside := texttab.Table{Columns: []texttab.Column{{Head: "LEFT AS IT IS", Min: 10}, {Head: "RSS", Right: true}, {Head: "WHY", Min: 20}}}
+		for _, a := range d.Aside {
+			aside.Text(a.Name, compactBytes(float64(a.RSSBytes)), a.Why)
+		}
+		if err := aside.Write(w, env.columns(w), paint); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintln(w)
 	var lines []string

@@ -348,6 +348,12 @@ func TestTuneBudget(t *testing.T) {
 	if len(doc.Processes) != 2 || doc.Processes[0].Process.Name != "orders" || doc.Processes[1].Manifest == nil || doc.BudgetBytes != 1<<30 {
 		t.Errorf("document %+v", doc)
 	}
+	doc.Aside = []asideProcess{{"idle 9", 50 * mib, "too little"}}
+	doc.Expected.total, doc.names = tune.Total{}, []string{"a", "b"}
+	f.out.Reset()
+	if err := doc.print(f.Env); err != nil || !strings.Contains(f.out.String(), "idle 9         50.0Mi  too little") {
+		t.Errorf("error %v\n%s", err, &f.out)
+	}
 	sum := uint64(0)
 	for _, p := range doc.Processes {
 		sum += p.BudgetBytes
@@ -385,7 +391,7 @@ func TestTuneCgroup(t *testing.T) {
 		f.host.add(goproc.Entry{Process: p, IsGo: true}, recordingOf(p, ruletest.Server{Seconds: 0.3}))
 	}
 	for _, name := range []string{"/a", "a/", "/sys/fs/cgroup/a"} {
-		pids, limit, err := inCgroup(t.Context(), f.Env, name)
+		pids, _, limit, err := inCgroup(t.Context(), f.Env, name)
 		slices.Sort(pids)
 		if err != nil || !slices.Equal(pids, []string{"1", "2"}) || limit != 2<<30 {
 			t.Errorf("%s: %q, limit %d, %v", name, pids, limit, err)
@@ -394,6 +400,15 @@ func TestTuneCgroup(t *testing.T) {
 	f.run(t, ExitCouldNotRun, "tune", "--cgroup", "/nosuch")
 	if !strings.Contains(f.err.String(), "no Go process is in the cgroup /nosuch") || !strings.Contains(f.err.String(), "hint: ") {
 		t.Errorf("stderr %s", &f.err)
+	}
+	// One that cannot be planned for keeps what it has.
+	idle := &record.Recording{Process: proc(9, "idle"), Samples: []record.Sample{{RSSBytes: 50 * mib}}}
+	idle.Samples[0].Has.Add(record.FieldRSSBytes)
+	if a := aside("9", idle, 20*mib, &pacer.ShortError{Reason: "0 GC cycles"}); a != (asideProcess{"idle 9", 50 * mib, "the recording shows too little: 0 GC cycles"}) {
+		t.Errorf("%+v", a)
+	}
+	if a := aside("10", nil, 30*mib, errors.New("access denied")); a != (asideProcess{"10", 30 * mib, "access denied"}) {
+		t.Errorf("%+v", a)
 	}
 	// All are watched at the same time; a moment is too short to plan for.
 	f.errTerminal = 80

@@ -429,14 +429,16 @@ func TestWatchReal(t *testing.T) {
 	})
 	t.Run("storm", func(t *testing.T) {
 		tg := start(t, path)
-		tg.ask("hold 40")
+		tg.ask("forest 6")
+		tg.ask("gc")
 		tg.ask("work 2")
 		s := tg.open(testHost(t.TempDir()))
 		apply(t, s, Change{GOGCPercent: ptr(1)})
-		out, err := Watch(context.Background(), s, Expectation{For: time.Minute, StormFor: time.Second, StormRatio: 0.01}, nil)
-		if err != nil || out.Verdict.Decision != TakeBack || len(out.Reverted.Steps) == 0 {
+		out, err := Watch(context.Background(), s, Expectation{For: 5 * time.Minute, StormFor: 2 * time.Second}, nil)
+		if err != nil || out.Verdict.Decision != TakeBack || !strings.Contains(out.Verdict.Why, "GC") || len(out.Reverted.Steps) == 0 {
 			t.Errorf("%+v, %v", out, err)
 		}
+		t.Logf("after %v: %s", out.Status.Elapsed, out.Verdict.Why)
 		tg.unchanged()
 	})
 	t.Run("the program sets its limit", func(t *testing.T) {

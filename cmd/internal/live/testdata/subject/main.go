@@ -161,6 +161,10 @@ func main() {
 			for i := int64(0); i < num(1); i++ {
 				hold = append(hold, make([]byte, 1<<20))
 			}
+		case "forest": // as many trees of 12 MiB, which take time to mark
+			for i := int64(0); i < num(1); i++ {
+				hold = append(hold, tree(17))
+			}
 		case "drop":
 			hold = nil
 		case "work": // goroutines that allocate, and one that reads

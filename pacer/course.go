@@ -62,6 +62,14 @@ type mark struct {
 	idle   float64 // share of the Ps taken by idle workers
 }
 
+// assistShare is the share of a cycle's CPU that assists took.
+func (m *mark) assistShare() float64 {
+	if !(m.cpu > 0) {
+		return 0
+	}
+	return m.assist / m.cpu
+}
+
 // maxSegments bounds the work of a replay: an hour in segments of 15 seconds.
 const maxSegments = 240
 

@@ -12,7 +12,6 @@ type tally struct {
 	heapPeak, rssPeak float64 // bytes
 	heap, rss         *levels // over time; nil when nobody asks
 	limited           bool    // the CPU limiter stepped in
-	limiterFill       float64 // its fullest, 0 to 1
 	backlog           float64 // seconds by which the program was late at the end
 }
 
@@ -33,8 +32,7 @@ func (c *counts) extrapolate(before counts, f float64) {
 	c.stopped += (c.stopped - before.stopped) * f
 }
 
-// levels is how long a quantity was at which level: a histogram that grows in
-// bins of 1%.
+// levels is how long a quantity was at which level: a histogram with bins of 1.5%.
 type levels [levelBins]float64
 
 const (
@@ -113,9 +111,9 @@ type replay struct {
 	last    float64 // wall time of the last cycle's end
 	cons    ConsMark
 	limiter Limiter
-	next    int // counts cycles
-	near    int // of c.marks: the one to come
-	ready   float64
+	next    int     // counts cycles
+	near    int     // of c.marks: the one to come
+	ready   float64 // bytes that the runtime has ready
 }
 
 func (r *replay) run() tally {
@@ -151,9 +149,8 @@ func (r *replay) run() tally {
 		if r.pos < end && r.pos > from {
 			f := (end - r.pos) / (r.pos - from)
 			r.counts.extrapolate(before, f)
-			r.wall += (r.wall - wall) * f
-			r.last += (r.wall - wall) * f / (1 + f)
-			r.pos = end
+			more := (r.wall - wall) * f
+			r.wall, r.last, r.pos = r.wall+more, r.last+more, end
 		} else if r.pos < end {
 			break // not even a byte was allocated between cycles
 		}
@@ -162,131 +159,121 @@ func (r *replay) run() tally {
 		// A process that starts knows nothing of its pace, and goes to the limit once;
 		// what it then has, it keeps, up to where the scavenger aims.
 		most := scavengedLimit * float64(r.s.GOMEMLIMITBytes)
-		r.rssPeak = max(r.rssPeak, (most+c.outside)*r.d.resident)
-		r.ready = max(r.ready, most)
+		if rss := (most + c.outside) * r.d.resident; rss > r.rssPeak {
+			r.rssPeak = rss
+			if r.full {
+				r.rss = new(levels)
+				r.rss.add(rss, rss, 1)
+			}
+		}
 	}
 	r.seconds = r.wall
 	r.backlog = max(r.wall-c.seconds, 0)
 	return r.tally
 }
 
-// cycle runs from the end of one cycle to the end of the next.
+// cycle runs from the end of one cycle to the end of the next, or of the recording.
 func (r *replay) cycle() {
-	c := r.c
-	seg := c.at(r.pos)
-	roots := seg.roots
-	live := r.live()
-	beside := r.beside(r.marked)
-	h := Heap{Marked: bytes(r.marked), HeapScan: bytes(live), StackScan: bytes(roots)}
-	p := r.m.Commit(h, r.s.GOGCPercent, r.cons.Estimate, bytes(r.marked), false)
-	mem := Memory{Limit: r.s.GOMEMLIMITBytes, MappedReady: bytes(beside + r.marked), HeapAlloc: bytes(r.marked)}
-	trigger, goal := r.m.Trigger(p, mem)
-	if r.s.GOMEMLIMITBytes != NoMemoryLimit {
-		// What spans hold beside objects counts against the limit, too. How much that
-		// is follows from how far the heap grows, which follows from the limit.
-		for range 2 {
-			grown := max(float64(min(goal, 1<<60))-r.marked, 0)
-			free := c.fill.at(grown, r.d.fill)*r.d.beside + c.tail*grown + c.cycleBytes
-			mem.MappedReady = bytes(beside + free + r.marked)
-			trigger, goal = r.m.Trigger(p, mem)
-		}
-	}
-	byLimit := float64(goal) < float64(p.PercentGoal)
+	trigger, goal, byLimit := r.pace()
+	like := r.resembled()
 
-	m := r.resembled()
-	// Mutator phase: until the trigger, or until the runtime has waited two minutes.
-	start := max(float64(trigger)+m.late*r.d.grown, r.marked)
+	// The program runs: until the trigger, or until the runtime has waited for two minutes.
+	start := max(trigger+like.late*r.d.grown, r.marked)
+	cached := min(r.c.cycleBytes, start-r.marked)
 	patience := math.Inf(1)
 	if r.s.GOGCPercent >= 0 {
 		patience = ForcedPeriod.Seconds() - (r.wall - r.last)
 	}
-	cached := min(c.cycleBytes, max(start-r.marked, 0))
 	grown, seconds := r.allocate(start-r.marked-cached, patience)
-	low := r.marked
-	top := r.marked + cached + grown
 	r.wall += seconds
-	r.limiter = r.limiter.Run(duration(seconds), 0, duration(seconds*max(r.procs-c.cpu*r.d.alloc, 0)), false)
-	if r.pos >= c.seconds {
+	r.limiter = r.limiter.Run(duration(seconds), 0, duration(seconds*max(r.procs-r.c.cpu*r.d.alloc, 0)), false)
+	heap := r.marked + cached + grown
+	r.seen(r.marked, heap, seconds)
+	if r.pos >= r.c.seconds {
 		// The recording ends within a cycle: it counts in part.
-		if span := start - r.marked - cached; span > 0 {
-			part := grown / span
-			r.cycles += part
-			cost := c.cost(live+roots) * r.d.cost
-			r.gcCPU += part * cost
-			if m.cpu > 0 {
-				r.assist += part * cost * m.assist / m.cpu
-			}
-			r.stopped += part * m.pause
+		if way := start - r.marked - cached; way > 0 {
+			part, cost := grown/way, r.c.cost(r.live()+r.roots())*r.d.cost
+			r.cycles, r.gcCPU, r.assist, r.stopped = r.cycles+part, r.gcCPU+part*cost, r.assist+part*cost*like.assistShare(), r.stopped+part*like.pause
 		}
-		r.seen(low, top, seconds)
 		return
 	}
+	r.mark(like, heap, goal)
+	if byLimit {
+		r.byLimit++
+	}
+}
 
-	// Marking.
-	seg = c.at(r.pos)
-	live = r.live()
+// pace is where the next cycle starts and where it is to end, in bytes of heapLive,
+// and whether that is by the memory limit.
+func (r *replay) pace() (trigger, goal float64, byLimit bool) {
+	c := r.c
+	h := Heap{Marked: bytes(r.marked), HeapScan: bytes(r.live()), StackScan: bytes(r.roots())}
+	p := r.m.Commit(h, r.s.GOGCPercent, r.cons.Estimate, h.Marked, false)
+	beside := r.beside(r.marked)
+	mem := Memory{Limit: r.s.GOMEMLIMITBytes, MappedReady: bytes(beside + r.marked), HeapAlloc: h.Marked}
+	from, to := r.m.Trigger(p, mem)
+	if r.s.GOMEMLIMITBytes != NoMemoryLimit {
+		// What spans hold beside objects counts against the limit, too. How much that
+		// is follows from how far the heap grows, which follows from the limit.
+		for range 2 {
+			grown := max(float64(min(to, 1<<60))-r.marked, 0)
+			free := c.fill.at(grown, r.d.fill)*r.d.beside + c.tail*grown + c.cycleBytes
+			mem.MappedReady = bytes(beside + free + r.marked)
+			from, to = r.m.Trigger(p, mem)
+		}
+	}
+	return float64(from), float64(to), to < p.PercentGoal
+}
+
+// mark runs the marking of a cycle that is like one that was seen, from the heap
+// where it starts to about the goal.
+func (r *replay) mark(like *mark, heap, goal float64) {
+	c := r.c
+	live, roots := r.live(), r.roots()
 	size := 1.0
-	if m.live > 0 {
-		size = min(max((live+seg.roots)/(m.live+seg.roots), 0.05), 20)
+	if like.live > 0 {
+		size = min(max((live+roots)/(like.live+roots), 0.05), 20)
 	}
 	// What there is to mark is marked, by whomever: assists take from the background.
-	cpu := c.cost(live+seg.roots) * r.d.cost
-	wall := m.wall * size * r.d.cost * c.procs / r.procs
-	want := m.grown * size * r.d.grown * seg.alloc / max(c.at(m.at).alloc, 1)
-	assist := 0.0
-	if m.cpu > 0 {
-		assist = m.assist / m.cpu * cpu
-	}
-	room := max(float64(goal)-top, minRunway)
-	if m.room > 0 && m.grown > 0 {
+	cpu := c.cost(live+roots) * r.d.cost
+	assist := cpu * like.assistShare()
+	wall := like.wall * size * r.d.cost * c.procs / r.procs
+	grown := like.grown * size * r.d.grown * c.at(r.pos).alloc / max(c.at(like.at).alloc, 1)
+	room := max(goal-heap, minRunway)
+	if like.room > 0 && like.grown > 0 {
 		// Goroutines that allocate in bursts assist though on the whole there is room:
 		// the more so, the less room there is.
-		assist = min(assist*(want/room)/(m.grown/m.room), mostAssist*cpu)
+		assist = min(assist*(grown/room)/(like.grown/like.room), mostAssist*cpu)
 	}
-	util, idle := m.util, m.idle
-	if want > room && !r.limiter.Enabled && wall > 0 {
-		// Allocation would pass the goal before marking is done: goroutines mark
-		// for what they allocate, so that it does not.
-		work := c.cpu * r.d.alloc * wall * (room / want) // the program's own CPU for these bytes
-		d := max((cpu+work)/r.cores, wall*0.2)
-		assist = max(assist, cpu*(1-room/want)*0.5)
-		if d < wall {
-			assist = max(assist, cpu*(1-d/wall))
-		}
-		assist = min(assist, mostAssist*cpu)
-		wall = max(d, 0.2*wall)
+	util, idle := like.util, like.idle
+	if grown > room && !r.limiter.Enabled && wall > 0 {
+		// Allocation would pass the goal before marking is done: goroutines mark for
+		// what they allocate, and the program runs the slower for it.
+		program := c.cpu * r.d.alloc * wall * (room / grown) // CPU-seconds until the goal
+		took := max((cpu+program)/r.cores, 0.2*wall)
+		assist = min(max(assist, cpu*(1-room/grown)/2, cpu*(1-took/wall)), mostAssist*cpu)
 		// Past the goal, assists are paced to end a tenth above it (runtime/mgcpacer.go,
 		// revise): on the way there, some of what was wanted is allocated.
-		past := pastGoal * min(want-room, 0.1*float64(goal))
-		if m.room > 0 {
-			// Where marking is held up, by a busy machine for example, the heap was seen to go further.
-			past = max(past, min(m.grown-m.room, want-room))
+		past := pastGoal * min(grown-room, 0.1*goal)
+		if like.room > 0 {
+			// Where marking is held up, by a busy machine for example, the heap was seen
+			// to go further.
+			past = max(past, min(like.grown-like.room, grown-room))
 		}
-		want = room + past
+		wall, grown = took, room+past
 		util = min(backgroundUtilization+assist/(wall*r.procs), 0.95)
 		idle = max(min(idle, 1-util), 0)
 	}
 	r.limiter = r.limiter.Run(duration(wall), duration(assist), duration(wall*r.procs*max(1-util-c.cpu/r.procs, 0)), true)
 	r.limited = r.limited || r.limiter.Enabled
-	r.limiterFill = max(r.limiterFill, r.limiter.FillRatio())
-	r.allocate(want, math.Inf(1))
-	r.wall += wall
-	top += want
-	r.seen(low, top-want, seconds)
-	r.seen(top-want, top, wall)
-
-	r.cycles++
-	if byLimit {
-		r.counts.byLimit++
-	}
-	r.gcCPU += cpu
-	r.assist += assist
-	r.stopped += m.pause
-	r.wall += m.pause
-	r.heapPeak = max(r.heapPeak, top)
-	r.cons = r.m.NextConsMark(r.cons, r.cycleEnd(want, wall, util, idle, live+seg.roots))
-	r.marked = live + want
+	r.allocate(grown, math.Inf(1))
+	r.seen(heap, heap+grown, wall)
+	r.wall += wall + like.pause
 	r.last = r.wall
+
+	r.cycles, r.gcCPU, r.assist, r.stopped = r.cycles+1, r.gcCPU+cpu, r.assist+assist, r.stopped+like.pause
+	r.cons = r.m.NextConsMark(r.cons, r.cycleEnd(grown, wall, util, idle, live+roots))
+	r.marked = live + grown
 }
 
 // allocate lets the program allocate so many bytes of heapLive, or run so many
@@ -327,8 +314,6 @@ func (r *replay) seen(low, high, seconds float64) {
 	r.rssPeak = max(r.rssPeak, rss)
 }
 
-// bookShare is what the runtime's own books grow by with each byte of heap:
-// span structures and heap bitmaps (measured on Go 1.22 to 1.27: 0.02 to 0.03).
 // mostAssist is the share of marking that assists do when they do most of it: the
 // rest is done by the background workers that are always on.
 const mostAssist = 0.7
@@ -362,6 +347,9 @@ func (r *replay) resembled() *mark {
 	from := min(max(lo-around/2, 0), n-around)
 	return &r.c.marks[from+r.next%around]
 }
+
+// roots are the stacks and globals that a cycle that starts now would scan.
+func (r *replay) roots() float64 { return r.c.at(r.pos).roots }
 
 // live is what a cycle that starts now would find alive: what the one nearest in
 // time did. Between two there may have been more or less; a mean of them would hide

@@ -263,8 +263,8 @@ func (d *tuning) watch(ctx context.Context, env Env, opt tuneOptions, c Change) 
 	}
 	r.Outcome = outcomeKept
 	d.tell(env, opt, fmt.Sprintf("It works: in %s GC took %s of the CPU (%s was predicted), and RSS reached %s (%s).", span(out.Status.Elapsed),
-		percentUnit(out.Status.GCCPURatio, out.Status.GCCPURatio), estimateText(f.GCCPURatio, percentUnit),
-		compactBytes(float64(out.Status.RSSPeakBytes)), estimateText(f.RSSPeakBytes, bytesUnit)),
+		percentUnit(out.Status.GCCPURatio, out.Status.GCCPURatio), intervalText(f.GCCPURatio, percentUnit),
+		compactBytes(float64(out.Status.RSSPeakBytes)), intervalText(f.RSSPeakBytes, bytesUnit)),
 		fmt.Sprintf("It stays until the process ends. heapwright undo %d takes it back; --apply env, systemd, docker, compose or k8s makes it last.", pid))
 	return nil
 }

@@ -33,8 +33,8 @@ type Plot struct {
 	Bytes func(float64) string
 }
 
-func (p *Point) finite() bool {
-	for _, v := range []float64{p.RSS.Value, p.GCCPU.Value} {
+func (q *Point) finite() bool {
+	for _, v := range []float64{q.RSS.Value, q.GCCPU.Value} {
 		if math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
 			return false
 		}

@@ -60,6 +60,12 @@ func TestDemo(t *testing.T) {
 		`(?m)^\$ heapwright record \d+ --for 15s`,
 		`(?m)^(WARNING|CRITICAL) HW3001 `,
 		`main\.openSession`,
+		`(?m)^ *100 +off .*← now`,
+		`(?m)^Storm floor: GOMEMLIMIT `,
+		`(?m)^  container +request \d+MiB, limit 64MiB$`,
+		`(?m)^runtime\.gcController\.memoryLimit +0x[0-9a-f]+ +8 +none +→ `,
+		// A machine that has no time for it gives the collector more CPU than was foretold.
+		`(?m)^(It works: in|Taken back: |It cannot be told)`,
 		`(?m)^ *FLAT +FLAT% +CUM `,
 		`(?m)^  heapwright record --name NAME -o FILE`,
 	} {

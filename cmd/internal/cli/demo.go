@@ -125,7 +125,7 @@ func (s *show) run() error {
 	if err := <-loadErr; err != nil {
 		return err
 	}
-	s.say("Meanwhile the server delivered %d messages; neither program was stopped, restarted, or asked.", delivered.Load())
+	s.say("Meanwhile the server delivered %d messages; neither program was stopped, restarted, or asked for anything.", delivered.Load())
 	fmt.Fprintf(s.env.Stdout, `
 Now your own service:
 
@@ -154,16 +154,16 @@ func (s *show) acts(nats, leak int) error {
 			[]string{"record", fmt.Sprint(nats), "--for", s.window.String(), "-o", recording}},
 		{"Is the server healthy? Diagnosis of the recording.",
 			[]string{"diagnose", recording}},
-		{"What would other settings do? The recording is replayed by a model of Go's GC pacer.",
+		{"And the other program? Diagnosis of the live process.",
+			[]string{"diagnose", fmt.Sprint(leak), "--for", s.window.String()}},
+		{"What holds its memory? A heap profile, from a program that was not asked for one.",
+			[]string{"profile", fmt.Sprint(leak), "--type", "heap", "--top=5"}},
+		{"What would other settings do to the server? Its recording, replayed by a model of Go's GC pacer.",
 			[]string{"predict", recording}},
 		{"The best settings for a container of 64 MiB: planned, written into the running server, and held against what was predicted.",
 			[]string{"tune", fmt.Sprint(nats), "--memory-limit", "64MiB", "--for", s.window.String(), "--apply", "live", "--watch", s.window.String(), "--yes"}},
 		{"And back again, to the values from before.",
 			[]string{"undo", fmt.Sprint(nats)}},
-		{"And the other program? Diagnosis of the live process.",
-			[]string{"diagnose", fmt.Sprint(leak), "--for", s.window.String()}},
-		{"What holds its memory? A heap profile, from a program that was not asked for one.",
-			[]string{"profile", fmt.Sprint(leak), "--type", "heap", "--top=5"}},
 	} {
 		// On a machine that has no time for it, the change takes itself back.
 		if act.args[0] == "undo" && before != ExitOK {

@@ -60,7 +60,7 @@ func tuneMany(ctx context.Context, env Env, opt tuneOptions, args []string) erro
 			}
 			continue
 		}
-		tenant := tune.Tenant{Name: tenantName(rec.Process, arg), Twin: t, Process: rec.Process}
+		tenant := tune.Tenant{Name: tenantName(rec.Process, arg), Twin: t, Process: rec.Process, FileBytes: tune.FileBytes(rec)}
 		if before, twice := seen[tenant.Name]; twice {
 			return usagef("tune", "%s and %s are the same process", before, arg)
 		}

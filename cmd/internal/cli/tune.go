@@ -147,7 +147,7 @@ func tuneRun(ctx context.Context, env Env, opt tuneOptions, args []string) error
 	if err != nil {
 		return err
 	}
-	req.Process = rec.Process
+	req.Process, req.FileBytes = rec.Process, tune.FileBytes(rec)
 	plan, err := tune.Make(t, req)
 	if err != nil {
 		return unplanned(err, rec, opt.observeOptions, args[0])

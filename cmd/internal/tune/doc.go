@@ -60,6 +60,9 @@ type Request struct {
 	// cannot be reclaimed: kernel memory, page cache in use, other processes. 0
 	// where it was not measured.
 	BesideBytes uint64
+	// FileBytes is how much of the process's resident memory is pages of files, as
+	// FileBytes of its recording tells; 0 where that is not known.
+	FileBytes uint64
 	// Process says what was recorded: the Go release, the environment that it
 	// was started with, quota and host.
 	Process record.Process
@@ -76,7 +79,8 @@ type Container struct {
 // minus all of these.
 type Reserve struct {
 	LimitBytes  uint64
-	NonGoBytes  uint64 // resident memory that the Go runtime did not map, as measured
+	NonGoBytes  uint64 // resident memory that the Go runtime did not map, as measured, without CacheBytes
+	CacheBytes  uint64 // pages of files that the kernel takes back when it has to; not subtracted
 	BesideBytes uint64 // charged to the container beside the process
 	SpareBytes  uint64 // for what was not measured
 	SpareFrom   string // what SpareBytes follows, in a few words

@@ -75,7 +75,7 @@ func (s *search) alternatives(chosen, now candidate, p *Plan, limit float64) []A
 
 // lost says why a candidate was not chosen.
 func (s *search) lost(c, chosen candidate) string {
-	peak := high(c.f.RSSPeakBytes) + s.mem.beside
+	peak := s.charged(c.f)
 	set := float64(c.s.GOMEMLIMITBytes)
 	switch c.flaw {
 	case unknown:
@@ -171,6 +171,9 @@ func (s *search) why(p *Plan, chosen, now candidate, limit float64) []string {
 	set := float64(chosen.s.GOMEMLIMITBytes)
 	spare, from := s.mem.spare(limit)
 	text := fmt.Sprintf("GOMEMLIMIT=%s: the container's %s minus %s resident beside Go", rule.MemLimit(set), rule.FormatBytes(limit), rule.FormatBytes(s.mem.nonGo))
+	if s.mem.cache > 0 {
+		text += fmt.Sprintf(" (and not the %s of files, which the kernel takes back)", rule.FormatBytes(s.mem.cache))
+	}
 	if s.mem.beside > 0 {
 		text += fmt.Sprintf(", minus %s beside the process", rule.FormatBytes(s.mem.beside))
 	}
@@ -237,6 +240,9 @@ func (s *search) risk(p *Plan, r Request, w pacer.Workload, chosen candidate) []
 			what += ", what C allocates among it"
 		}
 		out = append(out, fmt.Sprintf("%s are %s. GOMEMLIMIT does not hold that part: if it grows, the kernel kills.", rule.FormatBytes(s.mem.nonGo), what))
+	}
+	if limit := float64(p.Container.LimitBytes); high(p.Expected.RSSPeakBytes) > limit {
+		out = append(out, fmt.Sprintf("RSS would pass the limit but for %s of files in it, program text and mapped data, which the kernel takes back. If the program uses all of them all the time, the limit is too small.", rule.FormatBytes(s.mem.cache)))
 	}
 	if s.mem.beside == 0 && s.mem.nonGo == 0 {
 		out = append(out, "What is beside Go in the container was not measured; only the reserve stands for it.")

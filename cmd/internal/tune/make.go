@@ -107,7 +107,7 @@ func (o Objective) check() error {
 
 func newSearch(t Twin, r Request) *search {
 	s := &search{
-		twin: t, goal: r.Objective, mem: measure(t, r.BesideBytes), limit: math.Inf(1),
+		twin: t, goal: r.Objective, mem: measure(t, r.BesideBytes, r.FileBytes), limit: math.Inf(1),
 		cpu:  within(t.Workload().CPUCores.Estimate, 1e6, 0),
 		memo: map[pacer.Settings]pacer.Forecast{},
 	}

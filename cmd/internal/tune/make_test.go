@@ -99,6 +99,7 @@ func TestMake(t *testing.T) {
 		{"idle", idle, Request{MemoryLimitBytes: 1 * gib}},
 		{"small_heap", small, Request{MemoryLimitBytes: 256 * mib}},
 		{"much_outside", outside, Request{MemoryLimitBytes: 600 * mib, BesideBytes: 10 * mib, Process: record.Process{Cgo: true}}},
+		{"files", outside, Request{MemoryLimitBytes: 420 * mib, FileBytes: 160 * mib}},
 		{"lacking", lacking, Request{MemoryLimitBytes: 512 * mib}},
 		{"least_memory", server(), Request{Objective: Objective{Kind: LeastMemory, MaxGCCPURatio: 0.05}}},
 		{"least_memory_in_budget", server(), Request{MemoryLimitBytes: 512 * mib, Objective: Objective{Kind: LeastMemory, MaxGCCPURatio: 0.05}}},
@@ -198,7 +199,9 @@ func TestPlanProperties(t *testing.T) {
 		if r.IntN(3) == 0 {
 			f.now.GOMEMLIMITBytes = int64(float64(budget) * (0.5 + 0.5*r.Float64()))
 		}
-		p, err := Make(f, Request{MemoryLimitBytes: budget, BesideBytes: beside})
+		file := r.Float64() * f.nonGo * float64(r.IntN(2))
+		cache := 0.75 * file
+		p, err := Make(f, Request{MemoryLimitBytes: budget, BesideBytes: beside, FileBytes: uint64(file)})
 		var small *BudgetError
 		if errors.As(err, &small) {
 			continue
@@ -206,7 +209,7 @@ func TestPlanProperties(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%+v in %d: %v", f, budget, err)
 		}
-		if got := p.Expected.RSSPeakBytes.High + float64(beside); got > float64(budget) {
+		if got := p.Expected.RSSPeakBytes.High - cache + float64(beside); got > float64(budget)+1 {
 			t.Errorf("%+v: pessimistic peak of %v in a budget of %d", f, got, budget)
 		}
 		if p.Container.LimitBytes != budget || p.Container.RequestBytes > budget || p.Container.RequestBytes == 0 {
@@ -225,7 +228,7 @@ func TestPlanProperties(t *testing.T) {
 			t.Errorf("GOGC=%d", g)
 		}
 		m := p.Settings.GOMEMLIMITBytes
-		if m%mib != 0 || float64(m) < f.StormFloorBytes().Estimate*(1+stormBand) || m <= 0 || float64(m) > float64(budget)-f.nonGo-float64(beside) {
+		if m%mib != 0 || float64(m) < f.StormFloorBytes().Estimate*(1+stormBand) || m <= 0 || float64(m) > float64(budget)-f.nonGo+cache-float64(beside)+1 {
 			t.Errorf("%+v: GOMEMLIMIT=%d in %d", f, m, budget)
 		}
 		if p.Expected.Settings != p.Settings {
@@ -248,6 +251,18 @@ func TestPlanProperties(t *testing.T) {
 	}
 	if kept < 5 {
 		t.Errorf("only %d plans keep what is", kept)
+	}
+}
+
+func TestFileBytes(t *testing.T) {
+	rec := &record.Recording{Samples: make([]record.Sample, 3)}
+	if got := FileBytes(rec); got != 0 {
+		t.Errorf("unknown is %d", got)
+	}
+	rec.Samples[1].RSSFileBytes = 5 * mib
+	rec.Samples[1].Has.Add(record.FieldRSSFileBytes)
+	if got := FileBytes(rec); got != 5*mib {
+		t.Errorf("got %d", got)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
 	"github.com/heapwright/heapwright/pacer"
+	"github.com/heapwright/heapwright/record"
 )
 
 const (
@@ -46,6 +47,7 @@ type memory struct {
 	perByte        float64 // resident bytes per heap byte
 	runtime        float64
 	nonGo          float64
+	cache          float64 // pages of files that the kernel can take back: in RSS, and not in nonGo
 	varies         float64 // how much nonGo was seen to vary
 	beside         float64
 	burst          float64 // allocated in spareBurst
@@ -62,8 +64,25 @@ func within(v, high, otherwise float64) float64 {
 	return min(max(v, 0), high)
 }
 
+// fileInUse is the part of a process's resident file pages that it is taken to
+// use all the time, such as the code that runs. The rest, mostly program text and
+// mapped data that was touched once, is page cache: it counts in RSS, and the
+// kernel drops it before it kills.
+const fileInUse = 0.25
+
+// FileBytes is how much of a process's resident memory was pages of files, at
+// the end of a recording; 0 where it does not tell.
+func FileBytes(rec *record.Recording) uint64 {
+	for i := len(rec.Samples) - 1; i >= 0; i-- {
+		if s := &rec.Samples[i]; s.Has.Has(record.FieldRSSFileBytes) {
+			return s.RSSFileBytes
+		}
+	}
+	return 0
+}
+
 // measure takes from a twin what has to fit.
-func measure(t Twin, beside uint64) memory {
+func measure(t Twin, beside, file uint64) memory {
 	w := t.Workload()
 	bytes := func(v float64) float64 { return within(v, most, 0) }
 	// The edges of an interval that is missing are the estimate.
@@ -79,6 +98,8 @@ func measure(t Twin, beside uint64) memory {
 		burst:    spareBurst * within(edge(w.AllocBytesPerSecond), most, 0),
 	}
 	m.varies = m.nonGo - bytes(w.NonGoBytes.Estimate)
+	m.cache = (1 - fileInUse) * min(bytes(float64(file)), m.nonGo)
+	m.nonGo -= m.cache
 	floor := t.StormFloorBytes()
 	m.doubtful = edge(floor)
 	m.floor = max((bytes(floor.Estimate)+m.doubtful)/2, (1+stormBand)*bytes(floor.Estimate))
@@ -161,7 +182,7 @@ func (m memory) extraAt(goLimit float64) float64 {
 func (m memory) reserve(limit float64) Reserve {
 	spare, from := m.spare(limit)
 	return Reserve{
-		LimitBytes: uint64(limit), NonGoBytes: uint64(m.nonGo), BesideBytes: uint64(m.beside),
+		LimitBytes: uint64(limit), NonGoBytes: uint64(m.nonGo), BesideBytes: uint64(m.beside), CacheBytes: uint64(m.cache),
 		SpareBytes: uint64(spare), SpareFrom: from,
 	}
 }

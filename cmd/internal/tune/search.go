@@ -86,8 +86,17 @@ func (s *search) forecasts(all []pacer.Settings) []pacer.Forecast {
 	}
 	if len(fresh) > 0 {
 		s.counts += len(fresh)
-		for i, f := range s.twin.Forecasts(fresh) {
+		// The twin counts RSS against the container's limit, and page cache is part
+		// of it that does not kill.
+		asked := slices.Clone(fresh)
+		for i := range asked {
+			if asked[i].ContainerLimitBytes > 0 {
+				asked[i].ContainerLimitBytes += uint64(s.mem.cache)
+			}
+		}
+		for i, f := range s.twin.Forecasts(asked) {
 			if i < len(fresh) {
+				f.Settings = fresh[i]
 				s.memo[fresh[i]] = f
 			}
 		}
@@ -125,9 +134,16 @@ func (s *search) judge(all []pacer.Settings) []candidate {
 	return out
 }
 
+// charged is what the container is charged at the peak, at its pessimistic edge,
+// and cannot get back.
+func (s *search) charged(f pacer.Forecast) float64 {
+	peak := high(f.RSSPeakBytes)
+	return peak - min(s.mem.cache, peak) + s.mem.beside
+}
+
 func (s *search) judgeOne(x pacer.Settings, f pacer.Forecast) candidate {
 	c := candidate{s: x, f: f, score: math.Inf(1), usual: f.RSSP90Bytes.Estimate}
-	peak, gc := high(f.RSSPeakBytes)+s.mem.beside, high(f.GCCPUCores)
+	peak, gc := s.charged(f), high(f.GCCPUCores)
 	if !usable(peak) || !usable(gc) {
 		c.flaw = unknown
 		return c

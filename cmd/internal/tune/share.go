@@ -15,8 +15,9 @@ type Tenant struct {
 	Twin   Twin
 	Weight float64 // what a core of its GC CPU counts for; 0 is 1
 	// MaxBytes caps what it may get, the memory beside Go included; 0 is no cap.
-	MaxBytes uint64
-	Process  record.Process
+	MaxBytes  uint64
+	FileBytes uint64 // as in a Request
+	Process   record.Process
 }
 
 // A Total is what a way to split would come to. Errors of twins are taken as
@@ -133,7 +134,7 @@ func newSharing(tenants []Tenant) (*sharing, error) {
 		if t.Twin == nil || !(t.Weight >= 0) || math.IsInf(t.Weight, 0) {
 			return nil, &RequestError{fmt.Sprintf("%s needs a twin, and a weight that is not negative", t.Name)}
 		}
-		one := &search{twin: t.Twin, limit: math.Inf(1), mem: measure(t.Twin, 0)}
+		one := &search{twin: t.Twin, limit: math.Inf(1), mem: measure(t.Twin, 0, t.FileBytes)}
 		w := t.Twin.Workload()
 		if err := one.refuse(w); err != nil {
 			return nil, fmt.Errorf("%s: %w", t.Name, err)
@@ -158,6 +159,7 @@ func newSharing(tenants []Tenant) (*sharing, error) {
 		c.most = max(c.least, min(m.extraAt(top), float64(mostGOGC)/100*max(m.live+m.roots, mib)))
 		s.mem, s.claims = append(s.mem, m), append(s.claims, c)
 		s.all.nonGo += m.nonGo
+		s.all.cache += m.cache
 		s.all.varies += m.varies
 		s.all.burst += m.burst
 		s.all.floor += m.floor
@@ -226,10 +228,15 @@ func (s *sharing) total(name string, settings []pacer.Settings, budget float64) 
 	}
 	t.GCCPUCores.Low, t.GCCPUCores.High = max(0, t.GCCPUCores.Estimate-math.Sqrt(gcLow)), t.GCCPUCores.Estimate+math.Sqrt(gcHigh)
 	t.RSSPeak.Low, t.RSSPeak.High = max(0, t.RSSPeak.Estimate-math.Sqrt(rssLow)), t.RSSPeak.Estimate+math.Sqrt(rssHigh)
-	if !(t.RSSPeak.High <= budget) {
-		note("Together the peaks may reach %s, above the budget of %s.", rule.FormatBytes(t.RSSPeak.High), rule.FormatBytes(budget))
+	if peak := s.charged(t); !(peak <= budget) {
+		note("Together the peaks may reach %s, above the budget of %s.", rule.FormatBytes(peak), rule.FormatBytes(budget))
 	}
 	return t
+}
+
+// charged is what the budget is charged at the peaks and cannot get back.
+func (s *sharing) charged(t Total) float64 {
+	return t.RSSPeak.High - min(s.all.cache, t.RSSPeak.High)
 }
 
 // weighted is the GC CPU of a total at its pessimistic edges, by weight.
@@ -282,10 +289,10 @@ func (s *sharing) fitting(budget float64, split func(less float64) (limits []flo
 		if t.Fits {
 			return t, price, true
 		}
-		if !(t.RSSPeak.High > budget) {
+		if !(s.charged(t) > budget) {
 			return Total{}, 0, false
 		}
-		less += max(t.RSSPeak.High-budget, 0.002*budget)
+		less += max(s.charged(t)-budget, 0.002*budget)
 	}
 	return Total{}, 0, false
 }

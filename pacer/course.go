@@ -16,6 +16,7 @@ type course struct {
 	seconds float64   // of program time, gaps left out
 	step    float64   // seconds of a segment
 	segs    []segment // equally long, in the order of time
+	forced  []float64 // seconds at which the program asked for a cycle, ascending
 	marks   []mark    // the cycles that were seen, in the order of time
 	procs   float64   // GOMAXPROCS
 	cores   float64   // CPUs that it can have at once
@@ -107,6 +108,7 @@ func (l *ledger) course() (*course, []string, error) {
 	if err := c.findSegments(l, clock, miss); err != nil {
 		return nil, nil, err
 	}
+	c.forced = l.forced(clock)
 	c.findCost(l, k)
 	c.findConstants(l, miss)
 	c.findCPU(l, k, miss)
@@ -246,6 +248,32 @@ func (l *ledger) triggers() map[uint64]float64 {
 		}
 	}
 	return t
+}
+
+// forced is when the program asked for a cycle, with runtime.GC: it would again,
+// whatever the settings.
+func (l *ledger) forced(clock clock) []float64 {
+	var at []float64
+	counted := false
+	for i := 1; i < len(l.samples); i++ {
+		a, b := l.samples[i-1], l.samples[i]
+		if !a.Has.Has(record.FieldGCForced) || !b.Has.Has(record.FieldGCForced) {
+			continue
+		}
+		counted = true
+		if b.GCForced > a.GCForced && clock.sec[i] > clock.sec[i-1] {
+			at = append(at, clock.sec[i])
+		}
+	}
+	if counted {
+		return at
+	}
+	for _, y := range l.cycles {
+		if t, ok := clock.seconds(y.End); ok && y.Forced && (len(at) == 0 || t > at[len(at)-1]) {
+			at = append(at, t)
+		}
+	}
+	return at
 }
 
 // findSegments cuts program time into equal parts and says what happened in each.

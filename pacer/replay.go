@@ -177,12 +177,19 @@ func (r *replay) cycle() {
 	trigger, goal, byLimit := r.pace()
 	like := r.resembled()
 
-	// The program runs: until the trigger, or until the runtime has waited for two minutes.
+	// The program runs: until the trigger, until it asks for a cycle itself, or until
+	// the runtime has waited for two minutes.
 	start := max(trigger+like.late*r.d.grown, r.marked)
 	cached := min(r.c.cycleBytes, start-r.marked)
 	patience := math.Inf(1)
 	if r.s.GOGCPercent >= 0 {
 		patience = ForcedPeriod.Seconds() - (r.wall - r.last)
+	}
+	for r.asked < len(r.c.forced) && r.c.forced[r.asked] <= r.pos {
+		r.asked++
+	}
+	if r.asked < len(r.c.forced) {
+		patience = min(patience, r.c.forced[r.asked]-r.pos)
 	}
 	grown, seconds := r.allocate(start-r.marked-cached, patience)
 	r.wall += seconds

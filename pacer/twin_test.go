@@ -158,6 +158,25 @@ func TestParameters(t *testing.T) {
 	}
 }
 
+// TestForcedCyclesStay: what the program asks for is collected under any settings.
+func TestForcedCyclesStay(t *testing.T) {
+	rec := usual.record(Settings{GOGCPercent: 100, GOMEMLIMITBytes: NoMemoryLimit}, 60)
+	for i := range rec.Samples { // two a second
+		rec.Samples[i].GCForced = uint64(i / 5)
+	}
+	twin, err := Fit(rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := twin.Forecast(Settings{GOGCPercent: 1000, GOMEMLIMITBytes: NoMemoryLimit})
+	if f.CyclesPerSecond.Estimate < 1.8 || f.CyclesPerSecond.Estimate > 2.1 {
+		t.Errorf("%v cycles a second, of which the program asks for two", f.CyclesPerSecond)
+	}
+	if most := usual.live + usual.alloc*(0.5+2*usual.mark); f.HeapPeakBytes.Estimate > 1.1*most {
+		t.Errorf("the heap reaches %.4g, and %.4g are allocated between forced cycles", f.HeapPeakBytes.Estimate, most)
+	}
+}
+
 func TestGrowthIsSeen(t *testing.T) {
 	leak := usual
 	leak.growth = 1e6

@@ -113,6 +113,7 @@ type replay struct {
 	limiter Limiter
 	next    int     // counts cycles
 	near    int     // of c.marks: the one to come
+	asked   int     // of c.forced: the one to come
 	ready   float64 // bytes that the runtime has ready
 }
 

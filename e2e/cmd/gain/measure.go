@@ -133,11 +133,7 @@ func (b *bench) prepare(ctx context.Context, names string) (*Group, error) {
 		return g, err
 	}
 	g := &Group{Name: name, GoVersion: b.release, Subjects: subjects}
-	as := Variant{Name: "calibration"}
-	for range subjects {
-		as.Settings = append(as.Settings, ladder.Calibration)
-	}
-	recs, _, err := b.record(ctx, g, as, b.calibration, "calibration", nil)
+	recs, err := b.calibrate(ctx, g)
 	if err != nil {
 		return nil, fmt.Errorf("calibrating: %w", err)
 	}
@@ -170,6 +166,21 @@ func (b *bench) prepare(ctx context.Context, names string) (*Group, error) {
 	}
 	fmt.Fprintf(b.out, "%s: %s\n", g.Name, g.describe())
 	return g, b.dir.saveGroup(g)
+}
+
+// calibrate records the programs of a group as they are, unless that was done before.
+func (b *bench) calibrate(ctx context.Context, g *Group) (recs []*record.Recording, err error) {
+	as := Variant{Name: "calibration"}
+	for i := range g.Subjects {
+		as.Settings = append(as.Settings, ladder.Calibration)
+		if rec, err := readRecording(b.recording(g, as.Name, i)); err == nil {
+			recs = append(recs, rec)
+		}
+	}
+	if len(recs) < len(g.Subjects) {
+		recs, _, err = b.record(ctx, g, as, b.calibration, as.Name, nil)
+	}
+	return recs, err
 }
 
 // raises is how often a budget is raised to what heapwright says is the smallest
@@ -352,6 +363,11 @@ func (b *bench) watch(ctx context.Context, pid int, window time.Duration, file s
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("recording: %w\n%s", err, said)
 	}
+	return readRecording(file)
+}
+
+// readRecording reads a file of one recording.
+func readRecording(file string) (*record.Recording, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -369,14 +385,15 @@ func (b *bench) watch(ctx context.Context, pid int, window time.Duration, file s
 
 // read takes the numbers from recordings.
 func (r *Result) read(g *Group, v Variant, recs []*record.Recording, said []string) error {
-	rss := gain.RSSOf(recs...)
+	rss := gain.HeldBy(record.FieldRSSBytes, recs...)
 	r.RSSPeak, r.RSSMean = rss.PeakBytes, rss.MeanBytes
+	r.AnonPeak = gain.HeldBy(record.FieldRSSAnonBytes, recs...).PeakBytes
 	for i, rec := range recs {
 		o, err := pacer.Measure(rec)
 		if err != nil {
 			return fmt.Errorf("%s: %w", g.Subjects[i], err)
 		}
-		rss := gain.RSSOf(rec)
+		rss := gain.HeldBy(record.FieldRSSBytes, rec)
 		m := Member{g.Subjects[i], v.Settings[i], o.CyclesPerSecond, o.GCCPUCores, o.CPUCores, rss.PeakBytes, rss.MeanBytes, o.LimiterEngaged, said[i]}
 		for _, x := range []float64{m.CyclesPerSecond, m.GCCores, m.Cores} {
 			if math.IsNaN(x) || math.IsInf(x, 0) {

@@ -171,7 +171,7 @@ func (g *Group) detail(w *errWriter, results []Result) error {
 	plan, rivals := g.series(results)
 	fmt.Fprintf(w, "\n%s (%s): %s\n\n", g.Name, g.GoVersion, g.describe())
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "variant\tsettings\tn\tGC CPU, cores\tof all\tCPU, cores\tRSS peak\tof budget\tRSS mean\tkilled\tlimiter\tleft out\tplan/it: GC CPU\tRSS peak")
+	fmt.Fprintln(t, "variant\tsettings\tn\tGC CPU, cores\tof all\tCPU, cores\tRSS peak\tRSS mean\tanon peak\tof budget\tkilled\tlimiter\tleft out\tplan/it: GC CPU\tRSS peak")
 	all := rivals
 	if g.variant(planName) != nil {
 		all = append(all, plan)
@@ -182,9 +182,9 @@ func (g *Group) detail(w *errWriter, results []Result) error {
 			against = ratioText(gain.Ratio(plan, s, gain.GCCores)) + "\t" + ratioText(gain.Ratio(plan, s, gain.RSSPeak))
 		}
 		n := len(s.Values) + s.Killed + s.Failed
-		gc, cpu, peak := s.Mean(gain.GCCores), s.Mean(gain.Cores), s.Mean(gain.RSSPeak)
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", s.Name, settingText(g.variant(s.Name)), n, number("%.4f", gc), number("%.1f%%", 100*gc/cpu), number("%.3f", cpu),
-			mib(peak), number("%.2f", peak/float64(g.Budget)), mib(s.Mean(gain.RSSMean)), s.Killed, s.Limited(), leftOut(results, g.Name, s.Name), against)
+		gc, cpu, anon := s.Mean(gain.GCCores), s.Mean(gain.Cores), s.Mean(gain.AnonPeak)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", s.Name, settingText(g.variant(s.Name)), n, number("%.4f", gc), number("%.1f%%", 100*gc/cpu), number("%.3f", cpu),
+			mib(s.Mean(gain.RSSPeak)), mib(s.Mean(gain.RSSMean)), mib(anon), number("%.2f", anon/float64(g.Budget)), s.Killed, s.Limited(), leftOut(results, g.Name, s.Name), against)
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -66,6 +66,7 @@ type Result struct {
 	MachineCores float64  `json:"machine_cores"`
 	RSSPeak      float64  `json:"rss_peak_bytes"` // of all together
 	RSSMean      float64  `json:"rss_mean_bytes"`
+	AnonPeak     float64  `json:"rss_anon_peak_bytes"` // without pages of files, which the kernel takes back before it kills
 	Members      []Member `json:"members"`
 	// Enforced says that the kernel kept the programs to the budget.
 	Enforced bool   `json:"enforced"`
@@ -178,7 +179,7 @@ func series(all []Result, group, variant string) gain.Series {
 		case r.Failed != "":
 			out.Failed++
 		default:
-			v := gain.Value{Block: r.Block, RSSPeak: r.RSSPeak, RSSMean: r.RSSMean}
+			v := gain.Value{Block: r.Block, RSSPeak: r.RSSPeak, RSSMean: r.RSSMean, AnonPeak: r.AnonPeak}
 			for _, m := range r.Members {
 				v.GCCores += m.GCCores
 				v.Cores += m.Cores

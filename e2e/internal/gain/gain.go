@@ -116,29 +116,28 @@ func Order(n int, seed string) []int {
 	return rand.New(rand.NewPCG(h.Sum64(), 1)).Perm(n)
 }
 
-// A RSS is the resident memory of a program, or of several, over a recording.
-type RSS struct{ PeakBytes, MeanBytes float64 }
+// A Held is the memory of a program, or of several, over a recording.
+type Held struct{ PeakBytes, MeanBytes float64 }
 
-// RSSOf adds up the resident memory of programs that were recorded at the same
-// time: while all of them were, each with its newest sample. It is 0 when there is
-// no such time.
-func RSSOf(recs ...*record.Recording) RSS {
+// HeldBy adds up a field of programs that were recorded at the same time: while all
+// of them were, each with its newest sample. It is 0 when there is no such time.
+func HeldBy(f record.Field, recs ...*record.Recording) Held {
 	type reading struct {
-		at  int64 // ns
-		of  int
-		rss float64
+		at    int64 // ns
+		of    int
+		bytes float64
 	}
 	next := make([]int, len(recs))
 	last := make([]float64, len(recs))
 	seen := 0
-	var out RSS
+	var out Held
 	var area float64
 	var from, before int64
 	for {
 		var r reading
 		found := false
 		for i, rec := range recs {
-			for next[i] < len(rec.Samples) && !rec.Samples[next[i]].Has.Has(record.FieldRSSBytes) {
+			for next[i] < len(rec.Samples) && !rec.Samples[next[i]].Has.Has(f) {
 				next[i]++
 			}
 			if next[i] == len(rec.Samples) {
@@ -146,7 +145,8 @@ func RSSOf(recs ...*record.Recording) RSS {
 			}
 			s := &rec.Samples[next[i]]
 			if at := s.Time.UnixNano(); !found || at < r.at {
-				r, found = reading{at, i, float64(s.RSSBytes)}, true
+				v, _ := s.Value(f)
+				r, found = reading{at, i, v}, true
 			}
 		}
 		if !found {
@@ -156,12 +156,12 @@ func RSSOf(recs ...*record.Recording) RSS {
 		if seen == len(recs) {
 			area += sum(last) * float64(r.at-before)
 		}
-		if last[r.of] == 0 && r.rss > 0 {
+		if last[r.of] == 0 && r.bytes > 0 {
 			if seen++; seen == len(recs) {
 				from = r.at
 			}
 		}
-		last[r.of] = max(r.rss, 1)
+		last[r.of] = max(r.bytes, 1)
 		before = r.at
 		if seen == len(recs) {
 			out.PeakBytes = max(out.PeakBytes, sum(last))

@@ -117,22 +117,22 @@ func recording(from int, rss ...uint64) *record.Recording {
 	return r
 }
 
-func TestRSSOf(t *testing.T) {
+func TestHeldBy(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		recs []*record.Recording
-		want RSS
+		want Held
 	}{
-		{"one", []*record.Recording{recording(0, 10, 30, 20)}, RSS{30, 20}},
-		{"one with a sample that lacks it", []*record.Recording{recording(0, 10, 0, 20)}, RSS{20, 10}},
+		{"one", []*record.Recording{recording(0, 10, 30, 20)}, Held{30, 20}},
+		{"one with a sample that lacks it", []*record.Recording{recording(0, 10, 0, 20)}, Held{20, 10}},
 		// Together from 1 to 3: 30+5, 20+5; the peak of the sum is not the sum of the peaks.
-		{"two", []*record.Recording{recording(0, 10, 30, 20, 20), recording(1, 5, 5, 12, 90)}, RSS{35, 30}},
-		{"apart", []*record.Recording{recording(0, 10, 30), recording(5, 5, 5)}, RSS{}},
-		{"none", []*record.Recording{recording(0, 0, 0)}, RSS{}},
-		{"one is empty", []*record.Recording{recording(0, 1, 2), {}}, RSS{}},
-		{"nothing", nil, RSS{}},
+		{"two", []*record.Recording{recording(0, 10, 30, 20, 20), recording(1, 5, 5, 12, 90)}, Held{35, 30}},
+		{"apart", []*record.Recording{recording(0, 10, 30), recording(5, 5, 5)}, Held{}},
+		{"none", []*record.Recording{recording(0, 0, 0)}, Held{}},
+		{"one is empty", []*record.Recording{recording(0, 1, 2), {}}, Held{}},
+		{"nothing", nil, Held{}},
 	} {
-		if got := RSSOf(tt.recs...); got != tt.want {
+		if got := HeldBy(record.FieldRSSBytes, tt.recs...); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
 		}
 	}

@@ -10,12 +10,13 @@ import (
 
 // A Value is what was measured in one run.
 type Value struct {
-	Block   int     // runs of the same block are one after the other
-	GCCores float64 // CPU-seconds per second
-	Cores   float64
-	RSSPeak float64 // bytes
-	RSSMean float64 // bytes, over time
-	Limiter bool    // the GC CPU limiter stepped in
+	Block    int     // runs of the same block are one after the other
+	GCCores  float64 // CPU-seconds per second
+	Cores    float64
+	RSSPeak  float64 // bytes
+	AnonPeak float64 // bytes, without pages of files
+	RSSMean  float64 // bytes, over time
+	Limiter  bool    // the GC CPU limiter stepped in
 }
 
 // A Series is the runs of one variant.
@@ -50,10 +51,11 @@ func (s Series) Limited() int {
 }
 
 // The quantities.
-func GCCores(v Value) float64 { return v.GCCores }
-func Cores(v Value) float64   { return v.Cores }
-func RSSPeak(v Value) float64 { return v.RSSPeak }
-func RSSMean(v Value) float64 { return v.RSSMean }
+func GCCores(v Value) float64  { return v.GCCores }
+func Cores(v Value) float64    { return v.Cores }
+func RSSPeak(v Value) float64  { return v.RSSPeak }
+func AnonPeak(v Value) float64 { return v.AnonPeak }
+func RSSMean(v Value) float64  { return v.RSSMean }
 
 // Best is the series with the least GC CPU of those that lived.
 func Best(all []Series) (Series, bool) {

@@ -322,3 +322,14 @@ func TestNotes(t *testing.T) {
 		}
 	}
 }
+
+func TestMarks(t *testing.T) {
+	for mark, want := range map[string]int{"¹": 1, "⁴": 4, "¹⁰": 10, "²³": 23} {
+		if got := digits(mark); got != want {
+			t.Errorf("%s is %d", mark, got)
+		}
+	}
+	if got := marked(marked("storm", "¹"), "²"); got != "storm¹ ²" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -163,10 +163,15 @@ func (d *prediction) table() *texttab.Table {
 	for _, p := range rows {
 		f := &p.forecast
 		mark := p.mark()
+		var marks []string
 		for _, n := range p.Notes {
 			if text := notes.text(n); text != "" {
-				mark.Text = marked(mark.Text, tab.Note(text))
+				marks = append(marks, tab.Note(text))
 			}
+		}
+		slices.SortFunc(marks, func(a, b string) int { return cmp.Compare(digits(a), digits(b)) })
+		for _, m := range slices.Compact(marks) {
+			mark.Text = marked(mark.Text, m)
 		}
 		name := texttab.Cell{Text: gogcText(p.GOGCPercent)}
 		if p.Best {
@@ -239,10 +244,22 @@ func (n *notes) text(note string) string {
 	return out
 }
 
+// superscripts are the digits of marks.
+const superscripts = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+
+// digits is the number that a mark shows.
+func digits(mark string) int {
+	n := 0
+	for _, r := range mark {
+		n = 10*n + utf8.RuneCountInString(superscripts[:max(strings.IndexRune(superscripts, r), 0)])
+	}
+	return n
+}
+
 // marked puts the mark of a note behind a text, apart from another mark: ¹ and ²
 // side by side would read as 12.
 func marked(text, mark string) string {
-	if last, _ := utf8.DecodeLastRuneInString(text); strings.ContainsRune("⁰¹²³⁴⁵⁶⁷⁸⁹", last) {
+	if last, _ := utf8.DecodeLastRuneInString(text); strings.ContainsRune(superscripts, last) {
 		return text + " " + mark
 	}
 	return text + mark

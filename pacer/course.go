@@ -35,6 +35,7 @@ type course struct {
 	byteCost   float64 // CPU-seconds for each byte of live heap and roots
 	costDoubt  float64 // of these, as a share
 	cpu        float64 // CPU cores of the program, without the collector and what follows from it
+	busy       float64 // Ps that the program keeps, as the runtime's CPU limiter counts them: more than cpu where they wait for CPUs
 	follow     float64 // CPU-seconds that follow from a cycle and that nobody books as the collector's
 	cpuKnown   bool
 	rssKnown   bool
@@ -526,6 +527,10 @@ func (c *course) findCPU(l *ledger, k float64, miss func(string, ...any)) {
 	live := 0.0
 	for _, s := range c.segs {
 		live += (s.live + s.roots) / float64(len(c.segs))
+	}
+	c.busy = c.cpu / max(k, 0.1)
+	if u, ok := l.growth(record.FieldCPUUser); ok {
+		c.busy = max(u/c.seconds, c.cpu)
 	}
 	c.follow = followCost + followCostByte*live
 	if cycles, ok := l.growth(record.FieldGCCycles); ok {

@@ -194,7 +194,7 @@ func (r *replay) cycle() {
 	}
 	grown, seconds := r.allocate(start-r.marked-cached, patience)
 	r.wall += seconds
-	r.limiter = r.limiter.Run(duration(seconds), 0, duration(seconds*max(r.procs-r.c.cpu*r.d.alloc, 0)), false)
+	r.limiter = r.limiter.Run(duration(seconds), 0, duration(seconds*max(r.procs-r.c.busy*r.d.alloc, 0)), false)
 	heap := r.marked + cached + grown
 	r.seen(r.marked, heap, seconds)
 	if r.pos >= r.c.seconds {
@@ -272,7 +272,7 @@ func (r *replay) mark(like *mark, heap, goal float64) {
 		util = min(backgroundUtilization+assist/(wall*r.procs), 0.95)
 		idle = max(min(idle, 1-util), 0)
 	}
-	r.limiter = r.limiter.Run(duration(wall), duration(assist), duration(wall*r.procs*max(1-util-c.cpu/r.procs, 0)), true)
+	r.limiter = r.limiter.Run(duration(wall), duration(assist), duration(wall*max(r.procs*(1-util)-c.busy*r.d.alloc, 0)), true)
 	r.limited = r.limited || r.limiter.Enabled
 	r.allocate(grown, math.Inf(1))
 	r.seen(heap, heap+grown, wall)

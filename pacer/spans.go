@@ -32,7 +32,7 @@ const weakest = 0.2
 // usualFill is the share of the way to the steady state that is taken, and
 // fillDoubt its standard deviation. Of three programs with scattered lives, one
 // was at 0.2, one at 0.6, and one beyond 1.
-const usualFill, fillDoubt = 0.35, 0.45
+const usualFill, fillDoubt = 0.45, 0.5
 
 // at is what is left after a cycle's growth.
 func (f *spanFill) at(grown, share float64) float64 {

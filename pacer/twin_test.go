@@ -62,6 +62,7 @@ func (p program) record(s Settings, seconds float64) *record.Recording {
 			sample.GCCycles = n - 1
 			sample.CPUGCTotal, sample.CPUGCIdle = ns(gc), ns(gc/2)
 			sample.CPUTotal, sample.CPUIdle = ns(2*began), ns(max(2*began-p.busy*began-gc, 0))
+			sample.CPUUser = ns(p.busy * began)
 			sample.CPUProcUser = ns(p.busy*next + gc)
 			sample.RSSBytes = uint64(rss)
 			for f := range record.NumFields {

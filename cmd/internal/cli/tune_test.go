@@ -297,6 +297,33 @@ func TestTuneLiveErrors(t *testing.T) {
 	}
 }
 
+// What was planned for is what is changed, or nothing is.
+func TestTuneLiveRails(t *testing.T) {
+	tw := newFakeTwin()
+	for _, tc := range []struct {
+		name string
+		set  func(*record.Process, *tune.Plan)
+		want string
+	}{
+		{"a smaller container", func(p *record.Process, _ *tune.Plan) { p.MemoryLimitBytes = 256 * mib }, "hint: raise the container's limit first"},
+		{"another process", func(p *record.Process, _ *tune.Plan) { p.StartTime = ruletest.Epoch.Add(-time.Hour) }, "is another one than was recorded"},
+		{"GOMAXPROCS too", func(_ *record.Process, p *tune.Plan) { p.Settings.GOMAXPROCS = 2 }, ""},
+	} {
+		f, c := tuneHost()
+		f.serve(4123, "orders", ruletest.Server{})
+		p, plan := proc(4123, "orders"), planOf(tw)
+		p.MemoryLimitBytes = plan.Container.LimitBytes
+		tc.set(&p, plan)
+		code := finish(f.Env, newTuning(p, tw, plan).applyLive(t.Context(), f.Env, tuneOptions{dryRun: true}, tw))
+		if !strings.Contains(f.err.String(), tc.want) || (tc.want == "") != (code == ExitOK) || (tc.want == "") != slices.Contains(c.did, "open 4123") {
+			t.Errorf("%s: exit code %d, did %q, stderr %s", tc.name, code, c.did, &f.err)
+		}
+		if tc.want == "" && !strings.Contains(f.out.String(), "GOMAXPROCS=2 is not set") {
+			t.Errorf("%s: %s", tc.name, &f.out)
+		}
+	}
+}
+
 // A question is asked at a terminal only, and anything but a yes is a no.
 func TestConfirm(t *testing.T) {
 	for _, tc := range []struct {

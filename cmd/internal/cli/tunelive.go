@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
 	"github.com/heapwright/heapwright/cmd/internal/live"
 	"github.com/heapwright/heapwright/cmd/internal/term"
 	"github.com/heapwright/heapwright/cmd/internal/texttab"
@@ -95,6 +96,9 @@ func (d *tuning) change(ctx context.Context, env Env, opt tuneOptions, t twin) (
 		d.Live.Outcome = outcomeNothing
 		return nil
 	}
+	if err := d.mayApply(ctx, env); err != nil {
+		return err
+	}
 	changer, err := env.Changes()
 	if err != nil {
 		return err
@@ -125,7 +129,7 @@ func (d *tuning) change(ctx context.Context, env Env, opt tuneOptions, t twin) (
 			return err
 		}
 	}
-	d.tell(env, opt, c.Notes()...)
+	d.tell(env, opt, d.Live.Notes...)
 	if opt.dryRun {
 		d.Live.Outcome = outcomeDryRun
 		return nil
@@ -145,6 +149,32 @@ func (d *tuning) change(ctx context.Context, env Env, opt tuneOptions, t twin) (
 		return err
 	}
 	return d.watch(ctx, env, opt, c)
+}
+
+// mayApply refuses what is true of the plan but not of the process: a container
+// that is smaller than the one that was planned for, and a process that took the
+// PID of the one that was recorded.
+func (d *tuning) mayApply(ctx context.Context, env Env) error {
+	has, wants := d.Process.MemoryLimitBytes, d.plan.Container.LimitBytes
+	if has > 0 && wants > has {
+		return hinted(fmt.Errorf("the plan is for a limit of %s, and the process is in one of %s", rule.FormatBytes(float64(wants)), rule.FormatBytes(float64(has))),
+			"raise the container's limit first, or leave out --memory-limit to plan for the one that it has")
+	}
+	entries, err := env.Host.Processes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		// Start times are the kernel's, to a hundredth of a second, on a clock that
+		// may be set meanwhile.
+		if p := e.Process; p.PID == d.Process.PID && p.StartTime.Sub(d.Process.StartTime).Abs() > time.Minute {
+			return fmt.Errorf("process %d is another one than was recorded: nothing was written", p.PID)
+		}
+	}
+	if n := d.plan.Settings.GOMAXPROCS; n > 0 {
+		d.Live.Notes = append(d.Live.Notes, fmt.Sprintf("GOMAXPROCS=%d is not set: in a running process it stays as it is.", n))
+	}
+	return nil
 }
 
 // tell prints sentences for people.

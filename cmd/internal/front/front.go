@@ -7,6 +7,7 @@ package front
 import (
 	"math"
 	"slices"
+	"strconv"
 )
 
 // An Interval is a value and the range in which it is likely to lie.
@@ -149,7 +150,7 @@ func ticks(lo, hi float64, n int) []float64 {
 	}
 	unit := math.Pow(10, math.Floor(math.Log10(raw)))
 	step := 10 * unit
-	for _, f := range []float64{1, 2, 5} {
+	for _, f := range []float64{1, 2, 2.5, 5} {
 		if raw <= f*unit {
 			step = f * unit
 			break
@@ -210,11 +211,12 @@ func (q *Point) caption() string {
 	return q.Label
 }
 
-// share writes a part of the whole for an axis with steps of a size.
+// share writes a part of the whole for an axis with steps of a size: in as many
+// digits as the steps have.
 func share(v, step float64) string {
 	digits := 0
-	for s := step * 100; s < 0.999 && digits < 4; s *= 10 {
+	for s := 100 * step; math.Abs(s-math.Round(s)) > 1e-6*s && digits < 4; s *= 10 {
 		digits++
 	}
-	return trimFloat(100*v, digits) + "%"
+	return strconv.FormatFloat(100*v, 'f', digits, 64) + "%"
 }

@@ -174,7 +174,7 @@ func TestTicks(t *testing.T) {
 		want   string
 	}{
 		{0, 10, "[0 2 4 6 8 10]"},
-		{0, 0.113, "[0 0.05 0.1]"},
+		{0, 0.113, "[0 0.025 0.05 0.075 0.1]"},
 		{7, 8, "[7 7.2 7.4 7.6 7.8 8]"},
 		{5, 5, "[]"},
 		{0, math.Inf(1), "[]"},
@@ -193,6 +193,17 @@ func TestTicks(t *testing.T) {
 	}
 	if got := byteTicks(1<<30, 4<<30, 6); got[0] != 1<<30 || got[1] != 1.5*(1<<30) {
 		t.Errorf("in GiB: %v", got)
+	}
+}
+
+func TestShare(t *testing.T) {
+	for _, tc := range []struct {
+		v, step float64
+		want    string
+	}{{0.5, 0.1, "50%"}, {0.075, 0.025, "7.5%"}, {0.25, 0.25, "25%"}, {0.002, 0.001, "0.2%"}, {0.3, 0.1, "30%"}, {0.0002, 0.0002, "0.02%"}, {0, 0.001, "0.0%"}} {
+		if got := share(tc.v, tc.step); got != tc.want {
+			t.Errorf("%v in steps of %v is %s, want %s", tc.v, tc.step, got, tc.want)
+		}
 	}
 }
 

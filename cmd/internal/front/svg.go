@@ -17,7 +17,7 @@ const (
 	plotLeft, plotRight      = 68.0, width - 28
 	plotTop, plotBottom      = 98.0, height - 62
 	fontSize                 = 12.0
-	charWidth                = 6.4 // of most letters, with some to spare
+	charWidth                = 7.3 // of capitals and digits in the widest of the usual fonts
 	markRadius               = 4.5
 	maxLabels, maxOtherMarks = 16, 500
 )

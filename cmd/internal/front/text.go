@@ -5,7 +5,6 @@ import (
 	"io"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/heapwright/heapwright/cmd/internal/braille"
@@ -18,8 +17,6 @@ type Options struct {
 	Height int // of the plot, in rows
 	Paint  term.Painter
 }
-
-func trimFloat(v float64, digits int) string { return strconv.FormatFloat(v, 'f', digits, 64) }
 
 // A cell is a character of the plot.
 type cell struct {

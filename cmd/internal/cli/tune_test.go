@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"math"
@@ -321,6 +322,17 @@ func TestTuneLiveRails(t *testing.T) {
 		if tc.want == "" && !strings.Contains(f.out.String(), "GOMAXPROCS=2 is not set") {
 			t.Errorf("%s: %s", tc.name, &f.out)
 		}
+	}
+}
+
+func TestTuneLiveInterrupted(t *testing.T) {
+	f, c := tuneHost()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	tw := newFakeTwin()
+	err := newTuning(proc(4123, "orders"), tw, planOf(tw)).applyLive(ctx, f.Env, tuneOptions{yes: true}, tw)
+	if code := finish(f.Env, err); code != ExitCouldNotRun || len(c.did) > 0 || !strings.Contains(f.err.String(), "nothing was written") {
+		t.Errorf("exit code %d, did %q, stderr %s", code, c.did, &f.err)
 	}
 }
 

@@ -155,6 +155,9 @@ func (d *tuning) change(ctx context.Context, env Env, opt tuneOptions, t twin) (
 // that is smaller than the one that was planned for, and a process that took the
 // PID of the one that was recorded.
 func (d *tuning) mayApply(ctx context.Context, env Env) error {
+	if ctx.Err() != nil { // who ends the recording early did not ask for a change made of it
+		return errors.New("interrupted: nothing was written")
+	}
 	has, wants := d.Process.MemoryLimitBytes, d.plan.Container.LimitBytes
 	if has > 0 && wants > has {
 		return hinted(fmt.Errorf("the plan is for a limit of %s, and the process is in one of %s", rule.FormatBytes(float64(wants)), rule.FormatBytes(float64(has))),

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/heapwright/heapwright/e2e/internal/accuracy"
+	"github.com/heapwright/heapwright/e2e/internal/subject"
 )
 
 // A regime is a part of the settings that is summed up by itself.
@@ -21,8 +22,17 @@ var regimes = []regime{
 	{"all settings", func(c Case) bool { return true }},
 	{"GOGC 25 to 400", func(c Case) bool { return c.Run.Setting.GOGCPercent >= 0 }},
 	{"limits where GC uses up to a quarter of the CPUs", func(c Case) bool { return c.Run.Setting.GOGCPercent < 0 && !storms(c) }},
+	{"real servers", func(c Case) bool { return server(c.Run.Subject) }},
+	{"without the tiny heap, and without limits at the floor and next to storms", func(c Case) bool {
+		name := c.Run.Setting.Name
+		return c.Run.Subject != "tinyheap" && name != "off-floor" && !strings.HasPrefix(name, "off-storm")
+	}},
 	{"runs in which GC uses a hundredth of a core or more", func(c Case) bool { return c.Outcome != nil && c.Outcome.GCCPUCores >= 0.01 }},
 	{"limits in the storm", func(c Case) bool { return c.Run.Setting.GOGCPercent < 0 && storms(c) }},
+}
+
+func server(name string) bool {
+	return slices.ContainsFunc(subject.Servers(), func(s subject.Subject) bool { return s.Name == name })
 }
 
 func storms(c Case) bool {

@@ -2,6 +2,7 @@ package pacer
 
 import (
 	"math"
+	"sort"
 	"time"
 )
 
@@ -373,8 +374,10 @@ func (r *replay) live() float64 {
 // nearest is the first recorded cycle that ended no earlier than now, or the last.
 func (r *replay) nearest() int {
 	m := r.c.marks
-	for r.near < len(m)-1 && m[r.near].at < r.pos {
-		r.near++ // time only goes on
+	if m[r.near].at < r.pos && r.near < len(m)-1 {
+		// Time only goes on. A replay does not stop at every one of millions of cycles.
+		rest := m[r.near : len(m)-1]
+		r.near += sort.Search(len(rest), func(i int) bool { return rest[i].at >= r.pos })
 	}
 	return r.near
 }

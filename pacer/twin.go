@@ -164,10 +164,7 @@ func (t *Twin) notes(s Settings, f *Forecast, mid *tally) []string {
 	var notes []string
 	say := func(format string, a ...any) { notes = append(notes, fmt.Sprintf(format, a...)) }
 	c := t.course
-	peak := 0.0
-	for _, m := range c.marks {
-		peak = max(peak, m.live)
-	}
+	peak := t.workload.LivePeakBytes.Estimate
 	if s.GOMEMLIMITBytes < NoMemoryLimit && float64(s.GOMEMLIMITBytes) < peak+c.besideHeap() {
 		say("The limit is below what lives: collections follow each other without end, and the heap passes the limit all the same.")
 	}

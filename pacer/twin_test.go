@@ -445,6 +445,26 @@ func BenchmarkGrid(b *testing.B) {
 	b.ReportMetric(float64(len(grid))*float64(b.N)/b.Elapsed().Seconds(), "settings/s")
 }
 
+// BenchmarkManyCycles is one forecast from a recording of a million cycles.
+func BenchmarkManyCycles(b *testing.B) {
+	rec := usual.record(Settings{GOGCPercent: 100, GOMEMLIMITBytes: NoMemoryLimit}, 60)
+	const n = 1_000_000
+	first, usualCycle := rec.Samples[0].Time, rec.Cycles[len(rec.Cycles)/2]
+	step := rec.Samples[len(rec.Samples)-1].Time.Sub(first) / n
+	rec.Cycles = make([]record.Cycle, n)
+	for i := range rec.Cycles {
+		rec.Cycles[i] = usualCycle
+		rec.Cycles[i].N, rec.Cycles[i].End = uint64(i+1), first.Add(time.Duration(i)*step)
+	}
+	twin, err := Fit(rec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		twin.Forecast(twin.Current())
+	}
+}
+
 func BenchmarkFitHour(b *testing.B) {
 	rec := usual.record(Settings{GOGCPercent: 100, GOMEMLIMITBytes: NoMemoryLimit}, 3600)
 	b.ReportMetric(float64(len(rec.Samples)), "samples")

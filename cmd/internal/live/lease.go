@@ -33,6 +33,9 @@ type Lease struct {
 	// Words are what was written. Addresses are for people: what is undone is
 	// located anew. The heap goal is not among them, as it follows from the others.
 	Words []Step `json:"words"`
+	// Earlier are those of Words that an earlier, kept change had set, and what to:
+	// until this one is written, the process holds that.
+	Earlier []Step `json:"earlier,omitempty"`
 }
 
 // An Owner is the tool that holds a lease.
@@ -80,26 +83,36 @@ func parseLease(data []byte) (*Lease, error) {
 		return nil, fmt.Errorf("the lease is of another kind: %.40q", l.Schema)
 	case l.PID <= 0 || l.StartTicks == 0 || len(l.BootID) == 0 || len(l.BootID) > 64:
 		return nil, errors.New("the lease names no process")
-	case len(l.Words) > maxWords:
-		return nil, fmt.Errorf("the lease has %d words", len(l.Words))
+	case len(l.Words) > maxWords || len(l.Earlier) > maxWords:
+		return nil, fmt.Errorf("the lease has %d words", max(len(l.Words), len(l.Earlier)))
 	case len(l.Exe) > maxText || len(l.Why) > maxText || len(l.Owner.Tool) > maxText || len(l.Owner.User) > maxText:
 		return nil, errors.New("a text of the lease is too long")
 	}
+	if err := checkWords(l.Words); err != nil {
+		return nil, err
+	}
+	if err := checkWords(l.Earlier); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func checkWords(words []Step) error {
 	seen := map[string]bool{}
-	for _, w := range l.Words {
+	for _, w := range words {
 		size, ok := undoable[w.Symbol]
 		switch {
 		case !ok || size != w.Size || seen[w.Symbol]:
-			return nil, fmt.Errorf("the lease has a word %.60q of %d bytes", w.Symbol, w.Size)
+			return fmt.Errorf("the lease has a word %.60q of %d bytes", w.Symbol, w.Size)
 		case !validWord(w.Symbol, w.Old) || !validWord(w.Symbol, w.New):
-			return nil, fmt.Errorf("the lease has a value that %s cannot have", w.Symbol)
+			return fmt.Errorf("the lease has a value that %s cannot have", w.Symbol)
 		}
 		seen[w.Symbol] = true
 	}
 	if seen[remote.WordGCPercent] != seen[remote.WordHeapMinimum] {
-		return nil, errors.New("the lease has one of two words that belong together")
+		return errors.New("the lease has one of two words that belong together")
 	}
-	return l, nil
+	return nil
 }
 
 func validWord(symbol string, v uint64) bool {

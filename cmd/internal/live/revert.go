@@ -99,6 +99,15 @@ func putBack(t *remote.Target, l *Lease) (done []Step, theirs []string, err erro
 	for _, w := range l.Words {
 		old[w.Symbol] = w
 	}
+	// A tool that dies before it writes leaves what an earlier change had set.
+	earlier := map[string]Step{}
+	for _, w := range l.Earlier {
+		earlier[w.Symbol] = w
+	}
+	theirsNow := func(w Step, now uint64) bool {
+		e, ok := earlier[w.Symbol]
+		return now != w.Old && now != w.New && !(ok && now == e.New)
+	}
 	restore := func(symbol string) error {
 		w := old[symbol]
 		at, err := t.Word(symbol)
@@ -111,7 +120,7 @@ func putBack(t *remote.Target, l *Lease) (done []Step, theirs []string, err erro
 			return err
 		case now == w.Old:
 			return nil
-		case now != w.New:
+		case theirsNow(w, now):
 			theirs = append(theirs, symbol)
 			return nil
 		}
@@ -129,7 +138,7 @@ func putBack(t *remote.Target, l *Lease) (done []Step, theirs []string, err erro
 			return nil
 		case m.Old != b.model.HeapMinimum(int64(int32(p.Old))):
 			return &InconsistentError{fmt.Sprintf("the lease's least heap of %d bytes is not that of GOGC=%d", m.Old, int32(p.Old))}
-		case b.value(p.Symbol) != p.Old && b.value(p.Symbol) != p.New || b.minimum != m.Old && b.minimum != m.New:
+		case theirsNow(p, b.value(p.Symbol)), theirsNow(m, b.minimum):
 			theirs = append(theirs, remote.WordGCPercent) // whoever sets the one sets the other
 			return nil
 		}
@@ -156,7 +165,27 @@ func putBack(t *remote.Target, l *Lease) (done []Step, theirs []string, err erro
 		}
 		return restore(symbol)
 	}
-	order := []func() error{gogc, func() error { return one(remote.WordMemoryLimit) }}
+	limit := func() error {
+		w, ok := old[remote.WordMemoryLimit]
+		if !ok || w.Old != pacer.NoMemoryLimit {
+			return one(remote.WordMemoryLimit)
+		}
+		// Who has set GOGC=off since relies on the limit that is there: without it
+		// nothing would start a collection.
+		at, err := t.Word(remote.WordGCPercent)
+		if err != nil {
+			return err
+		}
+		switch now, err := t.Value(at); {
+		case err != nil:
+			return err
+		case int32(now) < 0:
+			theirs = append(theirs, remote.WordMemoryLimit)
+			return nil
+		}
+		return one(remote.WordMemoryLimit)
+	}
+	order := []func() error{gogc, limit}
 	if p, ok := old[remote.WordGCPercent]; ok && int32(p.Old) < 0 {
 		order[0], order[1] = order[1], order[0] // a heap without GOGC must have its limit first
 	}

@@ -131,7 +131,8 @@ func (s *Session) Describe(c Change) ([]Step, error) {
 // Right before writing, the process is attached to anew, and its settings must
 // be what they were when they were last read for the caller. Errors: those of
 // Describe, *[OwnerError], *[OwnedError], *[OrphanError], *[ChangedError],
-// *[WatchdogError], [ErrApplied]. After an error the process is as it was.
+// *[WatchdogError], [ErrApplied]. After an error what had been written is taken
+// back as [Session.Revert] does; mostly nothing had.
 func (s *Session) Apply(ctx context.Context, c Change, why string) (Receipt, error) {
 	before := s.books
 	if s.self != nil {
@@ -196,7 +197,7 @@ func (s *Session) apply(ctx context.Context, action Action, why string, plan fun
 		return Receipt{}, err
 	}
 	l := &Lease{BootID: s.boot, PID: s.pid, StartTicks: start, Exe: s.exe, Why: why, Owner: owner}
-	if l.Words, err = s.leaseWords(pairs, prior); err != nil {
+	if l.Words, l.Earlier, err = s.leaseWords(pairs, prior); err != nil {
 		return Receipt{}, err
 	}
 	// A log that cannot be written to shows now, not when it is too late.
@@ -224,6 +225,7 @@ func (s *Session) apply(ctx context.Context, action Action, why string, plan fun
 		return Receipt{}, errors.Join(err, rerr)
 	}
 	s.left = nil
+	l.Earlier = nil // whoever sets these values from now on is somebody else
 	return Receipt{Time: e.Time, PID: s.pid, Steps: steps, Notes: s.notes}, nil
 }
 
@@ -256,8 +258,9 @@ func (s *Session) prove(ctx context.Context) error {
 }
 
 // leaseWords is what will have to be restored: what is there now or, where an
-// earlier change was kept and still holds, what was there before that.
-func (s *Session) leaseWords(pairs []pair, prior *Lease) ([]Step, error) {
+// earlier change was kept and still holds, what was there before that. Of those
+// earlier is what the kept change had set.
+func (s *Session) leaseWords(pairs []pair, prior *Lease) (words, earlier []Step, err error) {
 	now := func(symbol string) (remote.Word, uint64, error) {
 		w, err := s.target.Word(symbol)
 		if err != nil {
@@ -271,7 +274,7 @@ func (s *Session) leaseWords(pairs []pair, prior *Lease) ([]Step, error) {
 		for _, p := range prior.Words {
 			_, v, err := now(p.Symbol)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			if v == p.New {
 				held[p.Symbol] = p
@@ -284,30 +287,30 @@ func (s *Session) leaseWords(pairs []pair, prior *Lease) ([]Step, error) {
 			delete(held, remote.WordHeapMinimum)
 		}
 	}
-	var out []Step
 	for _, p := range pairs {
 		if p.symbol == remote.WordGCPercentHeapGoal {
 			continue
 		}
 		w, v, err := now(p.symbol)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		step := Step{p.symbol, w.Addr, w.Size, v, p.value}
 		if h, ok := held[p.symbol]; ok {
 			step.Old = h.Old
+			earlier = append(earlier, h)
 			delete(held, p.symbol)
 		}
-		out = append(out, step)
+		words = append(words, step)
 	}
 	if prior != nil {
 		for _, p := range prior.Words {
 			if h, ok := held[p.Symbol]; ok {
-				out = append(out, h)
+				words = append(words, h)
 			}
 		}
 	}
-	return out, nil
+	return words, earlier, nil
 }
 
 // write writes the words in order and looks whether all hold at the end.
@@ -363,7 +366,7 @@ func (s *Session) Keep() error {
 		return nil
 	}
 	kept := *s.lease
-	kept.Kept = true
+	kept.Kept, kept.Earlier = true, nil
 	// From here on a watchdog that is left alone will find the change kept.
 	if err := s.host.write(&kept); err != nil {
 		return err

@@ -207,6 +207,18 @@ func TestKeepAndUndo(t *testing.T) {
 	if got := tg.ask("read"); deref(got.GOGC) != 300 || got.Limit != math.MaxInt64 {
 		t.Errorf("after undo %v", got)
 	}
+	// It relies on the limit since: without one nothing would start a collection.
+	keep(Change{GOGCPercent: ptr(50), GOMEMLIMITBytes: ptr(1 << 30)})
+	tg.ask("gogc -1")
+	r, err = h.Undo(context.Background(), tg.pid())
+	if err != nil || strings.Join(r.Theirs, " ") != remote.WordGCPercent+" "+remote.WordMemoryLimit {
+		t.Errorf("undo: %+v, %v", r, err)
+	}
+	if got := tg.ask("read"); deref(got.GOGC) != off || got.Limit != 1<<30 {
+		t.Errorf("after undo %v", got)
+	}
+	tg.ask("gogc 100")
+	tg.ask("limit " + strconv.Itoa(math.MaxInt64))
 	// Both are gone: the next change starts from what is there.
 	keep(Change{GOGCPercent: ptr(50)})
 	tg.ask("gogc 200")
@@ -377,6 +389,39 @@ func TestKilledTool(t *testing.T) {
 			if b, err := readBooks(s.target, &s.sample); err != nil || b.consistent() != nil || b.goal != b.model.PercentGoal(b.heap, 100) {
 				t.Errorf("after %d words and undo: %+v, %v", n, b, err)
 			}
+		}
+	})
+	t.Run("half-way, after a change that was kept", func(t *testing.T) {
+		tg := start(t, path)
+		h := testHost(t.TempDir())
+		for n := range 4 {
+			s := tg.open(h)
+			apply(t, s, Change{GOGCPercent: ptr(70), GOMEMLIMITBytes: ptr(2 << 30)})
+			if err := s.Keep(); err != nil {
+				t.Fatal(err)
+			}
+			s = tg.open(h)
+			if _, err := s.Describe(c); err != nil {
+				t.Fatal(err)
+			}
+			l := &Lease{BootID: s.boot, PID: s.pid, StartTicks: s.target.Process().StartTicks(), Owner: Owner{Tool: "test", PID: 1 << 30}}
+			pairs := s.books.words(c)
+			var err error
+			if l.Words, l.Earlier, err = s.leaseWords(pairs, s.Lease()); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.write(l); err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range pairs[:n] {
+				if err := set(s.target, p.symbol, p.old, p.value); err != nil && p.symbol != remote.WordGCPercentHeapGoal {
+					t.Fatalf("after %d words: %v", n, err)
+				}
+			}
+			if r, err := h.Undo(context.Background(), tg.pid()); err != nil || len(r.Theirs) > 0 {
+				t.Errorf("after %d words: undo %+v, %v", n, r, err)
+			}
+			tg.unchanged()
 		}
 	})
 	t.Run("watchdog", func(t *testing.T) {

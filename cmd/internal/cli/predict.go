@@ -233,7 +233,10 @@ func addGrid(add func(gogc, limit int64), peak float64, floor pacer.Estimate, co
 			limit = roundLimit(from * math.Pow(to/from, float64(i)/(n-2)))
 		}
 		for _, g := range gogc {
-			add(g, limit)
+			// Without either nothing is ever collected: that is no setting to choose.
+			if g >= 0 || limit != pacer.NoMemoryLimit {
+				add(g, limit)
+			}
 		}
 	}
 }

@@ -10,11 +10,11 @@ import (
 
 const (
 	// GOGC is sought between these, whatever the twin says. Below the first the
-	// collector runs more than the program; above the second the runtime's
-	// minimum heap of 4 MiB * GOGC/100 alone is 400 MiB. GOGC stays finite: with
+	// collector runs more than the program; above the second there is next to no GC
+	// CPU left to save, and each byte more alive takes ten more. GOGC stays finite: with
 	// GOGC=off the limit is all that ends a cycle, and each program that shares
 	// the memory finds it full.
-	leastGOGC, mostGOGC = 25, 10000
+	leastGOGC, mostGOGC = 25, 1000
 
 	// What a plan may risk: the twin's own odds within the recording's span. Of the
 	// limiter it may run the odds that the twin gives what was recorded, too: a twin

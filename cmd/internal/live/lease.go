@@ -25,9 +25,12 @@ type Lease struct {
 	BootID     string `json:"boot_id"`
 	PID        int    `json:"pid"`
 	StartTicks uint64 `json:"start_ticks"`
-	Exe        string `json:"exe"`
-	Why        string `json:"why"`
-	Owner      Owner  `json:"owner"`
+	// Stack is where the program's stack begins, 0 where the kernel does not say. PID
+	// and start outlive an execve; that does not.
+	Stack uint64 `json:"stack"`
+	Exe   string `json:"exe"`
+	Why   string `json:"why"`
+	Owner Owner  `json:"owner"`
 	// Kept says that the change is to stay when the owner ends.
 	Kept bool `json:"kept"`
 	// Words are what was written. Addresses are for people: what is undone is
@@ -150,7 +153,7 @@ func (h Host) leaseFile(pid int, start uint64) string {
 }
 
 // readLease returns the lease of a process, nil when there is none. One of
-// another boot is of another process.
+// another boot is of another process, one of before an execve of another program.
 func (h Host) readLease(pid int, start uint64) (*Lease, error) {
 	l, err := readLeaseFile(h.leaseFile(pid, start))
 	switch {
@@ -163,7 +166,7 @@ func (h Host) readLease(pid int, start uint64) (*Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.PID != pid || l.StartTicks != start || l.BootID != boot {
+	if l.PID != pid || l.StartTicks != start || l.BootID != boot || l.replaced() {
 		return nil, nil
 	}
 	return l, nil
@@ -257,7 +260,7 @@ func (h Host) Leases() ([]Lease, error) {
 			errs = append(errs, err)
 			continue
 		}
-		if start, err := startTicks(l.PID); l.BootID != boot || errors.Is(err, procmem.ErrExited) || err == nil && start != l.StartTicks {
+		if start, err := startTicks(l.PID); l.BootID != boot || errors.Is(err, procmem.ErrExited) || err == nil && start != l.StartTicks || l.replaced() {
 			if err := os.Remove(name); err != nil && !missing(err) {
 				errs = append(errs, fmt.Errorf("removing the lease of a process that ended: %w", err))
 			}
@@ -266,6 +269,28 @@ func (h Host) Leases() ([]Lease, error) {
 		out = append(out, *l)
 	}
 	return out, errors.Join(errs...)
+}
+
+// replaced reports whether the process has replaced its program since (execve).
+func (l *Lease) replaced() bool {
+	now := stackStart(l.PID)
+	return l.Stack != 0 && now != 0 && now != l.Stack
+}
+
+// stackStart is field 28 of /proc/PID/stat, 0 where the kernel does not say. An
+// execve puts the stack elsewhere, unless addresses are not randomized.
+func stackStart(pid int) uint64 {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	// The command name, the second field, may hold anything.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 28-2 {
+		return 0
+	}
+	v, _ := strconv.ParseUint(fields[28-3], 10, 64) // what is no number is not said
+	return v
 }
 
 // Orphaned reports whether the owner is gone and did not say that the change

@@ -196,7 +196,7 @@ func (s *Session) apply(ctx context.Context, action Action, why string, plan fun
 	if err != nil {
 		return Receipt{}, err
 	}
-	l := &Lease{BootID: s.boot, PID: s.pid, StartTicks: start, Exe: s.exe, Why: why, Owner: owner}
+	l := &Lease{BootID: s.boot, PID: s.pid, StartTicks: start, Stack: stackStart(s.pid), Exe: s.exe, Why: why, Owner: owner}
 	if l.Words, l.Earlier, err = s.leaseWords(pairs, prior); err != nil {
 		return Receipt{}, err
 	}

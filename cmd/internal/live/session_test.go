@@ -231,6 +231,40 @@ func TestKeepAndUndo(t *testing.T) {
 	}
 }
 
+// TestUndoAfterExec: a process that has replaced its program since has nothing of a
+// change, even where it is set to what the change had set.
+func TestUndoAfterExec(t *testing.T) {
+	if b, err := os.ReadFile("/proc/sys/kernel/randomize_va_space"); err != nil || strings.TrimSpace(string(b)) == "0" {
+		t.Skip("without randomized addresses one program is where the other was")
+	}
+	tg := start(t, buildProgram(t, "subject", ""))
+	h := testHost(t.TempDir())
+	s := tg.open(h)
+	apply(t, s, Change{GOGCPercent: ptr(50)})
+	if err := s.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := h.Leases(); err != nil || len(l) != 1 || l[0].Stack == 0 {
+		t.Fatalf("leases %+v, %v", l, err)
+	}
+	if got := tg.ask("exec 50"); deref(got.GOGC) != 50 {
+		t.Fatalf("the new program has %v", got)
+	}
+	if s := tg.open(h); s.Lease() != nil {
+		t.Errorf("the new program has the lease %+v", s.Lease())
+	}
+	var none *NoLeaseError
+	if r, err := h.Undo(context.Background(), tg.pid()); !errors.As(err, &none) {
+		t.Errorf("undo: %+v, %v", r, err)
+	}
+	if got := tg.ask("read"); deref(got.GOGC) != 50 {
+		t.Errorf("the setting of the new program was changed: %v", got)
+	}
+	if l, err := h.Leases(); err != nil || len(l) != 0 {
+		t.Errorf("leases %+v, %v", l, err)
+	}
+}
+
 // A childTool is a tool in a process of its own that has applied a change.
 type childTool struct {
 	*exec.Cmd

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -157,6 +158,9 @@ func main() {
 			}()
 		case "gc":
 			runtime.GC()
+		case "exec": // the same program anew in the same process, with another GOGC
+			os.Setenv("GOGC", f[1])
+			panic(syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
 		case "hold": // MiB of live heap
 			for i := int64(0); i < num(1); i++ {
 				hold = append(hold, make([]byte, 1<<20))

@@ -13,6 +13,7 @@ import (
 
 // A fakeChanger remembers what was done to it.
 type fakeChanger struct {
+	unread   error        // of the leases
 	outcome  live.Outcome // of Watch
 	describe error
 	apply    error
@@ -57,7 +58,7 @@ func (f *fakeChanger) Undo(_ context.Context, pid int) (live.Receipt, error) {
 	return back(), nil
 }
 
-func (f *fakeChanger) Leases() ([]live.Lease, error) { return f.leases, nil }
+func (f *fakeChanger) Leases() ([]live.Lease, error) { return f.leases, f.unread }
 
 func (f *fakeChanger) History() ([]live.Entry, int, error) { return f.entries, f.skipped, nil }
 

@@ -101,9 +101,10 @@ type undone struct {
 }
 
 func undoAll(ctx context.Context, env Env, opt undoOptions, c Changer) error {
-	leases, err := c.Leases()
-	if err != nil {
-		return err
+	// A lease that cannot be read is no reason to leave the other changes.
+	leases, unread := c.Leases()
+	if len(leases) == 0 && unread != nil {
+		return unread
 	}
 	var pids []int
 	for _, l := range leases {
@@ -113,7 +114,7 @@ func undoAll(ctx context.Context, env Env, opt undoOptions, c Changer) error {
 		fmt.Fprintln(env.Stdout, "No change is in effect.")
 		return nil
 	}
-	return undo(ctx, env, opt, c, pids)
+	return errors.Join(undo(ctx, env, opt, c, pids), unread)
 }
 
 // undo takes changes back, all that it can.
@@ -194,9 +195,9 @@ func leaseState(l *live.Lease) string {
 }
 
 func undoList(env Env, opt undoOptions, c Changer) error {
-	leases, err := c.Leases()
-	if err != nil {
-		return err
+	leases, unread := c.Leases()
+	if len(leases) == 0 && unread != nil {
+		return unread
 	}
 	doc := leaseDocument{Schema: schemaChanges, Changes: []leaseObject{}}
 	for i := range leases {
@@ -204,7 +205,7 @@ func undoList(env Env, opt undoOptions, c Changer) error {
 		doc.Changes = append(doc.Changes, leaseObject{l.PID, l.Exe, l.Owner.Since, l.Owner.Tool, nonZero(l.Owner.User), l.Owner.UID, l.Why, leaseState(l), liveSteps(l.Words)})
 	}
 	if opt.json {
-		return writeJSON(env.Stdout, doc)
+		return errors.Join(writeJSON(env.Stdout, doc), unread)
 	}
 	if len(doc.Changes) == 0 {
 		fmt.Fprintln(env.Stdout, "No change is in effect.")
@@ -219,7 +220,7 @@ func undoList(env Env, opt undoOptions, c Changer) error {
 		}
 		tab.Row(texttab.Cell{Text: strconv.Itoa(l.PID)}, texttab.Cell{Text: base(l.Exe)}, texttab.Cell{Text: stamp(l.Since)}, texttab.Cell{Text: userText(l.User, l.UID)}, state, texttab.Cell{Text: stepsText(l.Steps)})
 	}
-	return tab.Write(env.Stdout, env.columns(env.Stdout), env.painter(env.Stdout))
+	return errors.Join(tab.Write(env.Stdout, env.columns(env.Stdout), env.painter(env.Stdout)), unread)
 }
 
 // A historyDocument is what undo --history --json prints.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"math"
 	"path/filepath"
 	"slices"
@@ -58,6 +59,23 @@ func TestUndo(t *testing.T) {
 			}
 			golden(t, filepath.Join("undo", tc.name+".txt"), f.out.String()+"--- stderr\n"+f.err.String())
 		})
+	}
+}
+
+// A damaged lease hides itself, and no other.
+func TestUndoDamaged(t *testing.T) {
+	for _, args := range [][]string{{"--all"}, {"--list"}, {"--list", "--json"}} {
+		f, c := undoHost()
+		c.leases, c.unread = c.leases[:1], errors.New("7-7.json: the lease is malformed")
+		f.run(t, ExitCouldNotRun, append([]string{"undo"}, args...)...)
+		if !strings.Contains(f.out.String(), "4123") || !strings.Contains(f.err.String(), "malformed") {
+			t.Errorf("%q: stdout %q, stderr %q", args, &f.out, &f.err)
+		}
+		c.leases = nil
+		f.run(t, ExitCouldNotRun, append([]string{"undo"}, args...)...)
+		if f.out.Len() > 0 || !strings.Contains(f.err.String(), "malformed") {
+			t.Errorf("%q: stdout %q, stderr %q", args, &f.out, &f.err)
+		}
 	}
 }
 

@@ -63,7 +63,7 @@ func webCache(e env) (func(int, *rand.Rand), error) {
 func phases(e env) (func(int, *rand.Rand), error) {
 	type item struct {
 		next *item
-		data [120]byte
+		_    [120]byte
 	}
 	const chain = 64 // items of a slot: 8 KiB
 	fill := func() *item {
@@ -112,7 +112,7 @@ func pointers(e env) (func(int, *rand.Rand), error) {
 	type node struct {
 		left, right *node
 		key         uint64
-		value       [3]uint64
+		_           [3]uint64
 	}
 	const depth, trees = 10, 1400 // 1023 nodes of 48 bytes each: 48 KiB a tree
 	var grow func(depth int, rnd *rand.Rand) *node

@@ -74,7 +74,7 @@ func report(out io.Writer, cases []Case, storms []Storm) error {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 		fmt.Fprintln(t, "quantity\tmedian\tp90\tworst\tn\tbias\tin interval\tnaive median\tp90\tA/A median\tp90\tworst at\t")
 		for i, q := range quantities {
-			s, naive, again := q.summaries(i, in, control)
+			s, naive, again := q.summaries(i, in, of(control, in))
 			fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.1f\t%d\t%+.1f\t%.0f%%\t%s\t%s\t%s\t%s\t%s\t\n", q.name, 100*s.Median, 100*s.P90, 100*s.Worst, s.N, 100*s.Bias,
 				100*float64(s.Covered)/float64(s.N), known(naive, naive.Median), known(naive, naive.P90), known(again, again.Median), known(again, again.P90), at(in[s.WorstAt]))
 		}
@@ -174,6 +174,14 @@ func (q quantity) summaries(i int, cases, control []Case) (twin, naive, again ac
 		againErrs = append(againErrs, q.errorOf(c.Values[i].Again, c.Values[i].Measured))
 	}
 	return accuracy.Summarise(errs, covered), accuracy.Summarise(naiveErrs, nil), accuracy.Summarise(againErrs, nil)
+}
+
+// of are the control runs of the programs of other cases.
+func of(control, cases []Case) []Case {
+	programs := groups(cases, goSubject)
+	return slices.DeleteFunc(slices.Clone(control), func(c Case) bool {
+		return !slices.ContainsFunc(programs, func(g group) bool { return g.name == goSubject(c) })
+	})
 }
 
 type group struct {

@@ -14,6 +14,7 @@ type fakeTwin struct {
 	live    float64
 	alloc   float64 // bytes per second
 	missing []string
+	blind   bool // it knows nothing of RSS
 }
 
 func newFakeTwin() *fakeTwin {
@@ -60,6 +61,10 @@ func (t *fakeTwin) Forecast(s pacer.Settings) pacer.Forecast {
 	}
 	if storm {
 		f.LimiterProbability = pacer.Estimate{Estimate: 0.97, Low: 0.9, High: 1}
+	}
+	if t.blind {
+		unknown := pacer.Estimate{Estimate: math.NaN(), Low: math.NaN(), High: math.NaN()}
+		f.RSSP50Bytes, f.RSSP90Bytes, f.RSSPeakBytes, f.OOMProbability = unknown, unknown, unknown, unknown
 	}
 	if s.GOMAXPROCS != t.now.GOMAXPROCS {
 		f.Notes = append(f.Notes, "Another GOMAXPROCS changes what the program itself does, which the recording does not show.")

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -115,6 +116,29 @@ func TestPredictSettings(t *testing.T) {
 	}
 	if n := count(grid, func(p *predicted) bool { return p.Efficient && p.Fails != nil }); n > 0 {
 		t.Errorf("%d settings are efficient and fail", n)
+	}
+}
+
+// TestPredictWithoutRSS: a source such as /metrics may not tell what is resident.
+func TestPredictWithoutRSS(t *testing.T) {
+	tw := newFakeTwin()
+	tw.blind = true
+	for _, args := range [][]string{nil, {"grid", "yes"}} {
+		d := predictOf(t, tw, args...)
+		for i := range d.Predictions {
+			if s := d.Predictions[i].forecast.Settings; float64(s.GOMEMLIMITBytes) < tw.live {
+				t.Fatalf("%q: asked about a GOMEMLIMIT of %d", args, s.GOMEMLIMITBytes)
+			}
+		}
+		if d.best() != nil {
+			t.Errorf("%q: %+v is best in a memory that is not known", args, d.best())
+		}
+		if text := strings.Join(d.conclusions(), "\n"); strings.Contains(text, "killed") || !strings.Contains(text, "RSS is not known") {
+			t.Errorf("%q: concludes %s", args, text)
+		}
+		if err := writeJSON(io.Discard, d); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -80,6 +80,8 @@ func (d *prediction) conclusions() []string {
 	var out []string
 	now, best := d.now(), d.best()
 	switch {
+	case best == nil && now != nil && !isKnown(now.forecast.RSSPeakBytes):
+		out = append(out, "None is called the best: RSS is not known, so what fits into the memory that there is cannot be told.")
 	case best == nil:
 		out = append(out, "None of these settings works in the memory that there is: with each of them the process would be killed, do little but collect, or need more.")
 	case best.Now:

@@ -119,6 +119,9 @@ func cheaper(a, b *pacer.Forecast) bool {
 
 // goPeak is the highest memory of a forecast that GOMEMLIMIT counts.
 func goPeak(f *pacer.Forecast, w pacer.Workload) float64 {
+	if !isKnown(f.RSSPeakBytes) {
+		return f.HeapPeakBytes.Estimate
+	}
 	peak := f.RSSPeakBytes.Estimate
 	if isKnown(w.NonGoBytes) {
 		peak -= w.NonGoBytes.Estimate

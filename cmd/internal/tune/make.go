@@ -243,7 +243,7 @@ func (s *search) inEffect(current pacer.Settings, limit float64) candidate {
 	c := in.judge([]pacer.Settings{x})[0]
 	s.counts = in.counts
 	if c.flaw == tooHigh && float64(x.GOMEMLIMITBytes) <= (1+keepSlack)*s.mem.goLimit(limit) {
-		c.flaw = fine
+		c.flaw = in.danger(c.f)
 	}
 	return c
 }

@@ -289,6 +289,28 @@ func TestMoreMemoryCostsNoMore(t *testing.T) {
 }
 
 // FuzzMake gives Make twins that say anything at all.
+// TestKeepMeetsTheBound: a GOMEMLIMIT a little above the plan's own is forgiven, and
+// nothing else with it.
+func TestKeepMeetsTheBound(t *testing.T) {
+	req := Request{Objective: Objective{Kind: LeastMemory, MaxGCCPURatio: 0.05}}
+	best, err := Make(server(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := server()
+	now.now.GOMEMLIMITBytes = best.Settings.GOMEMLIMITBytes + 2*mib
+	for gogc := int64(25); gogc <= 400; gogc += 25 {
+		now.now.GOGCPercent = gogc
+		p, err := Make(now, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := high(p.Expected.GCCPURatio); !(got <= 0.05) {
+			t.Errorf("in effect GOGC=%d GOMEMLIMIT=%s: the plan (keep %v) has GC CPU up to %.3f", gogc, goLimit(now.now.GOMEMLIMITBytes), p.Keep, got)
+		}
+	}
+}
+
 func FuzzMake(f *testing.F) {
 	f.Add(150e6, 160e6, 2e6, 12e6, 20e6, 1.1, 150e6, 0.06, 1.2, 0.05, uint64(512*mib), uint64(0), 0, 0.05)
 	f.Add(0.0, math.NaN(), -1.0, math.Inf(1), 0.0, 0.0, math.Inf(-1), 0.0, 0.0, -3.0, uint64(1), uint64(math.MaxUint64), 3, math.MaxFloat64)

@@ -175,14 +175,23 @@ func (s *search) judgeOne(x pacer.Settings, f pacer.Forecast) candidate {
 		c.flaw = tooNear
 	case limited && float64(x.GOMEMLIMITBytes) > s.mem.goLimit(limit):
 		c.flaw = tooHigh
-	case !(f.OOMProbability.Estimate <= mostOOM):
-		c.flaw = kills
-	case !(f.LimiterProbability.Estimate <= s.storm):
-		c.flaw = storms
-	case len(s.breaches(f)) > 0:
-		c.flaw = breaks
+	default:
+		c.flaw = s.danger(f)
 	}
 	return c
+}
+
+// danger is what a forecast alone speaks against.
+func (s *search) danger(f pacer.Forecast) flaw {
+	switch {
+	case !(f.OOMProbability.Estimate <= mostOOM):
+		return kills
+	case !(f.LimiterProbability.Estimate <= s.storm):
+		return storms
+	case len(s.breaches(f)) > 0:
+		return breaks
+	}
+	return fine
 }
 
 // farShare is how much of a container a process without GOMEMLIMIT may take at

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/version"
 	"io"
@@ -29,14 +30,18 @@ func Laden() []Server {
 // older are the releases of servers that Go releases before 1.23 build.
 var older = map[string]string{"nats": "v2.10.22", "caddy": "v2.8.4", "coredns": "v1.11.3"}
 
-// BuiltWith is the recipe for a Go release such as "go1.22.12".
+// ErrTooOld says that a Go release builds none of the releases of a server that
+// are known here.
+var ErrTooOld = errors.New("the Go release is too old for it")
+
+// BuiltWith is the recipe for a Go release such as "go1.22.12", or ErrTooOld.
 func (s Server) BuiltWith(toolchain string) (Recipe, error) {
 	r := s.Recipe
 	r.Toolchain = toolchain
 	if version.Compare(toolchain, "go1.23") < 0 {
 		v, ok := older[s.Name]
 		if !ok {
-			return Recipe{}, fmt.Errorf("no release of %s is known that %s builds", s.Name, toolchain)
+			return Recipe{}, fmt.Errorf("building %s with %s: %w", s.Name, toolchain, ErrTooOld)
 		}
 		r.Version = v
 	}

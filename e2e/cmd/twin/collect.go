@@ -21,6 +21,7 @@ import (
 	"github.com/heapwright/heapwright/e2e/internal/accuracy"
 	"github.com/heapwright/heapwright/e2e/internal/ladder"
 	"github.com/heapwright/heapwright/e2e/internal/subject"
+	"github.com/heapwright/heapwright/e2e/servers"
 	"github.com/heapwright/heapwright/pacer"
 	"github.com/heapwright/heapwright/record"
 )
@@ -92,20 +93,33 @@ func collect(ctx context.Context, args []string, out io.Writer) error {
 	if *settings != "" {
 		c.only = strings.Split(*settings, ",")
 	}
+	// One that fails is no reason to lose the others, which take hours.
+	var failed error
 	for _, release := range strings.Split(*releases, ",") {
 		for _, s := range chosen {
 			start := time.Now()
-			if err := c.subject(ctx, s, release); err != nil {
-				return err
+			err := c.subject(ctx, s, release)
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case errors.Is(err, servers.ErrTooOld):
+				fmt.Fprintf(out, "%s %s: left out: %v\n", release, s.Name, err)
+			case err != nil:
+				fmt.Fprintf(out, "%s %s: %v\n", release, s.Name, err)
+				failed = errors.Join(failed, err)
+			default:
+				fmt.Fprintf(out, "%s %s: complete after %s\n", release, s.Name, time.Since(start).Round(time.Second))
 			}
-			fmt.Fprintf(out, "%s %s: complete after %s\n", release, s.Name, time.Since(start).Round(time.Second))
 		}
 	}
-	return nil
+	return failed
 }
 
 // subject runs a subject under all settings.
 func (c *collector) subject(ctx context.Context, s subject.Subject, release string) error {
+	if _, err := s.Build(ctx, release); err != nil {
+		return err
+	}
 	for _, setting := range []ladder.Setting{ladder.Calibration, ladder.Control} {
 		if err := c.setting(ctx, s, release, setting); err != nil {
 			return err
@@ -190,13 +204,14 @@ func (c *collector) subjectDir(subject, release string) string {
 	return filepath.Join(c.dir, release, subject)
 }
 
-// setting runs a subject under one setting, unless that was done before.
+// setting runs a subject under one setting, unless that was done before and went
+// well.
 func (c *collector) setting(ctx context.Context, s subject.Subject, release string, setting ladder.Setting) error {
 	if c.only != nil && !slices.Contains(c.only, setting.Name) {
 		return nil
 	}
 	done := c.path(s.Name, release, setting.Name+".json")
-	if _, err := os.Stat(done); err == nil {
+	if r, err := readMeta(done); err == nil && r.Failed == "" {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(done), 0o755); err != nil {

@@ -244,15 +244,23 @@ func scoreSubject(dir string) ([]Case, Storm, error) {
 	return cases, storm, nil
 }
 
-// readRun reads what collect wrote of a run. There is no recording when it failed.
-func readRun(dir, name string) (*record.Recording, Run, error) {
-	var r Run
-	text, err := os.ReadFile(filepath.Join(dir, name+".json"))
+// readMeta reads what is kept of a run beside its recording.
+func readMeta(file string) (r Run, err error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, r, err
+		return r, err
 	}
 	if err := json.Unmarshal(text, &r); err != nil {
-		return nil, r, fmt.Errorf("reading %s.json: %w", name, err)
+		return r, fmt.Errorf("reading %s: %w", file, err)
+	}
+	return r, nil
+}
+
+// readRun reads what collect wrote of a run. There is no recording when it failed.
+func readRun(dir, name string) (*record.Recording, Run, error) {
+	r, err := readMeta(filepath.Join(dir, name+".json"))
+	if err != nil {
+		return nil, r, err
 	}
 	if r.Failed != "" {
 		if name == ladder.Calibration.Name {

@@ -119,6 +119,15 @@ func TestRunRefuses(t *testing.T) {
 	}
 }
 
+// TestTooOld leaves out what a Go release cannot build.
+func TestTooOld(t *testing.T) {
+	var out bytes.Buffer
+	args := []string{"collect", "-heapwright", "x", "-dir", t.TempDir(), "-subjects", "prometheus", "-go", "go1.22.12"}
+	if err := run(t.Context(), args, &out); err != nil || !strings.Contains(out.String(), "go1.22.12 prometheus: left out") {
+		t.Errorf("%v; it says %q", err, out.String())
+	}
+}
+
 // TestReport holds the arithmetic of the summary on cases that are made up.
 func TestReport(t *testing.T) {
 	value := func(i int, predicted, measured, again float64) Value {

@@ -29,12 +29,15 @@ func (e *LeakError) Hint() string {
 
 // A BudgetError says that a budget is too small.
 type BudgetError struct {
-	Budget, Smallest uint64 // bytes; the smallest that works
+	Budget, Smallest uint64 // bytes; the smallest that works, 0 where none was found
 	Reason           string // what does not fit
 }
 
 func (e *BudgetError) Error() string {
-	if e.Budget == 0 {
+	switch {
+	case e.Smallest == 0:
+		return fmt.Sprintf("%s does not work: %s; nor does any larger budget that was tried", rule.FormatBytes(float64(e.Budget)), e.Reason)
+	case e.Budget == 0:
 		return fmt.Sprintf("a budget of 0 holds nothing; the smallest that works is %s", rule.MemLimitUp(float64(e.Smallest)))
 	}
 	return fmt.Sprintf("%s is too small: %s; the smallest budget that works is %s",
@@ -43,6 +46,9 @@ func (e *BudgetError) Error() string {
 
 // Hint says what to do next.
 func (e *BudgetError) Hint() string {
+	if e.Smallest == 0 {
+		return "record it again at its usual load, and for longer: `heapwright predict` shows what each setting would do"
+	}
 	return fmt.Sprintf("plan for %s or more, or make less live", rule.MemLimitUp(float64(e.Smallest)))
 }
 

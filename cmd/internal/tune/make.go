@@ -207,15 +207,21 @@ func (s *search) tooSmall(all []candidate) error {
 }
 
 // smallest is the least budget for which the grid has a setting that will do:
-// the one that the storm floor needs, or a little more where forecasts say so.
+// the one that the storm floor needs, or a little more where forecasts say so, but
+// more than the budget, which did not work. 0 where none is found.
 func (s *search) smallest() float64 {
 	const tries, growth = 24, 1.04
 	in := *s
 	in.storm = worstLimiter
 	in.limit = s.mem.containerFor(s.mem.floor)
+	if in.limit <= s.limit && s.limit < most {
+		in.limit = mibUp(s.limit + mib)
+	}
+	found := 0.0
 	for range tries {
 		all := in.judge(in.grid(in.seeds(in.twin.Current())...))
 		if _, ok := in.pick(all); ok {
+			found = in.limit
 			break
 		}
 		next := math.Inf(1)
@@ -230,7 +236,7 @@ func (s *search) smallest() float64 {
 		in.limit = mibUp(max(next, in.limit*growth))
 	}
 	s.counts = in.counts
-	return in.limit
+	return found
 }
 
 // inEffect judges the settings that the process has, in a container of limit.

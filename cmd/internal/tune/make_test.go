@@ -188,6 +188,37 @@ func TestSmallestWorks(t *testing.T) {
 	}
 }
 
+// A stormy twin sees the GC CPU limiter at any setting.
+type stormy struct{ fake }
+
+func (s stormy) Forecast(x pacer.Settings) pacer.Forecast {
+	f := s.fake.Forecast(x)
+	f.LimiterProbability = pacer.Estimate{Estimate: 1, Low: 1, High: 1}
+	return f
+}
+
+func (s stormy) Forecasts(all []pacer.Settings) []pacer.Forecast {
+	out := make([]pacer.Forecast, len(all))
+	for i, x := range all {
+		out[i] = s.Forecast(x)
+	}
+	return out
+}
+
+// TestNoBudgetWorks: where none is found, none is named.
+func TestNoBudgetWorks(t *testing.T) {
+	for _, budget := range []uint64{100 * mib, 512 * mib, 8 * gib} {
+		_, one := Make(stormy{server()}, Request{MemoryLimitBytes: budget})
+		_, many := Share(budget, []Tenant{{Name: "a", Twin: stormy{server()}}, {Name: "b", Twin: server()}})
+		for _, err := range []error{one, many} {
+			var small *BudgetError
+			if !errors.As(err, &small) || small.Smallest != 0 || strings.Contains(err.Error()+small.Hint(), "0 B") || !strings.Contains(err.Error(), "does not work") {
+				t.Errorf("%d: %v", budget, err)
+			}
+		}
+	}
+}
+
 // TestPlanProperties holds plans for random processes to what every plan keeps.
 func TestPlanProperties(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))

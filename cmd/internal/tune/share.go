@@ -335,17 +335,18 @@ func (s *sharing) onTwins(budget float64) (Total, float64, bool) {
 	})
 }
 
-// smallest is the least budget above from for which the square-root rule fits.
+// smallest is the least budget above from for which the square-root rule fits, 0
+// where none is found.
 func (s *sharing) smallest(from float64) float64 {
 	const tries, growth = 40, 1.03
 	budget := max(s.all.containerFor(s.all.floor), mibUp(from*growth))
 	for range tries {
 		if _, _, ok := s.byRule(budget); ok {
-			break
+			return budget
 		}
 		budget = mibUp(min(most, budget*growth))
 	}
-	return budget
+	return 0
 }
 
 func (s *sharing) tooSmall(budget uint64, smallest float64) error {

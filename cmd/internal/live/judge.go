@@ -32,6 +32,9 @@ func (e Expectation) withDefaults() Expectation {
 	if math.IsNaN(e.GCCPURatio) {
 		e.GCCPURatio = 0
 	}
+	if math.IsNaN(e.GCCPURatioHigh) { // and nothing would be more than it
+		e.GCCPURatioHigh = 0
+	}
 	if e.Tolerance == 0 {
 		e.Tolerance = 0.30
 	}

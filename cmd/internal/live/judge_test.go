@@ -104,6 +104,7 @@ func TestJudge(t *testing.T) {
 		{name: "less GC than expected", w: newWorld(0.05), e: Expectation{GCCPURatio: 0.1}, want: GoOn},
 		{name: "within a rough forecast", w: newWorld(0.16), e: Expectation{GCCPURatio: 0.1, GCCPURatioHigh: 0.2}, want: GoOn},
 		{name: "beyond a rough forecast", w: newWorld(0.21), e: Expectation{GCCPURatio: 0.1, GCCPURatioHigh: 0.2}, want: TakeBack, why: "takes 21.0% of the CPU where 10.0% were expected", by: 11 * time.Second},
+		{name: "more than a forecast without an interval", w: newWorld(0.16), e: Expectation{GCCPURatio: 0.1, GCCPURatioHigh: math.NaN()}, want: TakeBack, why: "takes 16.0% of the CPU where 10.0% were expected", by: 11 * time.Second},
 		{name: "off by 25%", w: newWorld(0.125), e: Expectation{GCCPURatio: 0.1}, want: GoOn},
 		{name: "off by little", w: newWorld(0.009), e: Expectation{GCCPURatio: 0.002}, want: GoOn},
 		{name: "idle marking counts for the expectation", w: newWorld(0.05), shape: func(w *world) { w.idle = 0.05 }, e: Expectation{GCCPURatio: 0.1}, want: GoOn},

@@ -361,6 +361,15 @@ func TestKilledTool(t *testing.T) {
 			t.Errorf("the log has %q", got)
 		}
 	})
+	t.Run("tool, and its lease was lost", func(t *testing.T) {
+		tg, tool := begin(t)
+		if err := os.RemoveAll(tool.h.LeaseDir); err != nil {
+			t.Fatal(err)
+		}
+		tool.Process.Kill()
+		eventually(t, "revert", func() bool { return tool.h.actions(t) == "apply ok, revert ok" })
+		tg.unchanged()
+	})
 	t.Run("tool, and the process was started off", func(t *testing.T) {
 		tg, tool := begin(t, "GOGC=off", "GOMEMLIMIT=2GiB")
 		tool.Process.Kill()

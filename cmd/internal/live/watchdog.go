@@ -166,6 +166,15 @@ func (h Host) RunWatchdog(ctx context.Context, pid int, in io.Reader, out io.Wri
 		fmt.Fprintln(out, err)
 		return err
 	}
+	// It is on disk before a watchdog is started.
+	guarded, err := h.readLease(pid, t.Process().StartTicks())
+	if err == nil && guarded == nil {
+		err = &NoLeaseError{pid}
+	}
+	if err != nil {
+		fmt.Fprintln(out, strings.ReplaceAll(err.Error(), "\n", " "))
+		return err
+	}
 	// A tool that is gone by now shows at the end of in.
 	fmt.Fprintln(out, dogReady)
 	heard := make(chan bool, 1)
@@ -191,8 +200,13 @@ func (h Host) RunWatchdog(ctx context.Context, pid int, in io.Reader, out io.Wri
 		}
 	}
 	l, err := h.readLease(pid, t.Process().StartTicks())
-	if err != nil || l == nil || l.Kept {
-		return err
+	if err != nil || l == nil {
+		// The file was lost, with the user's last session for example, or the tool had
+		// put all back: then nothing holds what it wrote.
+		l = guarded
+	}
+	if l.Kept {
+		return nil
 	}
 	h.Tool += " watchdog"
 	_, err = h.restore(t, l, ActionRevert, why)

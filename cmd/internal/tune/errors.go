@@ -35,6 +35,8 @@ type BudgetError struct {
 
 func (e *BudgetError) Error() string {
 	switch {
+	case e.Smallest == 0 && e.Budget >= most:
+		return "no budget that was tried works: " + e.Reason
 	case e.Smallest == 0:
 		return fmt.Sprintf("%s does not work: %s; nor does any larger budget that was tried", rule.FormatBytes(float64(e.Budget)), e.Reason)
 	case e.Budget == 0:

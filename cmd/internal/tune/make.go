@@ -197,6 +197,8 @@ func (s *search) tooSmall(all []candidate) error {
 	case least > s.limit:
 		e.Reason = fmt.Sprintf("the live heap takes up to %s and what is beside it %s",
 			rule.FormatBytes(s.mem.livePeak), rule.FormatBytes(least-s.mem.livePeak))
+	case len(all) == 0 && math.IsInf(s.limit, 1):
+		e.Reason = "below " + rule.MemLimit(s.mem.floor) + " the GC storm is in reach"
 	case len(all) == 0:
 		e.Reason = fmt.Sprintf("%s beside Go and a reserve of %s leave a GOMEMLIMIT of %s, and below %s the GC storm is in reach",
 			rule.FormatBytes(s.mem.nonGo+s.mem.beside), rule.FormatBytes(spare), rule.MemLimit(s.mem.goLimit(s.limit)), rule.MemLimit(s.mem.floor))

@@ -219,6 +219,19 @@ func TestNoBudgetWorks(t *testing.T) {
 	}
 }
 
+// TestNoBudgetAsked: a bound without a budget names none that was not given.
+func TestNoBudgetAsked(t *testing.T) {
+	bound := Request{Objective: Objective{Kind: LeastMemory, MaxGCCPURatio: 0.05}}
+	if _, err := Make(stormy{server()}, bound); err == nil || !strings.HasPrefix(err.Error(), "no budget that was tried works: ") {
+		t.Errorf("%v", err)
+	}
+	huge := server()
+	huge.livePeak = most
+	if _, err := Make(huge, bound); err == nil || strings.Contains(err.Error(), "Inf") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestPlanProperties holds plans for random processes to what every plan keeps.
 func TestPlanProperties(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))

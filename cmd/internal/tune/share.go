@@ -139,6 +139,10 @@ func newSharing(tenants []Tenant) (*sharing, error) {
 		if err := one.refuse(w); err != nil {
 			return nil, fmt.Errorf("%s: %w", t.Name, err)
 		}
+		s.counts++
+		if f := t.Twin.Forecast(t.Twin.Current()); !usable(high(f.GCCPUCores)) || !usable(high(f.RSSPeakBytes)) {
+			return nil, fmt.Errorf("%s: %w", t.Name, &pacer.UnfitError{Reason: "the forecasts lack GC CPU or RSS: the recording's source does not tell them"})
+		}
 		m := one.mem
 		top := float64(most)
 		if t.MaxBytes > 0 {

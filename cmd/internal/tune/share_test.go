@@ -224,6 +224,17 @@ func TestShareRefuses(t *testing.T) {
 	}
 }
 
+// TestShareUnknown: a budget is not too small for what is not known.
+func TestShareUnknown(t *testing.T) {
+	blind := server()
+	blind.kappa = math.NaN()
+	_, err := Share(gib, []Tenant{{Name: "a", Twin: server()}, {Name: "b", Twin: blind}})
+	var unfit *pacer.UnfitError
+	if !errors.As(err, &unfit) || !strings.HasPrefix(err.Error(), "b: ") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestSplitProperties holds splits among random processes to what every split
 // keeps.
 func TestSplitProperties(t *testing.T) {

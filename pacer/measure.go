@@ -48,7 +48,7 @@ func Measure(rec *record.Recording) (Outcome, error) {
 	if pause, ok := l.growth(record.FieldPauseTotal); ok {
 		o.PauseRatio = pause / seconds
 	}
-	o.CPUCores, o.GCCPURatio = cpu, o.GCCPUCores/cpu
+	o.CPUCores, o.GCCPURatio = cpu, math.Min(o.GCCPUCores/cpu, 1)
 
 	heap := l.values(record.FieldHeapLiveBytes)
 	o.HeapP50Bytes, o.HeapP90Bytes, o.HeapPeakBytes = quantile(heap, 0.5), quantile(heap, 0.9), quantile(heap, 1)

@@ -20,6 +20,7 @@ type tally struct {
 type counts struct {
 	cycles        float64
 	byLimit       float64 // cycles whose goal the memory limit set
+	cornered      float64 // of those, that had to begin at once: the limit is below what lives
 	gcCPU, assist float64 // CPU-seconds
 	stopped       float64 // seconds
 }
@@ -28,6 +29,7 @@ type counts struct {
 func (c *counts) extrapolate(before counts, f float64) {
 	c.cycles += (c.cycles - before.cycles) * f
 	c.byLimit += (c.byLimit - before.byLimit) * f
+	c.cornered += (c.cornered - before.cornered) * f
 	c.gcCPU += (c.gcCPU - before.gcCPU) * f
 	c.assist += (c.assist - before.assist) * f
 	c.stopped += (c.stopped - before.stopped) * f
@@ -206,9 +208,13 @@ func (r *replay) cycle() {
 		}
 		return
 	}
+	cornered := goal <= r.marked
 	r.mark(like, heap, goal)
 	if byLimit {
 		r.byLimit++
+		if cornered {
+			r.cornered++
+		}
 	}
 }
 

@@ -207,13 +207,14 @@ const stormRatio = 0.25
 
 // StormFloorBytes is the lowest GOMEMLIMIT, in bytes, at which the collector
 // still keeps up with the program: below it, it would take more than a quarter
-// of the CPUs that the process can have, or its CPU limiter would step in.
+// of the CPUs that the process can have, or its CPU limiter would step in, or one
+// cycle would follow the other without end. NaN where no limit is high enough.
 func (t *Twin) StormFloorBytes() Estimate {
 	c := t.course
 	floor := func(d draw) float64 {
 		storms := func(limit float64) bool {
 			y := t.replay(Settings{GOGCPercent: -1, GOMEMLIMITBytes: int64(limit)}, d, false)
-			return y.limited || !(y.gcCPU/y.seconds <= stormRatio*c.cores)
+			return y.limited || y.cornered > y.cycles/2 || !(y.gcCPU/y.seconds <= stormRatio*c.cores)
 		}
 		low, high := c.besideHeap()*d.beside, c.besideHeap()*d.beside+64<<20
 		for _, m := range c.marks {

@@ -204,6 +204,20 @@ func TestStormFloor(t *testing.T) {
 	}
 }
 
+// TestStormFloorOfCheapCycles: however little a cycle costs, a limit below what lives
+// is in the storm.
+func TestStormFloorOfCheapCycles(t *testing.T) {
+	cheap := usual
+	cheap.cost, cheap.mark = 0.0001, 0.001
+	twin, err := Fit(cheap.record(Settings{GOGCPercent: 100, GOMEMLIMITBytes: NoMemoryLimit}, 60))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := twin.StormFloorBytes(); f.Estimate < cheap.live+cheap.beside {
+		t.Errorf("floor is %v, below the %.4g that live and what is beside", f, cheap.live)
+	}
+}
+
 // TestForecastsAreInOrder: more memory never costs more collection.
 func TestForecastsAreInOrder(t *testing.T) {
 	twin, err := Fit(usual.record(Settings{GOGCPercent: 100, GOMEMLIMITBytes: NoMemoryLimit}, 60))

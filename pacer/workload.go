@@ -124,7 +124,7 @@ func (c *course) doubt() draw {
 const (
 	ownCycles = 0.025
 	ownCPU    = 0.10
-	ownPause  = 0.30
+	ownPause  = 0.45
 	ownAssist = 0.50
 	ownHeap   = 0.025
 	ownRSS    = 0.03

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // A Host says where a user's leases and log are, and how a watchdog is started.
@@ -18,6 +19,8 @@ type Host struct {
 	Watchdog []string
 	Tool     string // who does it, for the lease and the log
 	User     string // whose command it is, for the log; the number is known anyway
+
+	silence time.Duration // how long a tool may say nothing to its watchdog; 0: dogSilence
 }
 
 // NewHost returns the places of the current user: for root /run/heapwright and

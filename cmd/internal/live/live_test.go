@@ -18,6 +18,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestMain is also the watchdog, and a tool that is killed.
@@ -60,7 +61,15 @@ func tool(pid int) error {
 	if err := json.Unmarshal([]byte(os.Args[4]), &c); err != nil {
 		return err
 	}
-	s, err := testHost(os.Args[3]).Open(context.Background(), pid)
+	h := testHost(os.Args[3])
+	if v := os.Getenv(silenceVar); v != "" {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			return err
+		}
+		h.silence = d
+	}
+	s, err := h.Open(context.Background(), pid)
 	if err != nil {
 		fmt.Println(err)
 		return err
@@ -75,6 +84,9 @@ func tool(pid int) error {
 	io.Copy(io.Discard, os.Stdin)
 	return s.Keep()
 }
+
+// silenceVar is how long a tool of a test may be silent.
+const silenceVar = "LIVE_TEST_SILENCE"
 
 func testHost(dir string) Host {
 	return Host{LeaseDir: filepath.Join(dir, "leases"), StateDir: dir, Watchdog: []string{"/proc/self/exe", "live-watchdog"}, Tool: "test", User: "tester"}

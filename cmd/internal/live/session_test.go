@@ -378,6 +378,13 @@ func TestKilledTool(t *testing.T) {
 			t.Errorf("after reverting %v", got)
 		}
 	})
+	t.Run("tool that is stopped", func(t *testing.T) {
+		t.Setenv(silenceVar, "3s")
+		tg, tool := begin(t)
+		tool.Process.Signal(syscall.SIGSTOP)
+		eventually(t, "revert", func() bool { return tool.h.actions(t) == "apply ok, revert ok" })
+		tg.unchanged()
+	})
 	t.Run("tool and watchdog", func(t *testing.T) {
 		tg, tool := begin(t)
 		dog := watchdogOf(t, tool.Process.Pid)

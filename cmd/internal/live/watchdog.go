@@ -19,16 +19,20 @@ import (
 )
 
 // A watchdog is a child process that shares the hold on the target, and knows of
-// the tool's end by the end of a pipe that only the tool can write to. What it
-// says and hears are lines:
+// the tool's end by the end of a pipe that only the tool can write to. A tool that
+// is stopped does not watch either: it is as good as dead when it has been silent
+// for long. What the two say are lines:
 //
 //	tool      {"lease_dir": ..., "state_dir": ...}
 //	watchdog  ready, or why not
+//	tool      here, every few seconds
 //	tool      done: nothing is left to put back, or it shall stay
 type watchdog struct {
-	cmd  *exec.Cmd
-	pipe *os.File
-	done chan struct{} // closed when it has ended
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when it has ended
+	pipe  *os.File
+	quiet chan struct{} // closed when nothing more is to be said
+	said  chan struct{} // closed when nothing more will be
 }
 
 // A hello is the first line to a watchdog.
@@ -37,11 +41,17 @@ type hello struct {
 	StateDir string `json:"state_dir"`
 	Tool     string `json:"tool"`
 	User     string `json:"user"`
+	// Silence is how long the tool may say nothing.
+	Silence time.Duration `json:"silence_ns"`
 }
 
 const (
 	dogReady = "ready"
+	dogHere  = "here"
 	dogDone  = "done"
+	// dogSilence is how long a tool may say nothing: a machine so busy that it does
+	// not come to a word in that time has nobody watching the change.
+	dogSilence = time.Minute
 	// dogStart is how long a watchdog may take to attach to the target.
 	dogStart = 30 * time.Second
 	// dogYield is how long it waits for the tool when it is told to end itself.
@@ -75,7 +85,11 @@ func (h Host) startWatchdog(ctx context.Context, pid int, hold hold) (*watchdog,
 		w.Close()
 		return nil, err
 	}
-	d := &watchdog{cmd: cmd, pipe: w, done: make(chan struct{})}
+	d := &watchdog{cmd: cmd, pipe: w, done: make(chan struct{}), quiet: make(chan struct{}), said: make(chan struct{})}
+	silence := h.silence
+	if silence == 0 {
+		silence = dogSilence
+	}
 	said := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(io.LimitReader(out, 4<<10)).ReadString('\n')
@@ -85,7 +99,7 @@ func (h Host) startWatchdog(ctx context.Context, pid int, hold hold) (*watchdog,
 	}()
 	ctx, cancel := context.WithTimeout(ctx, dogStart)
 	defer cancel()
-	hi, err := json.Marshal(hello{h.LeaseDir, h.StateDir, h.Tool, h.User})
+	hi, err := json.Marshal(hello{h.LeaseDir, h.StateDir, h.Tool, h.User, silence})
 	if err == nil {
 		_, err = w.Write(append(hi, '\n'))
 	}
@@ -93,6 +107,7 @@ func (h Host) startWatchdog(ctx context.Context, pid int, hold hold) (*watchdog,
 		select {
 		case line := <-said:
 			if line == dogReady {
+				go d.keepSaying(dogHere, silence/10)
 				return d, nil
 			}
 			err = fmt.Errorf("it says %q", line)
@@ -106,10 +121,36 @@ func (h Host) startWatchdog(ctx context.Context, pid int, hold hold) (*watchdog,
 	return nil, err
 }
 
+// keepSaying says a word again and again, until there is nothing more to be said.
+func (d *watchdog) keepSaying(word string, every time.Duration) {
+	defer close(d.said)
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-d.quiet:
+			return
+		case <-d.done:
+			return
+		case <-t.C:
+			io.WriteString(d.pipe, word+"\n") // if it is gone, so be it
+		}
+	}
+}
+
+// hangUp says a last word, if there is one, and ends the pipe.
+func (d *watchdog) hangUp(last string) {
+	close(d.quiet)
+	<-d.said
+	if last != "" {
+		io.WriteString(d.pipe, last+"\n")
+	}
+	d.pipe.Close()
+}
+
 // dismiss ends the watchdog: it has nothing to do any more.
 func (d *watchdog) dismiss() {
-	io.WriteString(d.pipe, dogDone+"\n") // if it is gone, so be it
-	d.pipe.Close()
+	d.hangUp(dogDone)
 	select {
 	case <-d.done:
 	case <-time.After(dogStart): // somebody has stopped it
@@ -121,7 +162,7 @@ func (d *watchdog) dismiss() {
 // abandon leaves the watchdog alone with the change, as if this process died,
 // and waits a while for it.
 func (d *watchdog) abandon() {
-	d.pipe.Close()
+	d.hangUp("")
 	select {
 	case <-d.done:
 	case <-time.After(dogStart):
@@ -143,8 +184,8 @@ func (d *watchdog) alive() bool {
 // ends before that process has said that it is done, or when ctx does.
 func (h Host) RunWatchdog(ctx context.Context, pid int, in io.Reader, out io.Writer) error {
 	signal.Ignore(syscall.SIGPIPE) // the tool at the other end may be gone: that is what we are for
-	lines := bufio.NewReader(io.LimitReader(in, 64<<10))
-	line, err := lines.ReadBytes('\n')
+	lines := bufio.NewReaderSize(in, 64<<10)
+	line, err := lines.ReadSlice('\n')
 	var hi hello
 	if err == nil {
 		err = json.Unmarshal(line, &hi)
@@ -177,18 +218,25 @@ func (h Host) RunWatchdog(ctx context.Context, pid int, in io.Reader, out io.Wri
 	}
 	// A tool that is gone by now shows at the end of in.
 	fmt.Fprintln(out, dogReady)
-	heard := make(chan bool, 1)
+	heard, here := make(chan bool, 1), make(chan struct{}, 1)
 	go func() {
-		line, _ := lines.ReadString('\n')
-		heard <- line == dogDone+"\n"
-	}()
-	why := "the tool ended before it was done"
-	select {
-	case done := <-heard:
-		if done {
-			return nil
+		for {
+			line, err := lines.ReadSlice('\n')
+			if word := string(line); err != nil || word == dogDone+"\n" {
+				heard <- err == nil
+				return
+			}
+			select {
+			case here <- struct{}{}:
+			default:
+			}
 		}
-	case <-ctx.Done():
+	}()
+	why, done := listen(ctx, heard, here, hi.Silence)
+	switch {
+	case done:
+		return nil
+	case ctx.Err() != nil:
 		// Whoever ends both, as a service manager does, leaves it to the tool.
 		why = "the watchdog was told to end"
 		select {
@@ -217,4 +265,26 @@ func (h Host) RunWatchdog(ctx context.Context, pid int, in io.Reader, out io.Wri
 		fmt.Fprintf(os.Stderr, "heapwright: %s; the old settings of process %d are back\n", why, pid)
 	}
 	return err
+}
+
+// listen waits for what the tool says: true that it is done, false that it ended, or
+// nothing for too long.
+func listen(ctx context.Context, heard <-chan bool, here <-chan struct{}, silence time.Duration) (why string, done bool) {
+	if silence <= 0 {
+		silence = dogSilence
+	}
+	t := time.NewTimer(silence)
+	defer t.Stop()
+	for {
+		select {
+		case done := <-heard:
+			return "the tool ended before it was done", done
+		case <-ctx.Done():
+			return "", false
+		case <-here:
+			t.Reset(silence)
+		case <-t.C:
+			return fmt.Sprintf("the tool has said nothing for %v: it is stopped", silence), false
+		}
+	}
 }

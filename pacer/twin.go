@@ -104,24 +104,24 @@ func (t *Twin) Forecast(s Settings) Forecast {
 	cpu := func(y *tally) float64 {
 		return (c.cpu*c.seconds+c.follow*y.cycles)/y.seconds + gcCores(y)
 	}
+	own := c.ownError(&mid)
 	f := Forecast{
 		Settings: s, Span: duration(c.seconds),
-		// A count is a whole number: over a short time, that alone moves the rate.
-		CyclesPerSecond: quantity(func(y *tally) float64 { return y.cycles / y.seconds }, math.Hypot(ownCycles, 0.5/max(mid.cycles, 1))),
-		GCCPUCores:      quantity(gcCores, math.Hypot(ownCPU, 0.5/max(mid.cycles, 1))),
-		PauseRatio:      quantity(func(y *tally) float64 { return y.stopped / y.seconds }, ownPause),
-		HeapPeakBytes:   quantity(func(y *tally) float64 { return y.heapPeak }, ownHeap),
+		CyclesPerSecond: quantity(func(y *tally) float64 { return y.cycles / y.seconds }, own.cycles),
+		GCCPUCores:      quantity(gcCores, own.cpu),
+		PauseRatio:      quantity(func(y *tally) float64 { return y.stopped / y.seconds }, own.pause),
+		HeapPeakBytes:   quantity(func(y *tally) float64 { return y.heapPeak }, own.heap),
 		OOMProbability:  Estimate{}, LimiterProbability: chance(limited, len(tallies)+1),
 	}
-	f.CPUCores = known(quantity(cpu, ownCPU), c.cpuKnown)
-	f.GCCPURatio = ratio(quantity(func(y *tally) float64 { return gcCores(y) / cpu(y) }, ownCPU), c.cpuKnown)
-	f.AssistRatio = ratio(quantity(func(y *tally) float64 { return y.assist / y.seconds / cpu(y) }, ownAssist), c.cpuKnown)
+	f.CPUCores = known(quantity(cpu, own.cpu), c.cpuKnown)
+	f.GCCPURatio = ratio(quantity(func(y *tally) float64 { return gcCores(y) / cpu(y) }, own.cpu), c.cpuKnown)
+	f.AssistRatio = ratio(quantity(func(y *tally) float64 { return y.assist / y.seconds / cpu(y) }, own.assist), c.cpuKnown)
 	// The whole of the heap moves with its peak, and RSS with the heap.
 	like := func(v float64, e Estimate) Estimate {
 		return Estimate{v, v * e.Low / e.Estimate, v * e.High / e.Estimate}
 	}
 	f.HeapP50Bytes, f.HeapP90Bytes = like(mid.heap.quantile(0.5), f.HeapPeakBytes), like(mid.heap.quantile(0.9), f.HeapPeakBytes)
-	f.RSSPeakBytes = known(quantity(func(y *tally) float64 { return y.rssPeak }, ownRSS), c.rssKnown)
+	f.RSSPeakBytes = known(quantity(func(y *tally) float64 { return y.rssPeak }, own.rss), c.rssKnown)
 	f.RSSP50Bytes = known(like(mid.rss.quantile(0.5), f.RSSPeakBytes), c.rssKnown)
 	f.RSSP90Bytes = known(like(mid.rss.quantile(0.9), f.RSSPeakBytes), c.rssKnown)
 	f.OOMProbability = oom(f.RSSPeakBytes, float64(s.ContainerLimitBytes))

@@ -119,16 +119,38 @@ func (c *course) doubt() draw {
 	return d
 }
 
-// The model's own error, as a share: what remained between forecast and
-// measurement when the draws were taken off (docs/ACCURACY.md).
-const (
-	ownCycles = 0.025
-	ownCPU    = 0.10
-	ownPause  = 0.45
-	ownAssist = 0.50
-	ownHeap   = 0.025
-	ownRSS    = 0.03
-)
+// An ownError is the model's own error in what it forecasts: standard deviations, as
+// shares. It is what remained between forecast and measurement when the draws were
+// taken off (docs/ACCURACY.md).
+type ownError struct{ cycles, cpu, pause, assist, heap, rss float64 }
+
+func (c *course) ownError(mid *tally) ownError {
+	e := ownError{cycles: 0.03, cpu: 0.10, pause: 0.45, assist: 0.50, heap: 0.025, rss: 0.03}
+	wider := func(sd *float64, by float64) { *sd = math.Hypot(*sd, by) }
+	// A count is a whole number: over a short time, that alone moves the rate.
+	few := 0.5 / max(mid.cycles, 1)
+	wider(&e.cycles, few)
+	wider(&e.cpu, few)
+	// What counts against a memory limit is less certain than what lives.
+	limited := mid.byLimit / max(mid.cycles, 1)
+	wider(&e.cycles, 0.06*limited)
+	wider(&e.cpu, 0.06*limited)
+	wider(&e.heap, 0.035*limited)
+	// Next to a storm, everything is one over something small.
+	if share := mid.gcCPU / mid.seconds / c.cores; share > stormRatio/2 {
+		strain := min((share-stormRatio/2)/(stormRatio/2), 1)
+		wider(&e.cycles, 0.35*strain)
+		wider(&e.cpu, 0.4*strain)
+		wider(&e.heap, 0.07*strain)
+		wider(&e.rss, 0.05*strain)
+	}
+	// In a small heap it matters when a thread happens to run: how far the heap goes
+	// meanwhile does not get less with it.
+	const grains = 1 << 20
+	wider(&e.heap, grains/max(mid.heapPeak, grains))
+	wider(&e.rss, grains/max(mid.rssPeak, grains))
+	return e
+}
 
 // Parameters are what was fitted, for people to look at.
 func (t *Twin) Parameters() []Parameter {

@@ -134,7 +134,7 @@ func TestReport(t *testing.T) {
 	add := func(group, variant string, block, members int, gc, rss float64, change func(*Result)) {
 		r := Result{Group: group, Variant: variant, Block: block, Started: at, Seconds: 8, RSSPeak: rss, RSSMean: rss, AnonPeak: rss / 2, Enforced: true}
 		for range members {
-			r.Members = append(r.Members, Member{GCCores: gc / float64(members), Cores: 0.5, Said: "done 90, left out 10"})
+			r.Members = append(r.Members, Member{GCCores: gc / float64(members), Cores: 0.5, Said: "done 990, left out 10"})
 		}
 		if change != nil {
 			change(&r)
@@ -163,7 +163,7 @@ func TestReport(t *testing.T) {
 		"leak 110Mi - - - - - - no plan: it grows",
 		"kv+json 220Mi 90/80Mi 90/80Mi equal 0.90 [0.90, 0.90] 1.00 [1.00, 1.00] 0.95 [0.95, 0.95] 0.95 [0.95, 0.95] better, goal missed",
 		"default 100 2 - - - - - - - 1 0 - - - ",
-		"off-90% off/99Mi 2 0.1000 20.0% 0.500 100Mi 100Mi 50Mi 0.45 0 2 10.0% 0.50 [0.50, 0.50]",
+		"off-90% off/99Mi 2 0.1000 20.0% 0.500 100Mi 100Mi 50Mi 0.45 0 2 1.0% 0.50 [0.50, 0.50]",
 		"0.0500 [0.0400, 0.0600] cores of GC CPU for itself (the mean is in it) and an RSS peak of 50Mi [45Mi, 55Mi] (the mean is not in it: +100%)",
 		"default, block 1, failed: it ended",
 		"kv 50Mi live, 5Mi of the runtime beside it, 10Mi not Go's; json 50Mi live",

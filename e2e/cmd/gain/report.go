@@ -54,11 +54,11 @@ func (s store) report(out io.Writer) error {
 	w := &errWriter{w: out}
 	fmt.Fprintf(w, "\nMeasured on %d CPUs; %s. Ratios are geometric means over blocks, with 95%% intervals.\n", runtime.NumCPU(), seen(results))
 	if len(one) > 0 {
-		fmt.Fprint(w, "\nONE PROGRAM IN A BUDGET: the plan against the best of the others that lived\n\n")
+		fmt.Fprint(w, "\nONE PROGRAM IN A BUDGET: the plan against the best of the others that lived and did their work\n\n")
 		summary(w, one, results)
 	}
 	if len(several) > 0 {
-		fmt.Fprint(w, "\nSEVERAL PROGRAMS IN ONE BUDGET: the plan against the best of the other splits that lived\n\n")
+		fmt.Fprint(w, "\nSEVERAL PROGRAMS IN ONE BUDGET: the plan against the best of the other splits that lived and did their work\n\n")
 		summary(w, several, results)
 	}
 	for _, g := range groups {
@@ -103,10 +103,11 @@ func summary(w io.Writer, groups []Group, results []Result) {
 		switch {
 		case g.NoPlan != "":
 			verdict = "no plan: " + firstLine(g.NoPlan)
-		case !plan.Lived():
-			verdict = fmt.Sprintf("the plan's runs did not all live: %d killed, %d failed of %d", plan.Killed, plan.Failed, plan.Killed+plan.Failed+len(plan.Values))
+		case !plan.Worked():
+			verdict = fmt.Sprintf("the plan did not do it: of %s, %d killed, %d failed, %s of the work left out",
+				plural(plan.Killed+plan.Failed+len(plan.Values), "run"), plan.Killed, plan.Failed, number("%.1f%%", 100*plan.Mean(gain.LeftOut)))
 		case !ok:
-			verdict = "all others were killed, the plan was not"
+			verdict = "none of the others lived and did its work, the plan did"
 		default:
 			gc, rss := gain.Ratio(plan, best, gain.GCCores), gain.Ratio(plan, best, gain.RSSPeak)
 			row = append(row[:3], best.Name, ratioText(gc), ratioText(gain.Ratio(plan, best, gain.Cores)), ratioText(rss), ratioText(gain.Ratio(plan, best, gain.RSSMean)))
@@ -184,7 +185,7 @@ func (g *Group) detail(w *errWriter, results []Result) error {
 		n := len(s.Values) + s.Killed + s.Failed
 		gc, cpu, anon := s.Mean(gain.GCCores), s.Mean(gain.Cores), s.Mean(gain.AnonPeak)
 		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", s.Name, settingText(g.variant(s.Name)), n, number("%.4f", gc), number("%.1f%%", 100*gc/cpu), number("%.3f", cpu),
-			mib(s.Mean(gain.RSSPeak)), mib(s.Mean(gain.RSSMean)), mib(anon), number("%.2f", anon/float64(g.Budget)), s.Killed, s.Limited(), leftOut(results, g.Name, s.Name), against)
+			mib(s.Mean(gain.RSSPeak)), mib(s.Mean(gain.RSSMean)), mib(anon), number("%.2f", anon/float64(g.Budget)), s.Killed, s.Limited(), number("%.1f%%", 100*s.Mean(gain.LeftOut)), against)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -208,23 +209,6 @@ func cameTrue(i Interval, v float64) string {
 		return "the mean is in it"
 	}
 	return fmt.Sprintf("the mean is not in it: %+.0f%%", 100*(v/i.Estimate-1))
-}
-
-// leftOut is the work that was due and not done, of all work, in a variant's runs.
-func leftOut(results []Result, group, variant string) string {
-	var done, left float64
-	for _, r := range results {
-		if r.Group != group || r.Variant != variant {
-			continue
-		}
-		for _, m := range r.Members {
-			var d, l float64
-			if n, _ := fmt.Sscanf(m.Said, "done %f, left out %f", &d, &l); n == 2 {
-				done, left = done+d, left+l
-			}
-		}
-	}
-	return number("%.1f%%", 100*left/(done+left))
 }
 
 // line says what came of a run in a line.

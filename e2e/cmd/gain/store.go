@@ -87,6 +87,14 @@ type Member struct {
 	Said            string         `json:"said"` // by the load, of itself
 }
 
+// work is how much the load says that was done, and left out.
+func (m Member) work() (done, left float64) {
+	if n, _ := fmt.Sscanf(m.Said, "done %f, left out %f", &done, &left); n != 2 {
+		return 0, 0
+	}
+	return done, left
+}
+
 // A store is a directory of groups and results.
 type store string
 
@@ -180,11 +188,15 @@ func series(all []Result, group, variant string) gain.Series {
 			out.Failed++
 		default:
 			v := gain.Value{Block: r.Block, RSSPeak: r.RSSPeak, RSSMean: r.RSSMean, AnonPeak: r.AnonPeak}
+			var done, left float64
 			for _, m := range r.Members {
 				v.GCCores += m.GCCores
 				v.Cores += m.Cores
 				v.Limiter = v.Limiter || m.Limiter
+				d, l := m.work()
+				done, left = done+d, left+l
 			}
+			v.LeftOut = left / max(done+left, 1)
 			out.Values = append(out.Values, v)
 		}
 	}

@@ -149,17 +149,19 @@ func seriesOf(name string, gc ...float64) Series {
 func TestSeries(t *testing.T) {
 	killed, failed := seriesOf("killed", 0.1, 0.1), seriesOf("failed", 0.1)
 	killed.Killed, failed.Failed = 1, 1
-	all := []Series{seriesOf("none"), killed, seriesOf("slow", 0.5, 0.5), seriesOf("quick", 0.2, 1.2), seriesOf("quicker", 0.6, 0.3), failed}
+	idle := seriesOf("idle", 0.1, 0.1)
+	idle.Values[1].LeftOut = 0.05
+	all := []Series{seriesOf("none"), killed, idle, seriesOf("slow", 0.5, 0.5), seriesOf("quick", 0.2, 1.2), seriesOf("quicker", 0.6, 0.3), failed}
 	if best, ok := Best(all); !ok || best.Name != "quicker" {
 		t.Errorf("the best is %s", best.Name)
 	}
-	if _, ok := Best(all[:2]); ok {
-		t.Error("there is a best of those that died")
+	if _, ok := Best(all[:3]); ok {
+		t.Error("there is a best of those that died or were idle")
 	}
-	if n := all[3].Limited(); n != 1 {
+	if n := all[4].Limited(); n != 1 {
 		t.Errorf("limited in %d runs, want 1", n)
 	}
-	if m := all[3].Mean(Cores); m != 7 {
+	if m := all[4].Mean(Cores); m != 7 {
 		t.Errorf("the mean is %g, want 7", m)
 	}
 	if m := all[0].Mean(Cores); !math.IsNaN(m) {

@@ -16,6 +16,7 @@ type Value struct {
 	RSSPeak  float64 // bytes
 	AnonPeak float64 // bytes, without pages of files
 	RSSMean  float64 // bytes, over time
+	LeftOut  float64 // work that was due and not done, as a share
 	Limiter  bool    // the GC CPU limiter stepped in
 }
 
@@ -55,11 +56,19 @@ func GCCores(v Value) float64  { return v.GCCores }
 func Cores(v Value) float64    { return v.Cores }
 func RSSPeak(v Value) float64  { return v.RSSPeak }
 func AnonPeak(v Value) float64 { return v.AnonPeak }
+func LeftOut(v Value) float64  { return v.LeftOut }
 func RSSMean(v Value) float64  { return v.RSSMean }
 
-// Best is the series with the least GC CPU of those that lived.
+// mostLeftOut is how much work a variant may leave out and still count: GC CPU is
+// to be had for less when less is done.
+const mostLeftOut = 0.02
+
+// Worked reports whether all runs lived and did their work.
+func (s Series) Worked() bool { return s.Lived() && s.Mean(LeftOut) <= mostLeftOut }
+
+// Best is the series with the least GC CPU of those that worked.
 func Best(all []Series) (Series, bool) {
-	all = slices.DeleteFunc(slices.Clone(all), func(s Series) bool { return !s.Lived() })
+	all = slices.DeleteFunc(slices.Clone(all), func(s Series) bool { return !s.Worked() })
 	if len(all) == 0 {
 		return Series{}, false
 	}

@@ -22,6 +22,7 @@ import (
 // steady state would be is taken, and the doubt about it is large.
 type spanFill struct {
 	end         float64   // bytes left of the free slots at the end of the cycles that were seen
+	share       float64   // of the way from there to the steady state
 	grown, left []float64 // bytes left after so many bytes of growth in a steady state; grown ascends
 }
 
@@ -29,17 +30,19 @@ type spanFill struct {
 // are most, for there to be a steady state.
 const weakest = 0.2
 
-// usualFill is the share of the way to the steady state that is taken, and
-// fillDoubt its standard deviation. Of three programs with scattered lives, one
-// was at 0.2, one at 0.6, and one beyond 1.
-const usualFill, fillDoubt = 0.45, 0.5
+// usualShare is the share of the way to the steady state that is taken, weakShare
+// where nothing drives the free slots there, and fillDoubt the standard deviation of
+// either. Of four programs whose lives share spans, two were below 0.25, one was at
+// 0.6, and one beyond 1.
+const usualShare, weakShare, fillDoubt = 0.45, 0.1, 0.5
 
-// at is what is left after a cycle's growth.
-func (f *spanFill) at(grown, share float64) float64 {
+// at is what is left after a cycle's growth, so much more or less of the way to the
+// steady state than is usual.
+func (f *spanFill) at(grown, more float64) float64 {
 	if len(f.grown) == 0 {
 		return f.end
 	}
-	return max(f.end+share*(between(f.grown, f.left, grown)-f.end), 0)
+	return max(f.end+(f.share+more)*(between(f.grown, f.left, grown)-f.end), 0)
 }
 
 // A slot is one look at the free slots within a cycle.
@@ -122,7 +125,7 @@ func (c *course) findSpans(l *ledger, miss func(string, ...any)) {
 	}
 	// As much as is filled in a cycle is left free by the next.
 	share := filled / whole
-	f := spanFill{end: end}
+	f := spanFill{end: end, share: usualShare}
 	for i := 6; i >= -4; i-- {
 		g := growth / math.Pow(2, float64(i))
 		f.grown = append(f.grown, g)
@@ -135,11 +138,11 @@ func (c *course) findSpans(l *ledger, miss func(string, ...any)) {
 		for _, s := range slots {
 			most = append(most, s.free)
 		}
-		c.fill.grown, c.fill.left = []float64{0, growth}, []float64{max(median(most), end), end}
+		c.fill.share, c.fill.grown, c.fill.left = weakShare, []float64{0, growth}, []float64{max(median(most), end), end}
 		return
 	}
 	// The end was measured; the rates only say how it moves.
-	offset := end - f.at(growth, 1)
+	offset := end - between(f.grown, f.left, growth)
 	for i := range f.left {
 		f.left[i] = max(f.left[i]+offset, 0)
 	}

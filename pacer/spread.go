@@ -14,10 +14,10 @@ type draw struct {
 	grown    float64 // of what is allocated while a cycle marks
 	beside   float64 // of the memory beside the heap
 	resident float64 // of what is resident of it all
-	fill     float64 // not a factor: of the way to the steady state of free slots
+	fill     float64 // not a factor: more of the way to the steady state of free slots
 }
 
-var exactly = draw{1, 1, 1, 1, 1, 1, usualFill}
+var exactly = draw{1, 1, 1, 1, 1, 1, 0}
 
 // numDraws is how many ways are tried. It is few because each costs a replay,
 // and enough for a standard deviation.
@@ -46,7 +46,7 @@ func draws(sd draw) []draw {
 func (sd draw) at(alloc, live, cost, grown, beside, resident, fill float64) draw {
 	return draw{
 		math.Exp(alloc * sd.alloc), math.Exp(live * sd.live), math.Exp(cost * sd.cost), math.Exp(grown * sd.grown),
-		math.Exp(beside * sd.beside), math.Exp(resident * sd.resident), usualFill + fill*sd.fill,
+		math.Exp(beside * sd.beside), math.Exp(resident * sd.resident), fill * sd.fill,
 	}
 }
 

@@ -168,7 +168,7 @@ func (t *Twin) notes(s Settings, f *Forecast, mid *tally) []string {
 	if s.GOMEMLIMITBytes < NoMemoryLimit && float64(s.GOMEMLIMITBytes) < peak+c.besideHeap() {
 		say("The limit is below what lives: collections follow each other without end, and the heap passes the limit all the same.")
 	}
-	if free := c.fill.at(0, 1); mid.byLimit > mid.cycles/2 && free > 0.1*peak {
+	if free := c.fill.at(0, 1-c.fill.share); mid.byLimit > mid.cycles/2 && free > 0.1*peak {
 		say("Objects that live share spans with garbage in this program: free slots between them count against the memory limit, up to %d MiB more of them than is forecast if it ever was fragmented.", int(free)>>20)
 	}
 	if mid.cycles < 3 {

@@ -94,10 +94,10 @@ func seen(results []Result) string {
 // summary is a table of the plans against their best rivals.
 func summary(w io.Writer, groups []Group, results []Result) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "program\tbudget\tplan\tbest other\tGC CPU\tall CPU\tRSS peak\tRSS mean\tverdict")
+	fmt.Fprintln(t, "program\tbudget\tplan\tbest other\tGC CPU\tGC/other CPU\tall CPU\tRSS peak\tRSS mean\tverdict")
 	for _, g := range groups {
 		plan, rivals := g.series(results)
-		row := []string{g.Name, mib(float64(g.Budget)), settingText(g.variant(planName)), "-", "-", "-", "-", "-"}
+		row := []string{g.Name, mib(float64(g.Budget)), settingText(g.variant(planName)), "-", "-", "-", "-", "-", "-"}
 		best, ok := gain.Best(rivals)
 		verdict := ""
 		switch {
@@ -110,7 +110,7 @@ func summary(w io.Writer, groups []Group, results []Result) {
 			verdict = "none of the others lived and did its work, the plan did"
 		default:
 			gc, rss := gain.Ratio(plan, best, gain.GCCores), gain.Ratio(plan, best, gain.RSSPeak)
-			row = append(row[:3], best.Name, ratioText(gc), ratioText(gain.Ratio(plan, best, gain.Cores)), ratioText(rss), ratioText(gain.Ratio(plan, best, gain.RSSMean)))
+			row = append(row[:3], best.Name, ratioText(gc), ratioText(gain.Ratio(plan, best, gain.PerWork)), ratioText(gain.Ratio(plan, best, gain.Cores)), ratioText(rss), ratioText(gain.Ratio(plan, best, gain.RSSMean)))
 			if len(g.Subjects) > 1 {
 				verdict = gain.SplitVerdict(gc)
 			} else {

@@ -164,6 +164,9 @@ func TestSeries(t *testing.T) {
 	if m := all[4].Mean(Cores); m != 7 {
 		t.Errorf("the mean is %g, want 7", m)
 	}
+	if m := all[4].Mean(PerWork); !(math.Abs(m-1.0/9) < 1e-9) {
+		t.Errorf("GC CPU is %g of the program's own, want 1/9", m)
+	}
 	if m := all[0].Mean(Cores); !math.IsNaN(m) {
 		t.Errorf("the mean of nothing is %g", m)
 	}

@@ -51,13 +51,17 @@ func (s Series) Limited() int {
 	return n
 }
 
-// The quantities.
+// The quantities of a Value.
 func GCCores(v Value) float64  { return v.GCCores }
 func Cores(v Value) float64    { return v.Cores }
 func RSSPeak(v Value) float64  { return v.RSSPeak }
 func AnonPeak(v Value) float64 { return v.AnonPeak }
-func LeftOut(v Value) float64  { return v.LeftOut }
-func RSSMean(v Value) float64  { return v.RSSMean }
+
+// PerWork is the GC CPU for each CPU-second of the program's own: where the machine
+// is slower for a while, both are more.
+func PerWork(v Value) float64 { return v.GCCores / (v.Cores - v.GCCores) }
+func LeftOut(v Value) float64 { return v.LeftOut }
+func RSSMean(v Value) float64 { return v.RSSMean }
 
 // mostLeftOut is how much work a variant may leave out and still count: GC CPU is
 // to be had for less when less is done.

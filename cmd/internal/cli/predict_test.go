@@ -284,7 +284,7 @@ func TestParseSize(t *testing.T) {
 		bad  string
 	}{
 		{"512MiB", 512 * mib, ""}, {"1.5GiB", 1536 * mib, ""}, {"64Mi", 64 * mib, ""}, {"1024B", 1024, ""}, {"0MiB", 0, ""}, {"2TiB", 2 << 40, ""},
-		{"512", 0, "unit"}, {"512M", 0, "unit"}, {"512MB", 0, "unit"}, {"512mib", 0, "unit"}, {"1 GiB", 0, "no size"},
+		{"512", 0, "unit"}, {"1000000", 0, "unit"}, {"125829120", 120 << 20, ""}, {"512M", 0, "unit"}, {"512MB", 0, "unit"}, {"512mib", 0, "unit"}, {"1 GiB", 0, "no size"},
 		{"-1MiB", 0, "no size"}, {"", 0, "no size"}, {"MiB", 0, "no size"}, {"1e9B", 0, "no size"}, {"InfMiB", 0, "no size"}, {"NaNB", 0, "no size"}, {"0x1MiB", 0, "no size"},
 		{"999999999TiB", 0, "more memory than there is"},
 	} {

@@ -39,7 +39,8 @@ var sizeUnits = map[string]uint64{
 // maxSize keeps sums of sizes within 64 bits.
 const maxSize = 1 << 56
 
-// parseSize reads a number of bytes with its unit, such as 512MiB or 1.5GiB.
+// parseSize reads a number of bytes with its unit, such as 512MiB or 1.5GiB. Without
+// one, a number from 1048576 on is bytes; a smaller one may be anything.
 func parseSize(s string) (uint64, error) {
 	number := strings.TrimRight(s, "BKMGTPikmgtb")
 	v, err := strconv.ParseFloat(number, 64)
@@ -47,6 +48,10 @@ func parseSize(s string) (uint64, error) {
 		return 0, fmt.Errorf("%q is no size: write it as 512MiB or 1.5GiB", s)
 	}
 	unit, ok := sizeUnits[s[len(number):]]
+	if number == s && v >= 1<<20 {
+		// Nobody means that many MiB: these are bytes, as GOMEMLIMIT takes them.
+		unit, ok = 1, true
+	}
 	if !ok {
 		return 0, fmt.Errorf("%q is a size without a unit that is sure: write B, KiB, MiB, GiB or TiB, as GOMEMLIMIT does", s)
 	}

@@ -191,7 +191,7 @@ type fakeEnv struct {
 func newFakeEnv() *fakeEnv {
 	f := &fakeEnv{host: &fakeHost{}, vars: map[string]string{"COLUMNS": "80"}}
 	f.Env = Env{
-		Stdin: strings.NewReader(""), Stdout: &f.out, Stderr: &f.err, Now: time.Now, Host: f.host,
+		Stdin: strings.NewReader(""), Stdout: &f.out, Stderr: &f.err, Now: func() time.Time { return time.Now().UTC() }, Host: f.host,
 		Getenv:   func(k string) string { return f.vars[k] },
 		Terminal: func(w any) (int, bool) { return f.errTerminal, w == any(&f.err) && f.errTerminal > 0 },
 	}

@@ -218,7 +218,7 @@ func undoList(env Env, opt undoOptions, c Changer) error {
 			state.Style = term.Red
 			state.Text += tab.Note("The tool that made this change died, and its watchdog with it: heapwright undo PID puts back what was there.")
 		}
-		tab.Row(texttab.Cell{Text: strconv.Itoa(l.PID)}, texttab.Cell{Text: base(l.Exe)}, texttab.Cell{Text: stamp(l.Since)}, texttab.Cell{Text: userText(l.User, l.UID)}, state, texttab.Cell{Text: stepsText(l.Steps)})
+		tab.Row(texttab.Cell{Text: strconv.Itoa(l.PID)}, texttab.Cell{Text: base(l.Exe)}, texttab.Cell{Text: stamp(env, l.Since)}, texttab.Cell{Text: userText(l.User, l.UID)}, state, texttab.Cell{Text: stepsText(l.Steps)})
 	}
 	return errors.Join(tab.Write(env.Stdout, env.columns(env.Stdout), env.painter(env.Stdout)), unread)
 }
@@ -269,13 +269,16 @@ func undoHistory(env Env, opt undoOptions, c Changer) error {
 		if e.Outcome != "ok" {
 			how.Style = term.Red
 		}
-		tab.Row(texttab.Cell{Text: stamp(e.Time)}, texttab.Cell{Text: string(e.Action)}, texttab.Cell{Text: strconv.Itoa(e.PID)}, texttab.Cell{Text: base(e.Exe)},
+		tab.Row(texttab.Cell{Text: stamp(env, e.Time)}, texttab.Cell{Text: string(e.Action)}, texttab.Cell{Text: strconv.Itoa(e.PID)}, texttab.Cell{Text: base(e.Exe)},
 			texttab.Cell{Text: userText(e.User, e.UID)}, texttab.Cell{Text: stepsText(e.Steps)}, texttab.Cell{Text: e.Why}, how)
 	}
 	return tab.Write(env.Stdout, env.columns(env.Stdout), env.painter(env.Stdout))
 }
 
-func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+// stamp writes an instant on the clock of who reads it.
+func stamp(env Env, t time.Time) string {
+	return t.In(env.Now().Location()).Format("2006-01-02 15:04:05")
+}
 
 func userText(name *string, uid int) string {
 	if name != nil {

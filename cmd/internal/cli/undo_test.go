@@ -30,10 +30,6 @@ func undoHost() (*fakeEnv, *fakeChanger) {
 }
 
 func TestUndo(t *testing.T) {
-	t.Setenv("TZ", "UTC")
-	local := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = local })
 	for _, tc := range []struct {
 		name string
 		args []string

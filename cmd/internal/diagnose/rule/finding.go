@@ -195,8 +195,7 @@ func FormatPercent(v float64) string {
 // FormatSeconds writes a duration with three digits and a unit that fits.
 func FormatSeconds(v float64) string {
 	// The unit is that of the rounded value: 0.9996 s is 1 s, not 1e+03 ms.
-	v = threeDigits(v)
-	switch a := math.Abs(v); {
+	switch a := math.Abs(threeDigits(v)); {
 	case a == 0:
 		return "0 s"
 	case a < 1e-6:

@@ -15,7 +15,8 @@ func TestFormatSeconds(t *testing.T) {
 		-0.25:        "-250 ms",
 		0.9994:       "999 ms",
 		0.9996:       "1 s", // once printed as 1e+03 ms
-		119.6:        "2 min",
+		119.6:        "1.99 min",
+		1806:         "30.1 min",
 		118:          "118 s",
 		3600:         "60 min",
 		7199:         "2 h",

@@ -19,7 +19,6 @@ type Twin struct {
 	workload Workload
 	missing  []string
 	draws    []draw
-	from     string // the source, for people
 }
 
 // Fit makes the twin of the process that a recording shows. Errors: *ShortError,

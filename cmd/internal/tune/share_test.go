@@ -308,7 +308,7 @@ func TestSplitProperties(t *testing.T) {
 // FuzzShare gives Share twins that say anything at all.
 func FuzzShare(f *testing.F) {
 	f.Add(150e6, 160e6, 1.1, 150e6, 0.06, 1.0, uint64(1<<30), uint64(0), uint8(3))
-	f.Add(math.NaN(), math.Inf(1), -1.0, 1e300, -0.0, math.NaN(), uint64(math.MaxUint64), uint64(1), uint8(0))
+	f.Add(math.NaN(), math.Inf(1), -1.0, 1e300, math.Copysign(0, -1), math.NaN(), uint64(math.MaxUint64), uint64(1), uint8(0))
 	f.Add(1e-300, 1e-300, 1e300, 5e-324, 1e300, 1e300, uint64(1), uint64(math.MaxUint64), uint8(255))
 	f.Fuzz(func(t *testing.T, live, peak, kappa, alloc, cycle, weight float64, budget, top uint64, n uint8) {
 		var tenants []Tenant

@@ -5,14 +5,16 @@ import "time"
 // A Finding is what the pairs show about one metric.
 type Finding string
 
-// Findings. The margin decides what is the same; without one, only IMPROVED,
-// WORSE and INCONCLUSIVE are said, and they are exploratory.
+// Findings. The margin decides what is the same. Without one a metric is
+// exploratory: IMPROVED, REGRESSED or CHANGED where the pairs differ by more than
+// chance, among all exploratory metrics; else INCONCLUSIVE.
 const (
 	Improved     Finding = "IMPROVED"
 	NonInferior  Finding = "NON-INFERIOR"
 	Equivalent   Finding = "EQUIVALENT"
 	Regressed    Finding = "REGRESSED"
 	Inconclusive Finding = "INCONCLUSIVE"
+	Changed      Finding = "CHANGED"  // of a metric that has no good direction
 	Unusable     Finding = "UNUSABLE" // zero or absent in some blocks, or refused on this host; Why says it
 )
 
@@ -113,7 +115,12 @@ type Header struct {
 	Builds   []Build   `json:"builds"`
 	Rate     float64   `json:"rate_per_second"` // of one process
 	Knee     *Knee     `json:"knee,omitempty"`
-	Machine  Machine   `json:"machine"`
+	// Forecasts are the twin's, of the variants that differ from the baseline in
+	// what the twin knows: made before the first block, from one long look at the
+	// baseline. By variant, then by metric.
+	Forecasts  map[int]map[string]Forecast `json:"forecasts,omitempty"`
+	NoForecast string                      `json:"no_forecast,omitempty"` // why there are none
+	Machine    Machine                     `json:"machine"`
 }
 
 // A Machine is where an experiment ran.

@@ -209,7 +209,7 @@ var (
 	thinking = []string{"record", "cmd/internal/diagnose", "cmd/internal/tune", "cmd/internal/manifest"}
 	acting   = []string{
 		"rtmetrics", "cgroup", "cmd/internal/procmem", "cmd/internal/remote", "cmd/internal/goproc", "cmd/internal/profile",
-		"cmd/internal/scrape", "cmd/internal/gctrace", "cmd/internal/recorder", "cmd/internal/cli", "cmd/internal/term",
+		"cmd/internal/scrape", "cmd/internal/gctrace", "cmd/internal/process", "cmd/internal/recorder", "cmd/internal/cli", "cmd/internal/term",
 	}
 )
 

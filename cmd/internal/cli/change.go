@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/heapwright/heapwright/cmd/internal/live"
+	"github.com/heapwright/heapwright/cmd/internal/process"
 )
 
 // A Changer changes running processes of this machine, and takes it back.
@@ -49,7 +50,7 @@ type localChanger struct{ live.Host }
 func (c localChanger) Open(ctx context.Context, pid int) (Change, error) {
 	s, err := c.Host.Open(ctx, pid)
 	if err != nil {
-		return nil, ended(err)
+		return nil, process.Ended(err)
 	}
 	return localChange{s}, nil
 }

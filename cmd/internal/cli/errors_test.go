@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/heapwright/heapwright/cmd/internal/process"
 	"github.com/heapwright/heapwright/cmd/internal/procmem"
 )
 
@@ -23,7 +24,7 @@ func TestPrintError(t *testing.T) {
 		{"empty hint around one", hinted(fmt.Errorf("outer: %w", advised), ""), "heapwright: outer: cause\nheapwright: hint: do this\n"},
 		{"joined", errors.Join(cause, advised), "heapwright: cause cause\nheapwright: hint: do this\n"},
 		{"memory", &procmem.Error{Op: "read", PID: 7, Err: procmem.ErrAccess, Hint: "be root"}, "heapwright: read process 7: access denied\nheapwright: hint: be root\n"},
-		{"exited", ended(&procmem.Error{Op: "read", PID: 7, Err: procmem.ErrExited}), "heapwright: read process 7: the process has exited\nheapwright: hint: heapwright ps lists the Go processes of this host\n"},
+		{"exited", process.Ended(&procmem.Error{Op: "read", PID: 7, Err: procmem.ErrExited}), "heapwright: read process 7: the process has exited\nheapwright: hint: heapwright ps lists the Go processes of this host\n"},
 		{"hostile", errors.New("a\x1b[2J\nb"), "heapwright: a\ufffd[2J b\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

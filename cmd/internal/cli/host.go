@@ -2,11 +2,9 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"io"
 
 	"github.com/heapwright/heapwright/cmd/internal/goproc"
-	"github.com/heapwright/heapwright/cmd/internal/procmem"
 	"github.com/heapwright/heapwright/cmd/internal/recorder"
 	"github.com/heapwright/heapwright/record"
 )
@@ -36,27 +34,4 @@ type Target interface {
 	// WriteProfile writes a profile as pprof: heap, allocs, goroutine, block or mutex.
 	WriteProfile(ctx context.Context, kind string, w io.Writer) error
 	Close() error
-}
-
-// isEnded reports whether an error says that the process is no more, or is
-// another program now.
-func isEnded(err error) bool {
-	return errors.Is(err, recorder.ErrEnded) || errors.Is(err, procmem.ErrExited) || errors.Is(err, procmem.ErrReplaced)
-}
-
-// An endedError is an error of a process that is no more, in the recorder's words.
-type endedError struct{ err error }
-
-func (e *endedError) Error() string { return e.err.Error() }
-func (e *endedError) Unwrap() error { return e.err }
-
-// Is makes it a recorder.ErrEnded.
-func (e *endedError) Is(target error) bool { return target == recorder.ErrEnded }
-
-// ended translates what the packages below say of a process that is no more.
-func ended(err error) error {
-	if err != nil && isEnded(err) {
-		return &endedError{err}
-	}
-	return err
 }

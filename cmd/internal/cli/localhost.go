@@ -10,10 +10,10 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/goproc"
 	"github.com/heapwright/heapwright/cmd/internal/layout"
+	"github.com/heapwright/heapwright/cmd/internal/process"
 	"github.com/heapwright/heapwright/cmd/internal/procmem"
 	"github.com/heapwright/heapwright/cmd/internal/profile"
 	"github.com/heapwright/heapwright/cmd/internal/recorder"
-	"github.com/heapwright/heapwright/cmd/internal/remote"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -23,20 +23,11 @@ type localHost struct{}
 func (localHost) Processes(ctx context.Context) ([]goproc.Entry, error) { return goproc.List(ctx) }
 
 func (localHost) Attach(ctx context.Context, pid int) (Target, error) {
-	p, err := goproc.Identify(pid)
+	t, err := process.Attach(ctx, pid)
 	if err != nil {
-		return nil, ended(err)
+		return nil, err
 	}
-	t, err := remote.Attach(ctx, pid)
-	if err != nil {
-		return nil, ended(err)
-	}
-	stat, err := goproc.OpenStat(pid, p)
-	if err != nil {
-		t.Close()
-		return nil, ended(err)
-	}
-	return &localTarget{runtime: t, stat: stat, process: p}, nil
+	return &localTarget{Target: t}, nil
 }
 
 func (localHost) Endpoint(ctx context.Context, url string) (Target, error) {
@@ -68,50 +59,26 @@ func (localHost) Readable(exe string) error {
 	return err
 }
 
-// A localTarget is a process of this machine: its runtime, read from its memory,
-// and what the kernel knows of it.
+// A localTarget is a process of this machine, with its profiles.
 type localTarget struct {
-	runtime *remote.Target
-	stat    *goproc.Stat
-	process record.Process
+	*process.Target
 	walker  *profile.Walker // made when first needed
 	noWaits bool            // the process's clock is not ours; set with walker
 }
-
-func (t *localTarget) Process() record.Process { return t.process }
 
 // Ready is nil: a process that was attached to gives samples.
 func (t *localTarget) Ready() error { return nil }
 
 func (t *localTarget) Hz() float64 { return recorder.DefaultHz }
 
-func (t *localTarget) Close() error { return errors.Join(t.stat.Close(), t.runtime.Close()) }
-
-// Sample reads the runtime's books, and then the kernel's. A sample without the
-// kernel's is still one.
-func (t *localTarget) Sample(s *record.Sample) error {
-	if err := t.runtime.Sample(s); err != nil {
-		return ended(err)
-	}
-	if err := t.stat.Fill(s); err != nil && isEnded(err) {
-		return ended(err)
-	}
-	return nil
-}
-
-func (t *localTarget) Cycles(dst []record.Cycle) ([]record.Cycle, uint64, error) {
-	dst, lost, err := t.runtime.Cycles(dst)
-	return dst, lost, ended(err)
-}
-
 func (t *localTarget) goroutines() (*profile.Goroutines, error) {
 	if t.walker == nil {
-		w, err := profile.NewWalker(t.runtime)
+		w, err := profile.NewWalker(t.Runtime())
 		if err != nil {
 			return nil, err
 		}
 		t.walker = w
-		proc, ok := t.runtime.Memory().(*procmem.Process)
+		proc, ok := t.Runtime().Memory().(*procmem.Process)
 		t.noWaits = ok && !proc.SharesNanotime()
 	}
 	return t.walker.Goroutines(profile.Options{NoWaits: t.noWaits})
@@ -128,11 +95,11 @@ func (t *localTarget) Goroutines() (*record.Goroutines, error) {
 func (t *localTarget) profile(kind record.ProfileKind) (*profile.Profile, error) {
 	switch kind {
 	case record.ProfileHeap:
-		return profile.TakeHeap(t.runtime)
+		return profile.TakeHeap(t.Runtime())
 	case record.ProfileBlock:
-		return profile.TakeBlock(t.runtime)
+		return profile.TakeBlock(t.Runtime())
 	case record.ProfileMutex:
-		return profile.TakeMutex(t.runtime)
+		return profile.TakeMutex(t.Runtime())
 	}
 	return nil, fmt.Errorf("there is no %s profile", kind)
 }
@@ -152,10 +119,10 @@ func (t *localTarget) Profile(kind record.ProfileKind) (*record.Profile, error) 
 
 // gone turns an error of a walk through a process that ended meanwhile into that.
 func (t *localTarget) gone(err error) error {
-	if alive := t.runtime.Alive(); alive != nil {
-		return ended(alive)
+	if alive := t.Runtime().Alive(); alive != nil {
+		return process.Ended(alive)
 	}
-	return ended(err)
+	return process.Ended(err)
 }
 
 func (t *localTarget) WriteProfile(_ context.Context, kind string, w io.Writer) error {
@@ -180,7 +147,7 @@ func (t *localTarget) WriteProfile(_ context.Context, kind string, w io.Writer) 
 
 // mappings are the mappings with the program's code, for the pprof file.
 func (t *localTarget) mappings() []profile.Mapping {
-	proc, ok := t.runtime.Memory().(*procmem.Process)
+	proc, ok := t.Runtime().Memory().(*procmem.Process)
 	if !ok {
 		return nil
 	}
@@ -188,14 +155,15 @@ func (t *localTarget) mappings() []profile.Mapping {
 	if err != nil {
 		return nil // a profile without them is as good, but for disassembly
 	}
+	exe := t.Process()
 	var out []profile.Mapping
 	for _, m := range maps {
 		if len(m.Perm) < 3 || m.Perm[2] != 'x' || m.Inode == 0 {
 			continue
 		}
 		pm := profile.Mapping{Start: m.Start, Limit: m.End, Offset: m.Offset, File: m.Path}
-		if m.Path == t.process.Exe {
-			pm.BuildID = t.process.BuildID
+		if m.Path == exe.Exe {
+			pm.BuildID = exe.BuildID
 			out = append([]profile.Mapping{pm}, out...)
 			continue
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose"
 	"github.com/heapwright/heapwright/cmd/internal/goproc"
+	"github.com/heapwright/heapwright/cmd/internal/process"
 	"github.com/heapwright/heapwright/cmd/internal/term"
 	"github.com/heapwright/heapwright/cmd/internal/texttab"
 	"github.com/heapwright/heapwright/record"
@@ -224,7 +225,7 @@ func psRead(ctx context.Context, env Env, opt psOptions, entries []goproc.Entry)
 			defer func() { <-slots; wg.Done() }()
 			switch err := psReadOne(ctx, env, opt, rows[i], e); {
 			case err == nil:
-			case isEnded(err):
+			case process.IsEnded(err):
 				rows[i] = nil // it is not here any more
 			default:
 				rows[i].fail(err)

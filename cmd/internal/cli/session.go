@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/gctrace"
+	"github.com/heapwright/heapwright/cmd/internal/process"
 	"github.com/heapwright/heapwright/cmd/internal/recorder"
 	"github.com/heapwright/heapwright/cmd/internal/term"
 	"github.com/heapwright/heapwright/record"
@@ -223,7 +224,7 @@ func (s *session) join(ctx context.Context, p record.Process, single bool) error
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.tried[keyOf(p)]++
-		if s.tried[keyOf(p)] == attempts && !isEnded(err) && ctx.Err() == nil {
+		if s.tried[keyOf(p)] == attempts && !process.IsEnded(err) && ctx.Err() == nil {
 			s.progress.Clear()
 			printError(s.env.Stderr, fmt.Errorf("%s %d: %w", p.Name, p.PID, err))
 		}

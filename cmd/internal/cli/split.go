@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
+	"github.com/heapwright/heapwright/cmd/internal/process"
 	"github.com/heapwright/heapwright/cmd/internal/recorder"
 	"github.com/heapwright/heapwright/cmd/internal/term"
 	"github.com/heapwright/heapwright/cmd/internal/texttab"
@@ -54,7 +55,7 @@ func tuneMany(ctx context.Context, env Env, opt tuneOptions, args []string) erro
 			if opt.cgroup == "" {
 				return about(arg, err)
 			}
-			if !isEnded(err) {
+			if !process.IsEnded(err) {
 				a := aside(arg, rec, rss[arg], err)
 				left, taken = append(left, a), taken+a.RSSBytes
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/gctrace"
 	"github.com/heapwright/heapwright/cmd/internal/goproc"
+	"github.com/heapwright/heapwright/cmd/internal/process"
 	"github.com/heapwright/heapwright/cmd/internal/recorder"
 	"github.com/heapwright/heapwright/record"
 )
@@ -98,7 +99,7 @@ func (t *traceTarget) Close() error {
 func (t *traceTarget) Sample(s *record.Sample) error {
 	select {
 	case <-t.done:
-		return &endedError{errors.New("the command has ended")}
+		return &process.EndedError{Err: errors.New("the command has ended")}
 	default:
 	}
 	t.trace.mu.Lock()
@@ -110,8 +111,8 @@ func (t *traceTarget) Sample(s *record.Sample) error {
 	t.trace.mu.Unlock()
 	s.Time, s.Source = time.Now(), record.SourceGCTrace
 	if t.stat != nil {
-		if err := t.stat.Fill(s); err != nil && isEnded(err) {
-			return ended(err)
+		if err := t.stat.Fill(s); err != nil && process.IsEnded(err) {
+			return process.Ended(err)
 		}
 	}
 	return nil

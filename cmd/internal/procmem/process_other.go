@@ -2,7 +2,10 @@
 
 package procmem
 
-import "os"
+import (
+	"os"
+	"time"
+)
 
 // A Process is the memory of a live process. There is none on this operating
 // system: [Open] always fails.
@@ -44,6 +47,9 @@ func (p *Process) OpenProc(name string) (*os.File, error) { return nil, unsuppor
 
 // SharesNanotime is false: there is no process.
 func (p *Process) SharesNanotime() bool { return false }
+
+// CPUTime fails with [ErrUnsupported].
+func (p *Process) CPUTime() (time.Duration, error) { return 0, unsupported("read the CPU clock of", 0) }
 
 // Close does nothing.
 func (p *Process) Close() error { return nil }

@@ -101,7 +101,7 @@ func Tree(env Env) *cobra.Command {
 	})
 	for _, c := range []command{
 		psCommand(), recordCommand(), diagnoseCommand(), profileCommand(), predictCommand(), tuneCommand(), undoCommand(),
-		explainCommand(), demoCommand(), versionCommand(), watchdogCommand(),
+		explainCommand(), demoCommand(), versionCommand(), watchdogCommand(), loadCommand(),
 	} {
 		root.AddCommand(c.cobra(env))
 	}

@@ -1,0 +1,242 @@
+package load
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A process is the generator, started from this very program.
+type process struct {
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	replies chan reply // closed when there are no more
+	done    chan struct{}
+	end     error // of the process; valid after done
+	stderr  *tail
+	config  Config
+	once    sync.Once
+}
+
+// niceness is what the generator runs at, where that is permitted: it is to send in
+// time also when the subject takes all CPUs.
+const niceness = -5
+
+func startProcess(ctx context.Context, c Config) (*process, error) {
+	hello, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	exe, err := executable()
+	if err != nil {
+		return nil, err
+	}
+	p := &process{cmd: exec.Command(exe, Verb), replies: make(chan reply, 1), done: make(chan struct{}), stderr: &tail{}, config: c}
+	p.cmd.Args[0] = "heapwright" // for whoever lists processes
+	p.cmd.Env = environment(os.Environ())
+	p.cmd.Stderr = p.stderr
+	p.cmd.SysProcAttr = attributes()
+	p.in, err = p.cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		p.read(out)
+		p.end = p.cmd.Wait()
+		close(p.done)
+	}()
+	if _, err := p.in.Write(append(hello, '\n')); err != nil {
+		p.kill()
+		return nil, p.dead()
+	}
+	if _, err := p.await(ctx, isSending, startPatience); err != nil {
+		p.kill()
+		return nil, err
+	}
+	renice(p.cmd.Process.Pid, niceness)
+	return p, nil
+}
+
+// environment is that of the generator: its collector runs rarely, and it has one P
+// more than there are CPUs, as one is always in the system call that sleeps.
+func environment(ours []string) []string {
+	var env []string
+	for _, kv := range ours {
+		switch name, _, _ := strings.Cut(kv, "="); name {
+		case "GOGC", "GOMEMLIMIT", "GOMAXPROCS", "GODEBUG", "GOTRACEBACK":
+		default:
+			env = append(env, kv)
+		}
+	}
+	return append(env, "GOGC=800", "GOMAXPROCS="+strconv.Itoa(runtime.GOMAXPROCS(0)+1))
+}
+
+// read hands on what the generator says.
+func (p *process) read(out io.Reader) {
+	defer close(p.replies)
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, maxReplyLine)
+	for lines.Scan() {
+		var r reply
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			r = reply{Is: isFailed, Text: fmt.Sprintf("what the generator says makes no sense: %v", err)}
+		}
+		p.replies <- r
+		if r.Is == isFailed || r.Is == isDone {
+			break
+		}
+	}
+	// Whatever else it says, it is not to hang because nobody reads it.
+	io.Copy(io.Discard, out)
+}
+
+// await waits for one kind of reply.
+func (p *process) await(ctx context.Context, is string, patience time.Duration) (reply, error) {
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case r, ok := <-p.replies:
+		switch {
+		case !ok:
+			return r, p.dead()
+		case r.Is == isFailed:
+			return r, errors.New(r.Text)
+		case r.Is != is:
+			return r, fmt.Errorf("the generator says %q, not %q", r.Is, is)
+		}
+		return r, nil
+	case <-ctx.Done():
+		return reply{}, ctx.Err()
+	case <-t.C:
+		return reply{}, errSilent
+	}
+}
+
+// dead says how the generator ended; it is at its end.
+func (p *process) dead() error {
+	select {
+	case <-p.done:
+	case <-time.After(endPatience):
+		p.kill()
+	}
+	said := errorText(errors.New(p.stderr.String()))
+	switch {
+	case said != "":
+		return fmt.Errorf("the generator ended (%w): %s", p.how(), said)
+	default:
+		return fmt.Errorf("the generator ended (%w)", p.how())
+	}
+}
+
+func (p *process) how() error {
+	if p.end == nil {
+		return errors.New("exit status 0")
+	}
+	return p.end
+}
+
+func (p *process) tell(word string) error {
+	if _, err := io.WriteString(p.in, word+"\n"); err != nil {
+		return p.dead()
+	}
+	return nil
+}
+
+func (p *process) measure() error {
+	if err := p.tell(wordMeasure); err != nil {
+		return err
+	}
+	_, err := p.await(context.Background(), isMeasuring, wordPatience)
+	return err
+}
+
+func (p *process) finish() ([]Report, error) {
+	if err := p.tell(wordStop); err != nil {
+		return nil, err
+	}
+	r, err := p.await(context.Background(), isDone, p.config.Timeout+wordPatience)
+	if err != nil {
+		return nil, err
+	}
+	if len(r.Reports) != len(p.config.Targets) {
+		return nil, fmt.Errorf("the generator reports on %d targets, not %d", len(r.Reports), len(p.config.Targets))
+	}
+	var reports []Report
+	for _, w := range r.Reports {
+		report, err := w.report()
+		if err != nil {
+			return nil, err
+		}
+		reports = append(reports, report)
+	}
+	p.in.Close()
+	select {
+	case <-p.done:
+	case <-time.After(endPatience):
+	}
+	return reports, nil
+}
+
+func (p *process) kill() {
+	p.once.Do(func() {
+		p.in.Close()
+		p.cmd.Process.Kill() // fails only when it has ended
+	})
+	// What it said may not have been read.
+	for {
+		select {
+		case <-p.done:
+			return
+		case _, ok := <-p.replies:
+			if !ok {
+				<-p.done
+				return
+			}
+		}
+	}
+}
+
+// A tail is a writer that keeps the last of what it is given.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+const maxTail = 4 << 10
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := len(b)
+	if len(b) > maxTail {
+		b = b[len(b)-maxTail:]
+	}
+	if over := len(t.b) + len(b) - maxTail; over > 0 {
+		t.b = append(t.b[:0], t.b[over:]...)
+	}
+	t.b = append(t.b, b...)
+	return n, nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.b))
+}

@@ -1,0 +1,147 @@
+package planfile
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/experiment"
+)
+
+// parseDuration reads 20s or 1m30s.
+func parseDuration(s string) (time.Duration, error) {
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		if _, err := strconv.ParseFloat(s, 64); err == nil {
+			return 0, fmt.Errorf("%s has no unit: write %ss, %sms or %sm", quote(s), s, s, s)
+		}
+		return 0, fmt.Errorf("%s is no duration: write 20s, 500ms or 10m", quote(s))
+	}
+	return v, nil
+}
+
+var plainNumber = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
+
+// parseNumber reads a plain decimal number that is not negative.
+func parseNumber(s string) (float64, error) {
+	if !plainNumber.MatchString(s) {
+		return 0, fmt.Errorf("%s is no number", quote(s))
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s is no number", quote(s))
+	}
+	return v, nil
+}
+
+// parseRatio reads 10% or 0.1.
+func parseRatio(s string) (experiment.Ratio, error) {
+	number, percent := strings.CutSuffix(s, "%")
+	v, err := parseNumber(strings.TrimRight(number, " "))
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%s is no share: write 10%% or 0.1", quote(s))
+	case percent:
+		v /= 100
+	case v > 1:
+		return 0, fmt.Errorf("%s would be more than 100%%: write %s%%", s, s)
+	}
+	return experiment.Ratio(v), nil
+}
+
+// maxRate is more than a generator on one machine can send.
+const maxRate = 10_000_000
+
+// parseRate reads 2000, 2000/s or knee.
+func parseRate(s string) (experiment.Rate, error) {
+	if s == "knee" {
+		return 0, nil
+	}
+	v, err := parseNumber(strings.TrimRight(strings.TrimSuffix(s, "/s"), " "))
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%s is no rate: write 2000/s, or knee to have one found", quote(s))
+	case v == 0:
+		return 0, fmt.Errorf("a rate of 0 sends nothing; write knee to have one found")
+	case v > maxRate:
+		return 0, fmt.Errorf("%s is more than can be sent: at most %d a second", quote(s), maxRate)
+	}
+	return experiment.Rate(v), nil
+}
+
+var sizeForm = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?) ?(B|KiB|MiB|GiB|TiB)?$`)
+
+var sizeUnits = map[string]float64{"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+// maxBytes keeps sums of sizes within 64 bits.
+const maxBytes = 1 << 56
+
+// parseBytes reads 512MiB, 1.5GiB or a number of bytes.
+func parseBytes(s string) (experiment.Bytes, error) {
+	m := sizeForm.FindStringSubmatch(s)
+	if m == nil {
+		return 0, fmt.Errorf("%s is no size: write 512MiB or 1.5GiB (B, KiB, MiB, GiB, TiB)", quote(s))
+	}
+	v, err := strconv.ParseFloat(m[1], 64)
+	if v *= sizeUnits[m[2]]; err != nil || v > maxBytes {
+		return 0, fmt.Errorf("%s is more memory than there is", quote(s))
+	}
+	return experiment.Bytes(v), nil
+}
+
+// checkGOGC holds a GOGC against what the runtime reads. What it cannot read it
+// takes for 100, silently.
+func checkGOGC(s string) error {
+	if s == "off" {
+		return nil
+	}
+	n, err := strconv.ParseInt(s, 10, 32)
+	switch {
+	case err == nil && n < 0:
+		return fmt.Errorf("%s is no GOGC: write off for none", quote(s))
+	case err != nil || strings.HasPrefix(s, "+"):
+		return fmt.Errorf("%s is no GOGC, and Go would take it for 100: write a whole number, or off", quote(s))
+	}
+	return nil
+}
+
+var memlimitForm = regexp.MustCompile(`^([0-9]+)(B|KiB|MiB|GiB|TiB)?$`)
+
+// checkGOMEMLIMIT holds a GOMEMLIMIT against what the runtime reads. At what it
+// cannot read the program ends.
+func checkGOMEMLIMIT(s string) error {
+	if s == "off" {
+		return nil
+	}
+	m := memlimitForm.FindStringSubmatch(s)
+	if m == nil {
+		return fmt.Errorf("%s is no GOMEMLIMIT, and Go programs would not start with it: write 512MiB (a whole number, and B, KiB, MiB, GiB or TiB), or off", quote(s))
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	if err != nil || float64(n)*sizeUnits[m[2]] >= math.MaxInt64 {
+		return fmt.Errorf("%s is too large for a GOMEMLIMIT; write off for none", quote(s))
+	}
+	return nil
+}
+
+var (
+	toolchainForm = regexp.MustCompile(`^go1\.[0-9]{1,3}(\.[0-9]{1,3}|rc[0-9]{1,2}|beta[0-9]{1,2})?$`)
+	languageForm  = regexp.MustCompile(`^go1\.([0-9]{1,3})$`)
+)
+
+// checkToolchain holds a name against those that GOTOOLCHAIN knows.
+func checkToolchain(s string) error {
+	if m := languageForm.FindStringSubmatch(s); m != nil {
+		// Since Go 1.21 the first release of a version has a patch number too.
+		if n, _ := strconv.Atoi(m[1]); n >= 21 {
+			return fmt.Errorf("%s is a version of the language: write its release, such as %s.0", s, s)
+		}
+	}
+	if !toolchainForm.MatchString(s) {
+		return fmt.Errorf("%s is no toolchain: write a release of Go, such as go1.27.4", quote(s))
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package judge
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/heapwright/heapwright/cmd/internal/experiment"
+	"github.com/heapwright/heapwright/cmd/internal/experiment/schedule"
+)
+
+// Limits on what a block may have suffered and still count. They are on
+// covariates alone: to drop a block for its outcome would be to choose the verdict.
+const (
+	maxSteal = 0.10       // of the CPU, by the hypervisor
+	maxSlip  = 1e-3       // seconds that half of the requests were sent late, with the generator to blame
+	minShare = 0.9        // of the rate that the baseline must serve
+	maxError = 0.10       // share of the baseline's requests that may fail
+	fewest   = uint64(20) // requests below which nothing is said about a share
+)
+
+// Invalid says why a block does not count, "" when it does.
+func Invalid(b experiment.Block) string {
+	if b.Host.Steal > maxSteal {
+		return fmt.Sprintf("the hypervisor took %.0f%% of the CPU", 100*b.Host.Steal)
+	}
+	for _, a := range b.Arms {
+		if a.Audit.SlipP50 > maxSlip {
+			return fmt.Sprintf("the generator was the bottleneck: it sent half of the requests more than %.1f ms late", 1e3*a.Audit.SlipP50)
+		}
+	}
+	return ""
+}
+
+// Grade is how busy others kept the machine, by the mean of their share of its
+// CPU: A below 10%, B up to 50%, C above. Of no blocks it is "".
+func Grade(hosts []experiment.Host) string {
+	if len(hosts) == 0 {
+		return ""
+	}
+	var sum float64
+	for _, h := range hosts {
+		sum += h.ExternalCPU
+	}
+	switch mean := sum / float64(len(hosts)); {
+	case mean < 0.10:
+		return "A"
+	case mean <= 0.50:
+		return "B"
+	}
+	return "C"
+}
+
+// An UnfitError is a subject, or a load, that no experiment can be made with.
+type UnfitError struct {
+	Why string
+}
+
+func (e *UnfitError) Error() string { return e.Why }
+
+// Fit says whether the baseline serves the load at all in a block: it is an
+// *UnfitError when it does not.
+func Fit(h experiment.Header, b experiment.Block) error {
+	for _, a := range b.Arms {
+		if a.Variant != 0 {
+			continue
+		}
+		if died(a) {
+			return &UnfitError{Why: fmt.Sprintf("the baseline %q ended by itself under the load (%s): %s", h.Plan.Baseline().Name, a.End.How, orNothing(a.End.Text))}
+		}
+		if a.Requests < fewest {
+			continue
+		}
+		if share := float64(a.Errors) / float64(a.Requests); share > maxError {
+			return &UnfitError{Why: fmt.Sprintf("%.0f%% of the baseline's requests failed, the first with: %s", 100*share, orNothing(a.Audit.FirstError))}
+		}
+		due := float64(a.Requests)
+		if got := a.Values["throughput_per_second"] * b.Seconds; got > 0 && due > 0 && got < minShare*due {
+			return &UnfitError{Why: fmt.Sprintf("the baseline answered %.0f of the %.0f requests that were due in time: the rate is above what it can serve here; lower it, or say `rate: knee`", got, due)}
+		}
+	}
+	return nil
+}
+
+func orNothing(s string) string {
+	if s == "" {
+		return "it printed nothing"
+	}
+	return s
+}
+
+// Pairs is how many pairs count, of the design and the variant with the fewest.
+func Pairs(p *experiment.Plan, blocks []experiment.Block, variants []int) int {
+	least := math.MaxInt
+	for _, v := range variants {
+		for _, design := range schedule.Designs(p) {
+			least = min(least, len(pairsOf(blocks, phaseOf(design), design, v)))
+		}
+	}
+	if least == math.MaxInt {
+		return 0
+	}
+	return least
+}
+
+// Deaths says how a variant failed to live where the baseline lived, "" when it
+// lived, or when the baseline died as well.
+func Deaths(h experiment.Header, blocks []experiment.Block, variant int) string {
+	c := &court{header: h, plan: h.Plan, blocks: blocks}
+	return c.deaths(variant)
+}

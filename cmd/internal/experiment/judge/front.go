@@ -1,0 +1,144 @@
+package judge
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/heapwright/heapwright/cmd/internal/experiment"
+	"github.com/heapwright/heapwright/cmd/internal/experiment/paired"
+)
+
+// dimensions are what variants are weighed by when there are many: tail latency,
+// memory, CPU, throughput.
+var dimensions = []string{"latency_p99_seconds", "rss_peak_bytes", "cpu_seconds_per_request", "throughput_per_second"}
+
+// costs is each variant's log ratio to the baseline in every dimension, the lower
+// the better; NaN where it is not known. The baseline's is zero.
+func (c *court) costs() [][]float64 {
+	out := make([][]float64, len(c.plan.Variants))
+	for v := range out {
+		out[v] = make([]float64, len(dimensions))
+		if v == 0 {
+			continue
+		}
+		for i, name := range dimensions {
+			out[v][i] = c.cost(name, v).Estimate
+		}
+	}
+	return out
+}
+
+// cost is the log ratio of a variant to the baseline, with its interval, the lower the better.
+func (c *court) cost(name string, variant int) paired.Interval {
+	m, _ := experiment.MetricByName(name)
+	design := c.design(m)
+	s := seriesOf(pairsOf(c.blocks, phaseOf(design), design, variant), m, c.quads[design])
+	if s.why != "" {
+		nan := math.NaN()
+		return paired.Interval{Estimate: nan, Low: nan, High: nan}
+	}
+	iv := s.interval(c.alpha(), c.plan.Seed)
+	if m.Better == experiment.Higher {
+		iv.Estimate, iv.Low, iv.High = -iv.Estimate, -iv.High, -iv.Low
+	}
+	return iv
+}
+
+// front is the variants that no other beats: none is as good in every dimension
+// and better in one. The estimates decide; a dimension that is not known for all
+// is left out.
+func (c *court) front() []int {
+	costs := c.costs()
+	known := make([]bool, len(dimensions))
+	for i := range known {
+		known[i] = true
+		for v := range costs {
+			known[i] = known[i] && !math.IsNaN(costs[v][i]) && !math.IsInf(costs[v][i], 0)
+		}
+	}
+	var out []int
+	for v := range costs {
+		if c.deaths(v) != "" {
+			continue
+		}
+		beaten := false
+		for u := range costs {
+			beaten = beaten || u != v && dominates(costs[u], costs[v], known)
+		}
+		if !beaten {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func dominates(a, b []float64, known []bool) bool {
+	better := false
+	for i := range a {
+		if !known[i] {
+			continue
+		}
+		if a[i] > b[i] {
+			return false
+		}
+		better = better || a[i] < b[i]
+	}
+	return better
+}
+
+// worthwhile is how much better the best must be in a dimension before a variant
+// that is nowhere better is given up.
+const worthwhile = 0.05
+
+// Hopeless says which variants need not run any longer, and why: those that fail,
+// and, when there are several, those that another is shown to beat somewhere and
+// that are nowhere shown to be better. The variants that passed run on only while
+// others are undecided and might be better.
+func Hopeless(h experiment.Header, blocks []experiment.Block, v *experiment.Verdict) map[int]string {
+	out := map[int]string{}
+	if h.Plan == nil || len(h.Plan.Variants) <= 2 {
+		return out
+	}
+	c := &court{header: h, plan: h.Plan, blocks: blocks}
+	c.hosts()
+	c.units(v.Calibration)
+	for _, k := range v.Comparisons {
+		if k.Outcome == experiment.Fail && len(k.Reasons) > 0 {
+			out[k.Variant] = k.Reasons[0]
+		}
+	}
+	for _, k := range v.Comparisons {
+		if out[k.Variant] != "" {
+			continue
+		}
+		for u := range h.Plan.Variants {
+			if u == k.Variant || out[u] != "" {
+				continue
+			}
+			if why := c.beats(u, k.Variant); why != "" {
+				out[k.Variant] = fmt.Sprintf("%s beats it: %s", h.Plan.Variants[u].Name, why)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// beats says in what u is shown to be better than v by more than worthwhile, when
+// v's estimate is nowhere better than u's; "" when that is not shown.
+func (c *court) beats(u, v int) string {
+	why := ""
+	for _, name := range dimensions {
+		x, y := paired.Interval{}, c.cost(name, v)
+		if u != 0 {
+			x = c.cost(name, u)
+		}
+		switch {
+		case math.IsNaN(x.Estimate) || math.IsNaN(y.Estimate) || y.Estimate < x.Estimate:
+			return ""
+		case y.Low > x.High+worthwhile && why == "":
+			why = fmt.Sprintf("%s %+.0f%%", title(name), 100*math.Expm1(y.Estimate-x.Estimate))
+		}
+	}
+	return why
+}

@@ -57,12 +57,12 @@ func word(o experiment.Outcome) experiment.Outcome {
 }
 
 // name is the experiment's.
-func (o *outcome) name() string { return cmp.Or(clean(o.plan.Name), "experiment") }
+func (o *outcome) name() string { return cmp.Or(term.Cut(clean(o.plan.Name), maxName), "experiment") }
 
 // variant is the name of a variant, also of one that the plan does not have.
 func (o *outcome) variant(i int) string {
 	if i >= 0 && i < len(o.plan.Variants) {
-		if name := clean(o.plan.Variants[i].Name); name != "" {
+		if name := term.Cut(clean(o.plan.Variants[i].Name), maxName); name != "" {
 			return name
 		}
 	}
@@ -90,6 +90,9 @@ func clean(s string) string { return term.Cut(term.Clean(s), maxText) }
 
 // maxText bounds a piece of text from a result, in characters.
 const maxText = 2000
+
+// maxName bounds a name.
+const maxName = 60
 
 func cleanAll(list []string) []string {
 	out := make([]string, 0, len(list))

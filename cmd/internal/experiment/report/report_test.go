@@ -204,3 +204,49 @@ func TestJSON(t *testing.T) {
 		})
 	}
 }
+
+func TestMarkdown(t *testing.T) {
+	for name, s := range samples() {
+		t.Run(name, func(t *testing.T) {
+			var b strings.Builder
+			if err := Markdown(&b, s.r, s.v, "checkout.hwcmp"); err != nil {
+				t.Fatal(err)
+			}
+			text := b.String()
+			if len(text) > 65536 {
+				t.Errorf("%d characters, more than a comment may have", len(text))
+			}
+			if strings.Contains(text, "://") {
+				t.Error("a link of the result's")
+			}
+			for _, ours := range []string{"<!-- -->", "<details>", "</details>", "<summary>", "</summary>"} {
+				text = strings.ReplaceAll(text, ours, "")
+			}
+			if strings.ContainsAny(text, "<\x1b\x07") {
+				t.Error("markup or a control character of the result's")
+			}
+			for _, l := range strings.Split(text, "\n") {
+				if cells := strings.Count(strings.ReplaceAll(l, `\|`, ""), "|"); strings.HasPrefix(l, "|") && (cells < 7 || !strings.HasSuffix(l, "|")) {
+					t.Errorf("a row of %d: %s", cells, l)
+				}
+			}
+			golden(t, name+".md", b.String())
+		})
+	}
+}
+
+func TestMark(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain 1.5% (a-b)":   "plain 1.5% (a-b)",
+		"a|b":                `a\|b`,
+		"*b* _i_ `c` [l](u)": "\\*b\\* \\_i\\_ \\`c\\` \\[l\\](u)",
+		"<b>&amp;":           "&lt;b&gt;&amp;amp;",
+		"@owner #12":         "@<!-- -->owner #<!-- -->12",
+		"https://x www.y":    "https:<!-- -->//x www<!-- -->.y",
+		"two\nlines\x1b[2J":  "two lines\ufffd\\[2J",
+	} {
+		if got := mark(in); got != want {
+			t.Errorf("%q is %q, want %q", in, got, want)
+		}
+	}
+}

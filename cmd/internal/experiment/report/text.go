@@ -240,6 +240,16 @@ func metricOf(c experiment.Comparison, name string) (experiment.MetricVerdict, b
 	return c.Metrics[i], true
 }
 
+// baseline is the value of the baseline, as the first comparison that has it says.
+func (o *outcome) baseline(metric string) string {
+	for _, c := range o.verdict.Comparisons {
+		if m, ok := metricOf(c, metric); ok {
+			return value(m.Baseline, unitOf(metric))
+		}
+	}
+	return "-"
+}
+
 // sweep writes a line for each variant.
 func (p *printer) sweep(o *outcome) {
 	p.printf("%s\n\n", p.opt.Paint.Paint(term.Bold, term.Cut(fmt.Sprintf("%s: %s against %s", o.name(), plural(len(o.verdict.Comparisons), "variant"), o.variant(0)), p.width)))
@@ -258,14 +268,7 @@ func (p *printer) sweep(o *outcome) {
 	}
 	base := []texttab.Cell{front(0), {Text: o.variant(0)}}
 	for _, name := range names {
-		text := "-"
-		for _, c := range o.verdict.Comparisons {
-			if m, ok := metricOf(c, name); ok {
-				text = value(m.Baseline, unitOf(name))
-				break
-			}
-		}
-		base = append(base, texttab.Cell{Text: text}, texttab.Cell{})
+		base = append(base, texttab.Cell{Text: o.baseline(name)}, texttab.Cell{})
 	}
 	tab.Row(append(base, texttab.Cell{Text: "baseline", Style: term.Faint})...)
 	for _, c := range o.verdict.Comparisons[:min(len(o.verdict.Comparisons), maxLines)] {

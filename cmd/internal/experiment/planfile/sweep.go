@@ -34,7 +34,10 @@ func (s *sweep) axes() []axis {
 	all := []axis{
 		{"toolchain", s.Toolchain, func(v *experiment.Variant, i int) string { v.Toolchain = s.Toolchain[i]; return v.Toolchain }},
 		{"gogc", s.GOGC, func(v *experiment.Variant, i int) string { v.GOGC = s.GOGC[i]; return "gogc-" + v.GOGC }},
-		{"gomemlimit", s.GOMEMLIMIT, func(v *experiment.Variant, i int) string { v.GOMEMLIMIT = s.GOMEMLIMIT[i]; return "limit-" + v.GOMEMLIMIT }},
+		{"gomemlimit", s.GOMEMLIMIT, func(v *experiment.Variant, i int) string {
+			v.GOMEMLIMIT = s.GOMEMLIMIT[i]
+			return "limit-" + v.GOMEMLIMIT
+		}},
 		{"gomaxprocs", procs, func(v *experiment.Variant, i int) string { v.GOMAXPROCS = s.GOMAXPROCS[i]; return "procs-" + procs[i] }},
 	}
 	return slices.DeleteFunc(all, func(a axis) bool { return len(a.values) == 0 })

@@ -51,6 +51,10 @@ twin-score: ## the same, of the recordings that make twin left in the cache
 tune-bench: build ## what the plans of heapwright tune gain against what others would set, on real servers in a memory cgroup, on a quiet machine (35 minutes)
 	go -C e2e run ./cmd/gain run -heapwright $(CURDIR)/bin/heapwright
 
+.PHONY: honesty
+honesty: build ## how often the verdicts of heapwright compare are wrong: experiments of which the truth is known, on a quiet machine (50 minutes)
+	go -C e2e run ./cmd/honesty run -heapwright $(CURDIR)/bin/heapwright
+
 .PHONY: matrix
 matrix: ## read a program built by every Go release in every build mode, and print what was right (long)
 	go -C cmd test ./internal/remote -run '^Test(Matrix|Experiments|Settings|Pacer|ARM64.*)$$' -v -timeout=12h -matrix=full

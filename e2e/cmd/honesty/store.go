@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/heapwright/heapwright/e2e/internal/honesty"
+)
+
+// An Experiment is one that was run.
+type Experiment struct {
+	Kind     string             `json:"kind"`
+	N        int                `json:"n"`
+	Down     bool               `json:"drift_down,omitempty"`
+	Protocol protocol           `json:"protocol"`
+	Started  time.Time          `json:"started"`
+	Seconds  float64            `json:"seconds"`
+	Failed   string             `json:"failed,omitempty"` // why there is no verdict
+	Outcome  string             `json:"outcome,omitempty"`
+	Grade    string             `json:"host_grade,omitempty"`
+	Pairs    int                `json:"pairs"`
+	Dropped  int                `json:"dropped_blocks"`
+	Findings map[string]Finding `json:"findings,omitempty"`
+	Blocks   []Block            `json:"blocks,omitempty"` // those that count, in the order of time
+	// External is the CPU that others used, in the mean over the blocks.
+	External float64 `json:"external_cpu_ratio"`
+}
+
+// A Finding is what heapwright says of a metric.
+type Finding struct {
+	Verdict string  `json:"verdict"`
+	Role    string  `json:"role"`
+	Ratio   float64 `json:"ratio"`
+	Low     float64 `json:"ci_low"`
+	High    float64 `json:"ci_high"`
+	N       int     `json:"n"`
+	Sigma   float64 `json:"log_ratio_sd"`
+}
+
+// claims says that something is claimed: the variant is better, or worse.
+func (f Finding) claims() bool { return f.Verdict == "IMPROVED" || f.Verdict == "REGRESSED" }
+
+// A Block is what was measured of one process.
+type Block struct {
+	Variant int                `json:"variant"`
+	Values  map[string]float64 `json:"values"`
+}
+
+// of is a metric's values, in the order of time.
+func (e *Experiment) of(metric string) (out []honesty.Block) {
+	for _, b := range e.Blocks {
+		if v, ok := b.Values[metric]; ok {
+			out = append(out, honesty.Block{Variant: b.Variant, Value: v})
+		}
+	}
+	return out
+}
+
+// A store is a directory of experiments.
+type store string
+
+func (s store) path(name string) string { return filepath.Join(string(s), name) }
+
+func (s store) experiments() (out []Experiment, err error) {
+	text, err := os.ReadFile(s.path("experiments.jsonl"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for line := range bytes.Lines(text) {
+		var e Experiment
+		if err := json.Unmarshal(line, &e); err != nil {
+			return nil, fmt.Errorf("reading experiments: %w", err)
+		}
+		out = append(out, e)
+	}
+	return out, err
+}
+
+func (s store) save(e Experiment) error {
+	line, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(s.path("experiments.jsonl"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(line, '\n'))
+	return errors.Join(err, f.Close())
+}
+
+// readBlocks reads the blocks that count from a result file of heapwright.
+func readBlocks(text []byte) (out []Block, external float64, err error) {
+	n := 0
+	for line := range bytes.Lines(text) {
+		var entry struct {
+			Kind string `json:"kind"`
+			Body struct {
+				Phase string `json:"phase"`
+				Arms  []struct {
+					Variant int                `json:"variant"`
+					Values  map[string]float64 `json:"values"`
+				} `json:"arms"`
+				Host struct {
+					ExternalCPU float64 `json:"external_cpu_ratio"`
+				} `json:"host"`
+				Invalid string `json:"invalid"`
+			} `json:"body"`
+		}
+		if err := json.Unmarshal(line, &entry); err != nil {
+			return nil, 0, fmt.Errorf("reading a result: %w", err)
+		}
+		b := entry.Body
+		if entry.Kind != "block" || b.Phase == "calibration" || b.Invalid != "" {
+			continue
+		}
+		external += b.Host.ExternalCPU
+		n++
+		for _, a := range b.Arms {
+			out = append(out, Block{a.Variant, a.Values})
+		}
+	}
+	return out, external / float64(max(n, 1)), nil
+}

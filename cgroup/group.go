@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -236,6 +237,21 @@ func (g *Group) Path() string { return g.path }
 // Version is 1 or 2, the version of cgroups that accounts the group's memory; 0
 // when none does.
 func (g *Group) Version() int { return g.memory.version }
+
+// Dirs are the directories of the group in the hierarchy that has the controller,
+// "memory" or "cpu": its own, its parent's, and so on, as far as they can be seen
+// from here. version is that of the hierarchy, 1 or 2; with 2 the controller may be
+// off in the group, or in all of them.
+func (g *Group) Dirs(controller string) (dirs []string, version int, err error) {
+	h := &g.memory
+	if controller == "cpu" {
+		h = &g.cpu
+	}
+	if err := h.check("looking for the group's directories", g.path); err != nil {
+		return nil, 0, err
+	}
+	return slices.Clone(h.dirs), h.version, nil
+}
 
 // Container is the container that the group belongs to; the zero Container
 // when the names of the groups tell of none.

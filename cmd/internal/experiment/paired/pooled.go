@@ -8,9 +8,8 @@ import (
 )
 
 const (
-	resamples      = 2000
-	fewestClusters = 6       // as SignedRank needs for the level of five looks
-	mostPooled     = 1 << 20 // values of one side
+	resamples  = 2000
+	mostPooled = 1 << 20 // values of one side
 )
 
 // PooledQuantile is the log ratio of the q-quantiles of all values of the variant to
@@ -24,10 +23,11 @@ const (
 // quantiles are wider than the normal ones (Hesterberg 2014, 4.4.3). Quantiles are
 // values that occurred: the smallest with at least the share q at or below it.
 //
-// It assumes independent pairs, not independent values. It knows nothing, and is -Inf
-// to +Inf, with fewer than 6 pairs, when the two sides have not the same number of
-// pairs, when a value is negative or not finite or the quantile is 0, and when there
-// are more than 2^20 values on a side.
+// It assumes independent pairs, not independent values. It has no bounds with fewer
+// pairs than [SignedRank] needs for the level, or when all values of a side are in one
+// pair. It knows nothing at all when the two sides have not the same number of pairs,
+// a value is negative or not finite, a side has none or more than 2^20, or a quantile
+// is 0.
 func PooledQuantile(base, variant [][]float64, q, alpha float64, seed uint64) Interval {
 	n := len(base)
 	if n != len(variant) || !(q > 0 && q < 1) || !validLevel(alpha) {
@@ -50,7 +50,7 @@ func PooledQuantile(base, variant [][]float64, q, alpha float64, seed uint64) In
 	if !finite(iv.Estimate) {
 		return unknown(n)
 	}
-	if n < fewestClusters {
+	if signedRankCritical(n, alpha) < 0 {
 		return iv
 	}
 	without := make([]float64, 0, n)
@@ -105,7 +105,14 @@ func accelerated(estimate float64, draws, without []float64, alpha float64) (low
 	n := float64(len(without))
 	z := studentQuantile(len(without)-1, alpha) * math.Sqrt(n/(n-1))
 	at := func(z float64) float64 {
-		p := normalTail(-(bias + (bias+z)/(1-skew*(bias+z))))
+		p := normalTail(-z)
+		if stretch := 1 - skew*(bias+z); stretch > 0 {
+			p = normalTail(-(bias + (bias+z)/stretch))
+		} else if p > 0.5 { // so skewed that the correction has left its domain
+			p = 1
+		} else {
+			p = 0
+		}
 		return draws[min(int(p*float64(len(draws))), len(draws)-1)]
 	}
 	low, high = at(-z), at(z)

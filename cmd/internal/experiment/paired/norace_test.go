@@ -1,0 +1,5 @@
+//go:build !race
+
+package paired
+
+const raceEnabled = false

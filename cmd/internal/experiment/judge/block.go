@@ -31,25 +31,6 @@ func Invalid(b experiment.Block) string {
 	return ""
 }
 
-// Grade is how busy others kept the machine, by the mean of their share of its
-// CPU: A below 10%, B up to 50%, C above. Of no blocks it is "".
-func Grade(hosts []experiment.Host) string {
-	if len(hosts) == 0 {
-		return ""
-	}
-	var sum float64
-	for _, h := range hosts {
-		sum += h.ExternalCPU
-	}
-	switch mean := sum / float64(len(hosts)); {
-	case mean < 0.10:
-		return "A"
-	case mean <= 0.50:
-		return "B"
-	}
-	return "C"
-}
-
 // An UnfitError is a subject, or a load, that no experiment can be made with.
 type UnfitError struct {
 	Why string

@@ -17,6 +17,7 @@ import (
 	"slices"
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
+	"github.com/heapwright/heapwright/cmd/internal/experiment/measure"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/paired"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/schedule"
 )
@@ -86,7 +87,7 @@ func (c *court) hosts() {
 	for _, b := range c.blocks {
 		hosts = append(hosts, b.Host)
 	}
-	c.grade = Grade(hosts)
+	c.grade = measure.Grade(hosts)
 }
 
 // units finds the designs in which the calibration saw neighbours alike.

@@ -318,7 +318,9 @@ func (d *decoder) build(p *experiment.Plan, v *experiment.Variant, path string) 
 		name, _, _ := strings.Cut(strings.TrimLeft(f, "-"), "=")
 		switch {
 		case !strings.HasPrefix(f, "-"):
-			d.bad(at, "%s is no flag: write it as one text with its value, such as -ldflags=-s", quote(f))
+			if i == 0 || !strings.HasPrefix(v.BuildFlags[i-1], "-") || strings.Contains(v.BuildFlags[i-1], "=") {
+				d.bad(at, "%s is neither a flag of go build nor the value of one", quote(f))
+			}
 		case name == "tags" || name == "pgo":
 			d.bad(at, "there is a key for it: %s", name)
 		case name == "o" || name == "C":
@@ -355,6 +357,9 @@ func (d *decoder) load(p *experiment.Plan) {
 		d.bad("load.command", "there is no program: write it and its arguments as a list")
 	}
 	d.args("load.command", l.Command)
+	if len(l.Command) > 0 && !slices.ContainsFunc(l.Command, func(s string) bool { return ofProcess(s) || strings.Contains(s, "{dir}") }) {
+		d.bad("load.command", "it is the same for every process: say with {port} which one to load")
+	}
 	if l.HTTP != nil {
 		d.http(l.HTTP)
 	}
@@ -513,8 +518,8 @@ func (d *decoder) design(g *experiment.Design) {
 
 // How sure it is that something in braces is meant for us.
 const (
-	strict  = true  // an address: nothing else is in braces there
-	lenient = false // text of the program's own, which may have braces
+	strict  = true  // in an address: nothing else is in braces there
+	lenient = false // in text of the program's own, which may have braces
 )
 
 var (
@@ -522,8 +527,10 @@ var (
 	knownWord = []string{"port", "dir", "variant", "seq"}
 )
 
-// placeholders looks for words in braces that are not known but are meant to be.
-func (d *decoder) placeholders(path, s string, strictly bool) {
+// placeholders looks for words in braces that are not known but are meant to be,
+// and reports whether there are none.
+func (d *decoder) placeholders(path, s string, strictly bool) bool {
+	before := len(d.problems)
 	for _, m := range inBraces.FindAllStringSubmatch(s, maxProblems) {
 		word, number := m[1], m[2]
 		switch {
@@ -542,6 +549,7 @@ func (d *decoder) placeholders(path, s string, strictly bool) {
 			}
 		}
 	}
+	return len(d.problems) == before
 }
 
 // filled is an address as a process would have it.
@@ -565,7 +573,9 @@ func (d *decoder) url(path, s string) {
 		d.bad(path, "write a URL, such as http://127.0.0.1:{port}/")
 		return
 	}
-	d.placeholders(path, s, strict)
+	if !d.placeholders(path, s, strict) {
+		return
+	}
 	u, err := url.Parse(filled(s))
 	switch {
 	case err != nil || u.Scheme != "http" || u.Host == "" || u.User != nil:
@@ -577,7 +587,9 @@ func (d *decoder) url(path, s string) {
 
 // address checks a HOST:PORT of the subject.
 func (d *decoder) address(path, s string) {
-	d.placeholders(path, s, strict)
+	if !d.placeholders(path, s, strict) {
+		return
+	}
 	if rest, ok := strings.CutPrefix(s, "unix:"); ok && strings.HasPrefix(path, "load.grpc") {
 		if !strings.HasPrefix(rest, "{dir}/") {
 			d.bad(path, "%s is the same for every process: write unix:{dir}/name", quote(s))

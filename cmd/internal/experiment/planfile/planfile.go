@@ -138,7 +138,12 @@ func next(dec *yaml.Decoder) (n *yaml.Node, err error) {
 	return n, nil
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+var (
+	yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+	// yamlFromZero are the messages whose lines the library counts from 0: those of
+	// its parser, where those of its scanner count from 1.
+	yamlFromZero = regexp.MustCompile(`^(did not find expected (<(stream|document) [a-z]+>|node content|'-' indicator|key|',' or '[\]}]')|found undefined tag handle)$`)
+)
 
 func syntaxProblem(err error, text []byte) *Problem {
 	p := &Problem{Line: 1, Column: 1}
@@ -147,10 +152,13 @@ func syntaxProblem(err error, text []byte) *Problem {
 		msg = msg[len(m[0]):]
 		if n, err := strconv.Atoi(m[1]); err == nil && n > 0 {
 			p.Line = n
+			if yamlFromZero.MatchString(msg) {
+				p.Line++
+			}
 		}
 	}
 	p.Text = "this is not YAML: " + clip(strings.Join(strings.Fields(msg), " "), 200)
-	// The library counts from where it noticed.
+	// Where it begins, or where it was noticed.
 	lines := bytes.Split(text, []byte("\n"))
 	for n := max(p.Line-1, 1); n <= min(p.Line+1, len(lines)); n++ {
 		l := lines[n-1]

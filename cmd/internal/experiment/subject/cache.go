@@ -67,8 +67,12 @@ func (b *Builder) keep(path, key string) (Program, error) {
 		return Program{}, err
 	}
 	name := filepath.Base(path)
-	if err := os.Rename(path, filepath.Join(dir, name)); err != nil {
-		return Program{}, err
+	// What is there already stays: another variant, or another experiment, may be
+	// running it, and would take a new file for a changed one.
+	if old, err := inspect(filepath.Join(dir, name)); err != nil || old.Build.SHA256 != p.Build.SHA256 {
+		if err := os.Rename(path, filepath.Join(dir, name)); err != nil {
+			return Program{}, err
+		}
 	}
 	if key != "" {
 		if err := os.MkdirAll(filepath.Join(b.CacheDir, keysDir), 0o755); err != nil {

@@ -117,8 +117,12 @@ func planGroup(spec Spec, name string) (*group, error) {
 	if err != nil {
 		return nil, &LimitError{Why: "the cgroup of this process is not known", Err: err}
 	}
+	return g, g.plan(self, need, name)
+}
+
+func (g *group) plan(self *cgroup.Group, need Controllers, name string) error {
 	if err := g.fits(self); err != nil {
-		return nil, err
+		return err
 	}
 	var unified []string // the controllers that cgroup v2 has
 	var above []string
@@ -128,7 +132,7 @@ func planGroup(spec Spec, name string) (*group, error) {
 		}
 		dirs, version, err := self.Dirs(c)
 		if err != nil {
-			return nil, &LimitError{Why: "there is no cgroup controller for " + c, Err: err}
+			return &LimitError{Why: "there is no cgroup controller for " + c, Err: err}
 		}
 		if version == 2 {
 			unified, above = append(unified, c), dirs
@@ -146,11 +150,11 @@ func planGroup(spec Spec, name string) (*group, error) {
 	if len(unified) > 0 {
 		parent, err := delegated(above, unified, os.Getpid())
 		if err != nil {
-			return nil, err
+			return err
 		}
 		g.parts = append(g.parts, part{version: 2, dir: filepath.Join(parent, name), memory: slices.Contains(unified, "memory"), cpu: slices.Contains(unified, "cpu")})
 	}
-	return g, nil
+	return nil
 }
 
 // fits refuses limits that are wider than our own, which would not hold what the

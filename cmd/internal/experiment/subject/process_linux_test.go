@@ -2,17 +2,23 @@ package subject
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/heapwright/heapwright/cgroup"
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
 )
 
@@ -20,10 +26,10 @@ import (
 var built Program
 
 func TestMain(m *testing.M) {
-	os.Exit(run1(m))
+	os.Exit(tests(m))
 }
 
-func run1(m *testing.M) int {
+func tests(m *testing.M) int {
 	if spec := os.Getenv(actAsParent); spec != "" {
 		return parent(spec)
 	}
@@ -213,13 +219,371 @@ func TestNotReady(t *testing.T) {
 	}
 }
 
+// TestSurvivors stops processes that have forked: into their own process group
+// with an empty environment, and into another session.
+func TestSurvivors(t *testing.T) {
+	for _, fork := range []string{"fork=bare", "fork=session"} {
+		t.Run(fork, func(t *testing.T) {
+			p := started(t, spec(t, fork, "serve={port}"))
+			child := childOf(t, p)
+			if !alive(child) {
+				t.Fatal("the child does not run")
+			}
+			if end := p.Stop(t.Context()); end.How != experiment.EndedAsked {
+				t.Errorf("it ended as %+v", end)
+			}
+			nothingLeft(t, p, child)
+		})
+	}
+}
+
+func TestCrashWhileLoaded(t *testing.T) {
+	p := started(t, spec(t, "fork=session", "exit-on-term=3", "print=last words", "serve={port}"))
+	child := childOf(t, p)
+	if err := syscall.Kill(p.PID(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+	if end, want := p.Stop(t.Context()), (experiment.End{How: experiment.EndedCrashed, Text: "exit status 3: last words"}); end != want {
+		t.Errorf("it ended as %+v, want %+v", end, want)
+	}
+	nothingLeft(t, p, child)
+
+	p = started(t, spec(t, "serve={port}"))
+	if err := syscall.Kill(p.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+	if end := p.Stop(t.Context()); end.How != experiment.EndedCrashed || !strings.Contains(end.Text, "signal: killed, and not by us") {
+		t.Errorf("it ended as %+v", end)
+	}
+}
+
+func TestStopWithoutTime(t *testing.T) {
+	p := started(t, spec(t, "serve={port}"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if end := p.Stop(ctx); end.How != experiment.EndedKilled {
+		t.Errorf("it ended as %+v", end)
+	}
+	nothingLeft(t, p)
+}
+
+func TestStartIsInterrupted(t *testing.T) {
+	s := spec(t, "sleep")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for {
+			if files, _ := os.ReadDir(s.Dir); len(files) > 0 {
+				cancel()
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	if _, err := Start(ctx, s); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if files, _ := os.ReadDir(s.Dir); len(files) > 0 {
+		t.Errorf("there is still %v", files)
+	}
+}
+
+// TestPortTaken starts a program that finds its port taken: once, and always.
+func TestPortTaken(t *testing.T) {
+	seen := filepath.Join(t.TempDir(), "seen")
+	script := func(text string) Spec {
+		s := spec(t)
+		s.Path, s.stamp = "/bin/sh", stamp{}
+		s.Subject.Args = []string{"-c", text, "sh", seen, built.Path}
+		return s
+	}
+	p := started(t, script(`mkdir "$1" 2>/dev/null && { echo bind: address already in use; exit 1; }; exec "$2" serve={port}`))
+	p.Stop(t.Context())
+
+	always := script(`echo {port} >>"$1/ports"; echo bind: address already in use; exit 1`)
+	_, err := Start(t.Context(), always)
+	if e := new(NotReadyError); !errors.As(err, &e) {
+		t.Fatalf("error %v", err)
+	}
+	text, err := os.ReadFile(filepath.Join(seen, "ports"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tries := strings.Fields(string(text)); len(tries) != 3 {
+		t.Errorf("it was tried with the ports %v", tries)
+	}
+}
+
+func TestStartErrors(t *testing.T) {
+	dir := t.TempDir()
+	broken := filepath.Join(dir, "broken")
+	if err := os.WriteFile(broken, []byte("\x7fELF and no more"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	changed, err := (&Builder{Base: dir}).Build(t.Context(), experiment.Subject{Command: []string{"./broken"}}, experiment.Variant{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed.stamp.size++
+	for _, tt := range []struct {
+		name   string
+		change func(*Spec)
+		want   string
+	}{
+		{"no program", func(s *Spec) { s.Program = Program{Path: filepath.Join(dir, "none")} }, "no such file"},
+		{"no executable", func(s *Spec) { s.Program = Program{Path: broken} }, "exec format error"},
+		{"another program", func(s *Spec) { s.Program = changed }, "has changed since the experiment began"},
+		{"file outside", func(s *Spec) { s.Subject.Files = map[string]string{"../x": ""} }, "is not inside {dir}"},
+		{"two questions", func(s *Spec) { s.Subject.Ready = experiment.Ready{HTTP: "http://x", TCP: "x:1"} }, "give one"},
+		{"bad url", func(s *Spec) { s.Subject.Ready.HTTP = "http://[" }, "ready.http"},
+		{"bad address", func(s *Spec) { s.Subject.Ready.TCP = "x" }, "ready.tcp"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := spec(t)
+			tt.change(&s)
+			_, err := Start(t.Context(), s)
+			if e := new(StartError); !errors.As(err, &e) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want %q", err, tt.want)
+			}
+			if files, _ := os.ReadDir(s.Dir); len(files) > 0 {
+				t.Errorf("there is still %v", files)
+			}
+		})
+	}
+}
+
+// limitedTo starts a process with limits, or skips the test.
+func limitedTo(t testing.TB, s Spec) *Process {
+	t.Helper()
+	p, err := Start(t.Context(), s)
+	if e := new(LimitError); errors.As(err, &e) {
+		t.Skipf("no cgroup can be made here: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Stop(context.Background()) })
+	return p
+}
+
+func TestOutOfMemory(t *testing.T) {
+	s := spec(t, "hog=200", "fork=session", "serve={port}")
+	s.Variant.MemoryLimit = 64 << 20
+	p := limitedTo(t, s)
+	child := childOf(t, p)
+	group, err := cgroup.Of(p.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if limit, ok, err := group.MemoryLimit(); err != nil || !ok || limit != 64<<20 {
+		t.Errorf("its limit is %d, %t, %v", limit, ok, err)
+	}
+	if dir := p.Cgroup(); filepath.Base(group.Path()) != filepath.Base(dir) || dir == "" {
+		t.Errorf("it is in %s, not in %s", group.Path(), dir)
+	}
+	if resp, err := asking.Get(p.Expand("http://127.0.0.1:{port}/hog")); err == nil {
+		resp.Body.Close()
+		t.Errorf("it had 200 MiB: %s", resp.Status)
+	}
+	<-p.Done()
+	if end := p.Stop(t.Context()); end.How != experiment.EndedOOM || p.OOMKills() == 0 {
+		t.Errorf("it ended as %+v, %d killed; log:\n%s", end, p.OOMKills(), p.Log())
+	}
+	nothingLeft(t, p, child)
+}
+
+func TestOutOfMemoryAtStart(t *testing.T) {
+	s := spec(t, "hog-now=200", "serve={port}")
+	s.Variant.MemoryLimit = 64 << 20
+	_, err := Start(t.Context(), s)
+	if e := new(LimitError); errors.As(err, &e) {
+		t.Skipf("no cgroup can be made here: %v", err)
+	}
+	if e := new(NotReadyError); !errors.As(err, &e) || e.End.How != experiment.EndedOOM {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestCPUQuota(t *testing.T) {
+	s := spec(t, "burn", "serve={port}")
+	s.Variant.CPUQuota = 0.2
+	p := limitedTo(t, s)
+	group, err := cgroup.Of(p.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if quota, ok, err := group.CPUQuota(); err != nil || !ok || quota != 0.2 {
+		t.Errorf("its quota is %g, %t, %v", quota, ok, err)
+	}
+	for p.Throttled() == 0 {
+		select {
+		case <-p.Done():
+			t.Fatal("it ended")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	p.Stop(t.Context())
+	if p.Throttled() == 0 {
+		t.Error("what was read last is forgotten")
+	}
+	nothingLeft(t, p)
+}
+
+// TestGroupWithoutLimits is for an arm whose partner has limits.
+func TestGroupWithoutLimits(t *testing.T) {
+	s := spec(t, "serve={port}")
+	s.Group = Controllers{Memory: true, CPU: true}
+	p := limitedTo(t, s)
+	group, err := cgroup.Of(p.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if filepath.Base(group.Path()) != groupPrefix+p.id {
+		t.Errorf("it is in %s", group.Path())
+	}
+	p.Stop(t.Context())
+	nothingLeft(t, p)
+	if got := Cgroups(); got == "none" {
+		t.Errorf("a cgroup was made, and Cgroups says %q", got)
+	}
+}
+
+// actAsParent has the test binary be a heapwright that is killed.
 const actAsParent = "HEAPWRIGHT_TEST_PARENT"
 
-func parent(string) int { return 0 }
+// what parent tells of the process that it has started.
+type told struct {
+	PID, Child, Watcher int
+	Dir, Marker         string
+	Groups              []string
+}
+
+// parent starts a process and waits to be killed.
+func parent(text string) int {
+	var s Spec
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		panic(err)
+	}
+	p, err := Start(context.Background(), s)
+	if err != nil {
+		panic(err)
+	}
+	child, err := os.ReadFile(filepath.Join(p.dir, "child"))
+	if err != nil {
+		panic(err)
+	}
+	say := told{PID: p.PID(), Dir: p.dir, Marker: p.left.path, Groups: p.group.dirs()}
+	say.Child, _ = strconv.Atoi(string(child))
+	for _, pid := range processes() {
+		if text, err := read(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(text, "\x00heapwright-watch\x00"+p.id) {
+			say.Watcher = pid
+		}
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(say); err != nil {
+		panic(err)
+	}
+	select {}
+}
+
+// TestKilled kills, with a signal that cannot be caught, who has started a process
+// that has forked: nothing is left, at once or, when the watcher is killed as
+// well, after the next sweep.
+func TestKilled(t *testing.T) {
+	limits := experiment.Variant{Name: "v", MemoryLimit: 256 << 20, CPUQuota: 1}
+	plan := &experiment.Plan{Variants: []experiment.Variant{limits}}
+	for _, tt := range []struct {
+		name    string
+		fork    string
+		limits  bool
+		watcher bool
+	}{
+		{"group", "fork=bare", false, true},
+		{"session", "fork=session", false, true},
+		{"cgroup", "fork=session", true, true},
+		{"watcher too", "fork=session", false, false},
+		{"watcher too, cgroup", "fork=session", true, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := spec(t, tt.fork, "serve={port}")
+			if tt.limits {
+				if err := CheckLimits(plan); err != nil {
+					t.Skipf("no cgroup can be made here: %v", err)
+				}
+				s.Variant = limits
+			}
+			text, err := json.Marshal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = append(os.Environ(), actAsParent+"="+string(text))
+			cmd.Stderr = os.Stderr
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer cmd.Wait()
+			defer cmd.Process.Kill()
+			var is told
+			if err := json.NewDecoder(out).Decode(&is); err != nil {
+				t.Fatal(err)
+			}
+			if !alive(is.PID) || !alive(is.Child) || !alive(is.Watcher) {
+				t.Fatalf("not all of %+v run", is)
+			}
+			if err := Sweep(); err != nil {
+				t.Fatal(err)
+			}
+			if !alive(is.PID) || !alive(is.Child) {
+				t.Fatal("a sweep ended what is in use")
+			}
+			if !tt.watcher {
+				if err := syscall.Kill(is.Watcher, syscall.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			cmd.Wait()
+			if !tt.watcher {
+				if err := Sweep(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var left []string
+			for range 1000 { // until the kernel has done it
+				if left = is.left(); len(left) == 0 {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			t.Errorf("there is still %v", left)
+		})
+	}
+}
+
+func (is told) left() (out []string) {
+	for _, pid := range []int{is.PID, is.Child} {
+		if alive(pid) {
+			out = append(out, fmt.Sprint("process ", pid))
+		}
+	}
+	for _, path := range append(is.Groups, is.Dir, is.Marker) {
+		if _, err := os.Lstat(path); err == nil {
+			out = append(out, path)
+		}
+	}
+	return out
+}
 
 func childOf(t testing.TB, p *Process) int {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(p.Expand("{dir}"), "child"))
+	text, err := os.ReadFile(filepath.Join(p.dir, "child"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,4 +592,55 @@ func childOf(t testing.TB, p *Process) int {
 		t.Fatal(err)
 	}
 	return pid
+}
+
+// TestUnified starts a process in a group of cgroup v2, and removes the group with
+// the process in it.
+func TestUnified(t *testing.T) {
+	text, err := read("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mount string
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, " - cgroup2 ") {
+			mount = strings.Fields(line)[4]
+		}
+	}
+	if mount == "" {
+		t.Skip("cgroup v2 is not mounted here")
+	}
+	g := &group{parts: []part{{version: 2, dir: filepath.Join(mount, groupPrefix+newID())}}}
+	if err := g.create(); err != nil {
+		t.Skipf("no cgroup can be made here: %v", err)
+	}
+	defer g.remove()
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = attributes()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := g.enter(cmd.SysProcAttr)
+		if err == nil {
+			err = cmd.Start()
+		}
+		done <- errors.Join(err, g.leave())
+		if err == nil {
+			cmd.Wait()
+		}
+		close(done)
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if in, err := read(fmt.Sprintf("/proc/%d/cgroup", cmd.Process.Pid)); err != nil || !strings.Contains(in, filepath.Base(g.main())) {
+		t.Errorf("it is in %s, %v", in, err)
+	}
+	if err := g.remove(); err != nil {
+		t.Error(err)
+	}
+	<-done
+	if _, err := os.Stat(g.main()); err == nil {
+		t.Error("the group is still there")
+	}
 }

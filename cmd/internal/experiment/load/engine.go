@@ -108,17 +108,18 @@ func newLane(s sender, bound int) *lane {
 	return &lane{sender: s, bound: bound, latency: newHistogram(), slip: newHistogram()}
 }
 
-// startEngine begins to send.
-func startEngine(ctx context.Context, plan *schedule, lanes []*lane, timeout time.Duration) *engine {
+func newEngine(ctx context.Context, plan *schedule, lanes []*lane, timeout time.Duration) *engine {
 	e := &engine{
 		ctx: ctx, epoch: time.Now(), plan: plan, lanes: lanes, timeout: timeout, nap: nap,
 		lead: make(chan struct{}, 1), ending: make(chan struct{}),
 	}
 	e.from.Store(notYet)
 	e.to.Store(notYet)
-	e.passLead()
 	return e
 }
+
+// start begins to send.
+func (e *engine) start() { e.passLead() }
 
 func (e *engine) now() time.Duration { return time.Since(e.epoch) }
 

@@ -34,7 +34,11 @@ func Start(ctx context.Context, c Config) (*Generator, error) {
 	}
 	var by backend
 	var err error
-	by, err = startProcess(ctx, c)
+	if len(c.Targets[0].Command) > 0 {
+		by, err = startCommands(c)
+	} else {
+		by, err = startProcess(ctx, c)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("starting the load: %w", err)
 	}

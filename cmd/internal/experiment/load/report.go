@@ -1,6 +1,7 @@
 package load
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -40,6 +41,46 @@ func (r Report) Throughput() float64 {
 	}
 	return float64(r.Answered) / r.Seconds
 }
+
+// What a subject that keeps up with its load does: it answers so much of what is
+// due while it is due, and fails no more than that.
+const (
+	heldShare  = 0.97
+	heldErrors = 0.001
+	// heldEdge is how many answers may be missing because the window ended.
+	heldEdge = 5
+)
+
+// Held says whether the subject kept up with what was due; why says what it did not.
+func (r Report) Held() (ok bool, why string) {
+	due, bad, answered := float64(r.Requests), float64(r.Errors), float64(r.Answered)
+	switch {
+	case r.Requests == 0:
+		return false, "nothing was due: the window was too short for the rate"
+	case bad > heldErrors*due:
+		why = fmt.Sprintf("%.3g%% of the requests failed", 100*bad/due)
+		if r.Audit.FirstError != "" {
+			why += ", the first: " + r.Audit.FirstError
+		}
+	case answered+heldEdge < heldShare*due:
+		why = fmt.Sprintf("%.4g answers a second to %.4g requests", r.Throughput(), r.Audit.Offered)
+	default:
+		return true, ""
+	}
+	return false, why + late(r.Audit.SlipP99, quantileSeconds(r.Latency, 99))
+}
+
+// late says that the generator is to blame for at least half of the tail, where it is.
+func late(slip, p99 float64) string {
+	if slip < minLate || slip < p99/2 {
+		return ""
+	}
+	return fmt.Sprintf("; the generator itself sent late (p99 %.3g ms of %.3g ms): it was the bottleneck, or the machine, and not the subject", 1e3*slip, 1e3*p99)
+}
+
+// minLate is how late a generator may send at its 99th percentile without being
+// blamed, in seconds.
+const minLate = 1e-3
 
 // Histograms hold microseconds to 60 s, with three digits.
 const (

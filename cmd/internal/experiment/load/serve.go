@@ -107,7 +107,8 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return errors.Join(say.Encode(reply{Is: isFailed, Text: errorText(err)}), err)
 	}
-	e := startEngine(ctx, newSchedule(c.Rate, len(lanes), c.Arrivals == experiment.Constant, c.Seed), lanes, c.Timeout)
+	e := newEngine(ctx, newSchedule(c.Rate, len(lanes), c.Arrivals == experiment.Constant, c.Seed), lanes, c.Timeout)
+	e.start()
 	stopped := false
 	defer func() {
 		if !stopped {
@@ -193,6 +194,8 @@ func connect(ctx context.Context, c Config) ([]*lane, error) {
 				bound = c.Connections
 			}
 			s, err = newHTTPSender(t.HTTP, c.Connections, c.Seed)
+		case t.GRPC != nil:
+			s, err = newGRPCSender(ctx, t.GRPC, c.Connections)
 		default:
 			err = errors.New("a command is not for the generator to run")
 		}

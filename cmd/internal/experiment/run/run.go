@@ -94,16 +94,24 @@ func Run(ctx context.Context, opt Options) (*experiment.Result, error) {
 	if how == "" {
 		return r.result, err
 	}
-	end := experiment.Ending{Time: r.Now(), How: how, Text: text, Verdict: judge.Judge(r.result.Header, r.result.Blocks)}
-	if how == experiment.EndRefused {
-		end.Verdict.Outcome = experiment.Undecided
-		end.Verdict.Reasons = []string{text}
-	}
+	end := experiment.Ending{Time: r.Now(), How: how, Text: text}
+	end.Verdict = Verdict(r.result.Header, r.result.Blocks, &end)
 	if jerr := r.journal.End(end); jerr != nil {
 		return r.result, errors.Join(err, jerr)
 	}
 	r.result.Ending = &end
 	return r.result, err
+}
+
+// Verdict is the verdict on blocks of an experiment that ended so, or was cut off,
+// which is nil. It is that of the judge, but for an experiment that was refused:
+// what the subject did on the way to it shows nothing.
+func Verdict(h experiment.Header, blocks []experiment.Block, end *experiment.Ending) *experiment.Verdict {
+	v := judge.Judge(h, blocks)
+	if end != nil && end.How == experiment.EndRefused {
+		v.Outcome, v.Reasons = experiment.Undecided, []string{end.Text}
+	}
+	return v
 }
 
 type runner struct {

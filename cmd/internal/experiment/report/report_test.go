@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,7 +76,8 @@ type sample struct {
 	v *experiment.Verdict
 }
 
-func samples() map[string]sample {
+// samples are made once: nobody changes them.
+var samples = sync.OnceValue(func() map[string]sample {
 	out := map[string]sample{}
 	add := func(name string, r *experiment.Result, v *experiment.Verdict) { out[name] = sample{r, v} }
 
@@ -161,7 +163,7 @@ func samples() map[string]sample {
 	add("empty", &experiment.Result{}, &experiment.Verdict{})
 	add("nil", nil, nil)
 	return out
-}
+})
 
 func TestText(t *testing.T) {
 	for name, s := range samples() {

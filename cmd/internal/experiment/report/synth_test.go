@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
+
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
 )
 
@@ -94,7 +96,28 @@ func (m *made) arm(variant, slot int, mood, seconds float64) experiment.Arm {
 		a.Values[metric.Name] = v
 	}
 	m.course(&a, seconds)
+	a.Latency = m.histogram(a.Values["latency_p50_seconds"], a.Values["latency_p99_seconds"])
 	return a
+}
+
+// histogram has these quantiles, and a longer tail than a log-normal.
+func (m *made) histogram(p50, p99 float64) string {
+	h := hdrhistogram.New(1, int64(60e6), 3)
+	sd := math.Log(p99/p50) / 2.326
+	for range 800 {
+		v := p50 * math.Exp(sd*m.rnd.NormFloat64())
+		if m.rnd.IntN(400) == 0 {
+			v *= 1 + 3*m.rnd.Float64()
+		}
+		if err := h.RecordValue(int64(v*1e6) + 1); err != nil {
+			panic(err)
+		}
+	}
+	text, err := h.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
 }
 
 // course is the time line of an arm: the heap grows to its goal, is collected, and

@@ -220,6 +220,9 @@ func TestEnds(t *testing.T) {
 	t.Run("exit", func(t *testing.T) {
 		tg := start(t, "/proc/self/exe")
 		p := open(t, tg.cmd.Process.Pid)
+		if _, err := p.CPUTime(); err != nil {
+			t.Errorf("CPU time: %v", err)
+		}
 		statm, err := p.OpenProc("statm")
 		if err != nil {
 			t.Fatal(err)
@@ -234,6 +237,9 @@ func TestEnds(t *testing.T) {
 		waitFor(t, p, ErrExited)
 		if err := p.Read(tg.base, make([]byte, 8)); !errors.Is(err, ErrExited) {
 			t.Errorf("reading after exit: got %v, want ErrExited", err)
+		}
+		if _, err := p.CPUTime(); !errors.Is(err, ErrExited) {
+			t.Errorf("CPU time after exit: got %v, want ErrExited", err)
 		}
 		if _, err := p.Maps(); !errors.Is(err, ErrExited) {
 			t.Errorf("mappings after exit: got %v, want ErrExited", err)
@@ -482,6 +488,37 @@ func TestBoottime(t *testing.T) {
 	since := time.Duration(Boottime()) - time.Duration(p.StartTicks())*10*time.Millisecond
 	if since < 0 || since > time.Hour {
 		t.Errorf("this process started %v ago", since)
+	}
+}
+
+// CPU time is that of all threads, those that have ended included, as getrusage
+// has it, and not in steps.
+func TestCPUTime(t *testing.T) {
+	p := open(t, os.Getpid())
+	rusage := func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	work := make(chan int)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends
+		n := 0
+		for start := rusage(); rusage()-start < 20*time.Millisecond; {
+			n++
+		}
+		work <- n
+	}()
+	<-work
+	before := rusage()
+	got, err := p.CPUTime()
+	after := rusage()
+	// getrusage leaves out what running threads have not been charged with yet.
+	slack := time.Duration(runtime.NumCPU()) * 10 * time.Millisecond
+	if err != nil || got < before-slack || got > after+slack || got%(10*time.Millisecond) == 0 {
+		t.Errorf("CPU time %v, %v; getrusage says %v to %v", got, err, before, after)
 	}
 }
 

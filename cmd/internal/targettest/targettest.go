@@ -30,6 +30,9 @@ import (
 //go:embed testdata/main.go.txt
 var source []byte
 
+//go:embed testdata/books.go.txt
+var booksSource []byte
+
 const plainSource = `package main
 
 import "os"
@@ -76,7 +79,7 @@ func Build(t testing.TB, goVersion string, args ...string) string {
 		if buildDir, err = os.MkdirTemp("", "targettest"); err != nil {
 			t.Fatal(err)
 		}
-		for name, data := range map[string][]byte{"main.go": source, "plain/main.go": []byte(plainSource), "go.mod": []byte("module example.com/target\n\ngo 1.20\n")} {
+		for name, data := range map[string][]byte{"main.go": source, "books.go": booksSource, "plain/main.go": []byte(plainSource), "go.mod": []byte("module example.com/target\n\ngo 1.20\n")} {
 			path := filepath.Join(buildDir, name)
 			if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 				t.Fatal(err)
@@ -344,7 +347,8 @@ func (tg *Target) Kill() {
 }
 
 // Ask gives the target a command and returns its answer: "gc", "profile NAME
-// DEBUG", "frames START END STEP". Afterwards it waits for the next one.
+// DEBUG", "frames START END STEP", "burn COUNT SIZE" to allocate so many objects, or
+// "books" for its [Books]. Afterwards it waits for the next one.
 func (tg *Target) Ask(t testing.TB, format string, args ...any) []byte {
 	t.Helper()
 	if _, err := fmt.Fprintf(tg.in, format+"\n", args...); err != nil {
@@ -353,6 +357,26 @@ func (tg *Target) Ask(t testing.TB, format string, args ...any) []byte {
 	b := tg.answer(t)
 	// It has answered, and is about to read again.
 	time.Sleep(20 * time.Millisecond)
+	return b
+}
+
+// Books are what a runtime says of itself: TotalAlloc, Mallocs, NumGC,
+// PauseTotalNs and PauseNs[i] of runtime.MemStats, and the values of
+// runtime/metrics that are one number, by their names.
+type Books map[string]float64
+
+// Books asks the target for its books.
+func (tg *Target) Books(t testing.TB) Books {
+	t.Helper()
+	b := Books{}
+	for line := range strings.Lines(string(tg.Ask(t, "books"))) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		x, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			t.Fatalf("the target's books say %q: %v", line, err)
+		}
+		b[name] = x
+	}
 	return b
 }
 

@@ -324,22 +324,25 @@ func (b *Builder) buildGit(ctx context.Context, g experiment.Git, v experiment.V
 	if _, err := git(src, index, "--git-dir="+gitDir, "--work-tree="+src, "checkout-index", "--all", "--force"); err != nil {
 		return Program{}, err
 	}
-	dir := filepath.Join(src, filepath.FromSlash(prefix))
-	if _, err := os.Stat(dir); err != nil {
-		return Program{}, fmt.Errorf("%s has no directory %s: %w", revision, prefix, err)
+	dir, pkg := filepath.Join(src, filepath.FromSlash(prefix)), g.Package
+	if pkg == "" || strings.HasPrefix(pkg, ".") {
+		// Built in its directory, as the module may begin below the repository's.
+		if pkg = filepath.Join(filepath.FromSlash(prefix), pkg); !filepath.IsLocal(pkg) {
+			return Program{}, &BuildError{Err: fmt.Errorf("the package %q is not in the repository", clean(g.Package)), hint: "git.package is relative to git.repository"}
+		}
+		dir, pkg = filepath.Join(src, pkg), "."
 	}
-	pkg := g.Package
-	if pkg == "" {
-		pkg = "."
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return Program{}, &BuildError{Err: fmt.Errorf("%s has no directory %s", clean(revision), strings.TrimPrefix(dir, src+"/")), hint: "git.package is relative to git.repository"}
 	}
 	r, err := b.recipe(ctx, v, dir, nil, []string{"GOWORK"})
 	if err != nil {
 		return Program{}, err
 	}
-	key := r.hash("git", commit, prefix, pkg)
+	key := r.hash("git", commit, strings.TrimPrefix(dir, src), pkg)
 	p, ok := b.lookup(key)
 	if !ok {
-		b.say("building %s: %s at %s", v.Name, pkg, revision)
+		b.say("building %s: %s at %s", v.Name, g.Package, revision)
 		bin, err := r.compile(ctx, dir, tmp, pkg)
 		if err != nil {
 			return Program{}, err
@@ -403,6 +406,8 @@ func advice(name, output string, err error) string {
 		return "the module needs a newer Go than this variant has: give the variant a later toolchain"
 	case says("dial tcp", "no such host", "i/o timeout", "module lookup disabled by GOPROXY=off", "cannot query module due to -mod=vendor"):
 		return "a module cannot be fetched: check the network and GOPROXY"
+	case says("no main packages to build"):
+		return "name the directory of a main package"
 	case says("unknown GOEXPERIMENT"):
 		return "this toolchain does not have that experiment; go doc goexperiment lists them"
 	case says("missing go.sum entry", "updates to go.mod needed"):

@@ -252,39 +252,45 @@ func (p *part) create(memory uint64, cpu float64) error {
 	if err := os.Mkdir(p.dir, 0o755); err != nil {
 		return err
 	}
-	// The period of the CPU quota is what container runtimes set.
-	const period = 100_000 // microseconds
-	quota := strconv.FormatInt(int64(cpu*period+0.5), 10)
-	limit := strconv.FormatUint(memory, 10)
-	type setting struct {
-		file, value string
-		optional    bool
-	}
-	var all []setting
-	if p.memory && memory > 0 {
-		if p.version == 1 {
-			all = append(all, setting{"memory.limit_in_bytes", limit, false},
-				// Memory and swap together: what does not fit must not be swapped out.
-				setting{"memory.memsw.limit_in_bytes", limit, true})
-		} else {
-			all = append(all, setting{"memory.max", limit, false}, setting{"memory.swap.max", "0", true},
-				// All or none, as Kubernetes has it.
-				setting{"memory.oom.group", "1", true})
-		}
-	}
-	if p.cpu && cpu > 0 {
-		if p.version == 1 {
-			all = append(all, setting{"cpu.cfs_period_us", strconv.Itoa(period), false}, setting{"cpu.cfs_quota_us", quota, false})
-		} else {
-			all = append(all, setting{"cpu.max", fmt.Sprintf("%s %d", quota, period), false})
-		}
-	}
-	for _, s := range all {
+	for _, s := range p.settings(memory, cpu) {
 		if err := set(p.dir, s.file, s.value); err != nil && !(s.optional && errors.Is(err, fs.ErrNotExist)) {
 			return err
 		}
 	}
 	return nil
+}
+
+// A setting is what is written to a file of a group. An optional one is of
+// something that not every kernel has.
+type setting struct {
+	file, value string
+	optional    bool
+}
+
+func (p *part) settings(memory uint64, cpu float64) (all []setting) {
+	// The period of the CPU quota is what container runtimes set.
+	const period = 100_000 // microseconds
+	limit := strconv.FormatUint(memory, 10)
+	quota := strconv.FormatInt(int64(cpu*period+0.5), 10)
+	switch {
+	case !p.memory || memory == 0:
+	case p.version == 1:
+		all = append(all, setting{"memory.limit_in_bytes", limit, false},
+			// Memory and swap together: what does not fit must not be swapped out.
+			setting{"memory.memsw.limit_in_bytes", limit, true})
+	default:
+		all = append(all, setting{"memory.max", limit, false}, setting{"memory.swap.max", "0", true},
+			// All or none, as Kubernetes has it.
+			setting{"memory.oom.group", "1", true})
+	}
+	switch {
+	case !p.cpu || cpu <= 0:
+	case p.version == 1:
+		all = append(all, setting{"cpu.cfs_period_us", strconv.Itoa(period), false}, setting{"cpu.cfs_quota_us", quota, false})
+	default:
+		all = append(all, setting{"cpu.max", quota + " " + strconv.Itoa(period), false})
+	}
+	return all
 }
 
 // enter has what this thread starts begin in the groups: in those of version 1,

@@ -21,8 +21,8 @@ import (
 // thereby the same.
 //
 // A margin of 0 is none: then REGRESSED means worse than no change, and sameness is
-// never said. A metric of neither direction cannot improve; it has REGRESSED when it
-// is beyond its margin on either side, since a margin on it asks for sameness.
+// never said. A metric of which neither more nor less is better is EQUIVALENT, has
+// CHANGED (the interval is beyond the margin on either side), or is INCONCLUSIVE.
 func Finding(iv Interval, margin float64, better experiment.Direction) experiment.Finding {
 	low, high := iv.Low, iv.High
 	if !(low <= high) || !(margin >= 0) || math.IsInf(margin, 1) {
@@ -34,8 +34,8 @@ func Finding(iv Interval, margin float64, better experiment.Direction) experimen
 		switch {
 		case same:
 			return experiment.Equivalent
-		case margin > 0 && (low > delta || high < -delta):
-			return experiment.Regressed
+		case low > delta || high < -delta:
+			return experiment.Changed
 		}
 		return experiment.Inconclusive
 	}

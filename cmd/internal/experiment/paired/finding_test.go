@@ -35,10 +35,11 @@ func TestFinding(t *testing.T) {
 		{-0.2, -0.1, 0.1, experiment.Higher, experiment.Regressed},
 		// Neither: only sameness can be shown, or missed.
 		{-0.09, 0.09, 0.1, experiment.Neither, experiment.Equivalent},
-		{-0.3, -0.2, 0.1, experiment.Neither, experiment.Regressed},
-		{0.2, 0.3, 0.1, experiment.Neither, experiment.Regressed},
+		{-0.3, -0.2, 0.1, experiment.Neither, experiment.Changed},
+		{0.2, 0.3, 0.1, experiment.Neither, experiment.Changed},
 		{-0.3, 0.05, 0.1, experiment.Neither, experiment.Inconclusive},
-		{-0.3, -0.2, 0, experiment.Neither, experiment.Inconclusive},
+		{-0.3, -0.2, 0, experiment.Neither, experiment.Changed},
+		{-0.1, 0.2, 0, experiment.Neither, experiment.Inconclusive},
 		// No margin.
 		{-0.3, -0.2, 0, experiment.Lower, experiment.Improved},
 		{-0.3, -0.2, 0, experiment.Higher, experiment.Regressed},

@@ -179,6 +179,28 @@ func draws(seed uint64, n int, f func(*rand.Rand) float64) []float64 {
 	return d
 }
 
+// ways counts the subsets of the numbers from 1 to n that sum to s, by whether the
+// largest is among them.
+func ways(n, s int) int {
+	if s < 0 {
+		return 0
+	}
+	if n == 0 {
+		if s == 0 {
+			return 1
+		}
+		return 0
+	}
+	if w, ok := waysMemo[[2]int{n, s}]; ok {
+		return w
+	}
+	w := ways(n-1, s) + ways(n-1, s-n)
+	waysMemo[[2]int{n, s}] = w
+	return w
+}
+
+var waysMemo = map[[2]int]int{}
+
 // slowSignedRank is the interval by its definition, with all averages written down.
 func slowSignedRank(d []float64, alpha float64) Interval {
 	var averages []float64
@@ -190,27 +212,6 @@ func slowSignedRank(d []float64, alpha float64) Interval {
 	slices.Sort(averages)
 	m := len(averages)
 	iv := Interval{Estimate: averages[(m-1)/2]/2 + averages[m/2]/2, Low: math.Inf(-1), High: math.Inf(1), N: len(d)}
-	// P(W <= k), by recursion over the largest rank: the number of subsets of 1..n
-	// that sum to s.
-	var ways func(n, s int) int
-	memo := map[[2]int]int{}
-	ways = func(n, s int) int {
-		if s < 0 {
-			return 0
-		}
-		if n == 0 {
-			if s == 0 {
-				return 1
-			}
-			return 0
-		}
-		if w, ok := memo[[2]int{n, s}]; ok {
-			return w
-		}
-		w := ways(n-1, s) + ways(n-1, s-n)
-		memo[[2]int{n, s}] = w
-		return w
-	}
 	total := 0
 	for k := range m {
 		if total += ways(len(d), k); float64(total)/math.Pow(2, float64(len(d))) > alpha {

@@ -8,26 +8,35 @@ import (
 )
 
 const (
-	resamples  = 2000
-	mostPooled = 1 << 20 // values of one side
+	resamples    = 2000
+	fewestBeyond = 10      // values of a side that lie beyond the quantile
+	mostPooled   = 1 << 20 // values of one side
 )
 
 // PooledQuantile is the log ratio of the q-quantiles of all values of the variant to
 // all values of the baseline, such as of every GC pause in all blocks: base[i] and
 // variant[i] are the values of pair i. It is for quantities of which a single block
-// has too few for a quantile of its own.
+// has too few for a quantile of its own. Quantiles are values that occurred: the
+// smallest with at least the share q at or below it.
 //
-// The interval is a bootstrap over pairs: values of one block depend on each other, so
-// whole pairs are drawn, 2,000 times, from the seed. Its bounds are corrected for bias
-// and for skewness (BCa: Efron 1987), and its level for few pairs as Student's
-// quantiles are wider than the normal ones (Hesterberg 2014, 4.4.3). Quantiles are
-// values that occurred: the smallest with at least the share q at or below it.
+// The interval is a percentile bootstrap over pairs (Davison and Hinkley 1997, 3.8):
+// values of one block depend on each other, so whole pairs are drawn, 2,000 times, from
+// the seed. Its level is changed for few pairs as Student's quantiles are further out
+// than the normal ones, and as a bootstrap's variance is too small by (n-1)/n
+// (Hesterberg 2014, 4.4.3).
+//
+// Why not BCa, which corrects for bias and skewness: it takes the skewness from leaving
+// out one pair at a time, which says nothing about a quantile. In simulations of P90 and
+// P99 its intervals, as wide as these, missed the truth in 12 to 20% where 10% were
+// declared, and these in 6 to 10%.
 //
 // It assumes independent pairs, not independent values. It has no bounds with fewer
-// pairs than [SignedRank] needs for the level, or when all values of a side are in one
-// pair. It knows nothing at all when the two sides have not the same number of pairs,
-// a value is negative or not finite, a side has none or more than 2^20, or a quantile
-// is 0.
+// pairs than [SignedRank] needs for the level, when a side has fewer than ten values
+// beyond the quantile (the largest of few values is smaller than that of many, which
+// would make a variant that collects less often look better), or when all values of a
+// side are in one pair. It knows nothing at all when the two sides have not the same
+// number of pairs, a value is negative or not finite, a side has none or more than
+// 2^20, or a quantile is 0.
 func PooledQuantile(base, variant [][]float64, q, alpha float64, seed uint64) Interval {
 	n := len(base)
 	if n != len(variant) || !(q > 0 && q < 1) || !validLevel(alpha) {
@@ -50,14 +59,9 @@ func PooledQuantile(base, variant [][]float64, q, alpha float64, seed uint64) In
 	if !finite(iv.Estimate) {
 		return unknown(n)
 	}
-	if signedRankCritical(n, alpha) < 0 {
+	beyond := min(q, 1-q) * float64(min(len(a.values), len(b.values)))
+	if signedRankCritical(n, alpha) < 0 || beyond < fewestBeyond {
 		return iv
-	}
-	without := make([]float64, 0, n)
-	for i := range weights {
-		weights[i] = 0
-		without = append(without, ratio())
-		weights[i] = 1
 	}
 	rnd := rand.New(rand.NewPCG(seed, uint64(n)))
 	draws := make([]float64, resamples)
@@ -68,55 +72,14 @@ func PooledQuantile(base, variant [][]float64, q, alpha float64, seed uint64) In
 		}
 		draws[i] = ratio()
 	}
-	if !allFinite(without) || !allFinite(draws) {
-		return iv // one pair has all there is
+	if !allFinite(draws) {
+		return iv
 	}
 	slices.Sort(draws)
-	iv.Low, iv.High = accelerated(iv.Estimate, draws, without, alpha)
+	z := studentQuantile(n-1, alpha) * math.Sqrt(float64(n)/float64(n-1))
+	k := int(normalTail(z) * resamples)
+	iv.Low, iv.High = min(draws[k], iv.Estimate), max(draws[resamples-1-k], iv.Estimate)
 	return iv
-}
-
-// accelerated are the bounds of the BCa interval from sorted bootstrap estimates and
-// the estimates without one pair each.
-func accelerated(estimate float64, draws, without []float64, alpha float64) (low, high float64) {
-	below, _ := slices.BinarySearch(draws, estimate)
-	upTo, _ := slices.BinarySearchFunc(draws, estimate, func(x, e float64) int {
-		if x <= e {
-			return -1
-		}
-		return 1
-	})
-	// Half of those that are equal count as below; never none or all.
-	share := (float64(below+upTo)/2 + 0.5) / float64(len(draws)+1)
-	bias := -normalQuantile(share)
-
-	var mean, square, cube float64
-	for _, x := range without {
-		mean += x / float64(len(without))
-	}
-	for _, x := range without {
-		square += (mean - x) * (mean - x)
-		cube += (mean - x) * (mean - x) * (mean - x)
-	}
-	skew := 0.0
-	if square > 0 {
-		skew = cube / (6 * math.Pow(square, 1.5))
-	}
-	n := float64(len(without))
-	z := studentQuantile(len(without)-1, alpha) * math.Sqrt(n/(n-1))
-	at := func(z float64) float64 {
-		p := normalTail(-z)
-		if stretch := 1 - skew*(bias+z); stretch > 0 {
-			p = normalTail(-(bias + (bias+z)/stretch))
-		} else if p > 0.5 { // so skewed that the correction has left its domain
-			p = 1
-		} else {
-			p = 0
-		}
-		return draws[min(int(p*float64(len(draws))), len(draws)-1)]
-	}
-	low, high = at(-z), at(z)
-	return min(low, estimate), max(high, estimate)
 }
 
 // A pooled holds the values of all clusters in their order.

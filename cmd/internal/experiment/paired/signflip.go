@@ -9,7 +9,7 @@ import (
 const (
 	flipExact = 16     // pairs, up to which all sign patterns are tried
 	flipDraws = 20_000 // patterns that are drawn above
-	flipMost  = 4096   // pairs, above which the sum is taken for normal
+	flipMost  = 1024   // pairs, above which the sum is taken for normal
 )
 
 // SignFlip is the two-sided p-value of no difference by Fisher's randomisation test:

@@ -69,7 +69,7 @@ func TestSignFlipOfMany(t *testing.T) {
 	if a, b := SignFlip(d, 3), SignFlip(d, 3); a != b {
 		t.Errorf("the same seed gives %g and %g", a, b)
 	}
-	many := draws(1, flipMost+1, func(r *rand.Rand) float64 { return 0.006 + 0.2*r.NormFloat64() })
+	many := draws(1, flipMost+1, func(r *rand.Rand) float64 { return 0.012 + 0.2*r.NormFloat64() })
 	drawn, normal := SignFlip(many[:flipMost], 3), SignFlip(many, 3)
 	if drawn < 0.001 || drawn > 0.5 || math.Abs(drawn-normal) > 0.1*normal+0.01 {
 		t.Errorf("%g by draws, %g by the normal distribution", drawn, normal)

@@ -342,19 +342,22 @@ func TestSimulatedPower(t *testing.T) {
 }
 
 // TestSimulatedPauses counts how often the interval of pooled quantiles misses, where
-// a block's pauses share its mood.
+// a block's pauses share its mood and the variant collects half as often.
 func TestSimulatedPauses(t *testing.T) {
 	t.Parallel()
-	const alpha, pairs, pauses = 0.05, 16, 12
-	rnd := rand.New(rand.NewPCG(10, 1))
-	experiments := simulations() / 10
-	for _, q := range []float64{0.5, 0.9} {
+	const alpha, pairs = 0.05, 12
+	experiments := simulations() / 20
+	for _, tt := range []struct {
+		q      float64
+		pauses int
+	}{{0.5, 12}, {0.9, 18}} {
+		rnd := rand.New(rand.NewPCG(10, 1))
 		var low, high int
 		for range experiments {
 			var base, variant [][]float64
 			for range pairs {
 				mood := 0.5 * rnd.NormFloat64()
-				block := func() []float64 {
+				block := func(pauses int) []float64 {
 					own := mood + 0.2*rnd.NormFloat64()
 					out := make([]float64, pauses)
 					for i := range out {
@@ -362,16 +365,19 @@ func TestSimulatedPauses(t *testing.T) {
 					}
 					return out
 				}
-				base, variant = append(base, block()), append(variant, block())
+				base, variant = append(base, block(tt.pauses)), append(variant, block(tt.pauses/2))
 			}
-			iv := PooledQuantile(base, variant, q, alpha, rnd.Uint64())
+			iv := PooledQuantile(base, variant, tt.q, alpha, rnd.Uint64())
+			if !iv.Bounded() {
+				t.Fatalf("quantile %g: %+v", tt.q, iv)
+			}
 			count(&low, iv.Low > 0)
 			count(&high, iv.High < 0)
 		}
 		l, h := float64(low)/float64(experiments), float64(high)/float64(experiments)
-		t.Logf("quantile %g: %.1f%% and %.1f%% miss", q, 100*l, 100*h)
+		t.Logf("quantile %g: %.1f%% and %.1f%% miss", tt.q, 100*l, 100*h)
 		if limit := alpha + 4*math.Sqrt(alpha*(1-alpha)/float64(experiments)); max(l, h) > limit {
-			t.Errorf("quantile %g: %.1f%% and %.1f%% miss, want %g%% at most each", q, 100*l, 100*h, 100*alpha)
+			t.Errorf("quantile %g: %.1f%% and %.1f%% miss, want %g%% at most each", tt.q, 100*l, 100*h, 100*alpha)
 		}
 	}
 }

@@ -216,6 +216,37 @@ func TestMemoryLevels(t *testing.T) {
 	}
 }
 
+func TestDirs(t *testing.T) {
+	for _, tt := range []struct {
+		name, controller string
+		version, n       int
+		last             string // the directory that is the furthest up
+	}{
+		{"v1_docker_host", "memory", 1, 3, "/sys/fs/cgroup/memory"},
+		{"v1_docker_host", "cpu", 1, 3, "/sys/fs/cgroup/cpu,cpuacct"},
+		{"v2_k8s_host", "cpu", 2, 5, "/sys/fs/cgroup"},
+		{"v2_k8s_host", "memory", 2, 5, "/sys/fs/cgroup"},
+	} {
+		g, root := groupOf(t, tt.name, 100)
+		dirs, version, err := g.Dirs(tt.controller)
+		if err != nil || version != tt.version || len(dirs) != tt.n || dirs[len(dirs)-1] != root+tt.last {
+			t.Errorf("%s, %s: %q, version %d, %v", tt.name, tt.controller, dirs, version, err)
+			continue
+		}
+		if want := filepath.Dir(dirs[0]); dirs[1] != want {
+			t.Errorf("%s, %s: above %s is %s", tt.name, tt.controller, dirs[0], dirs[1])
+		}
+		dirs[0] = "changed"
+		if again, _, _ := g.Dirs(tt.controller); again[0] == "changed" {
+			t.Error("the group shares its list")
+		}
+	}
+	g, _ := groupOf(t, "v1_flat", 100)
+	if dirs, version, err := g.Dirs("cpu"); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("without the controller: %q, %d, %v", dirs, version, err)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	t.Run("outside of our namespace", func(t *testing.T) {
 		g, _ := groupOf(t, "v2_sidecar", 100)

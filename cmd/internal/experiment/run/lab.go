@@ -29,6 +29,14 @@ type Bench struct {
 
 	programs []subject.Program
 	rate     float64
+	release  func()
+}
+
+// Release implements Lab.
+func (b *Bench) Release() {
+	if b.release != nil {
+		b.release()
+	}
 }
 
 // Prepare implements Lab.
@@ -76,15 +84,22 @@ func (b *Bench) Restore(ctx context.Context, h experiment.Header, progress func(
 	return nil
 }
 
-// ready removes what a killed run left behind, and builds.
+// ready waits for the machine, removes what a killed run left behind, and builds.
 func (b *Bench) ready(ctx context.Context, progress func(Progress)) error {
+	builder := &subject.Builder{CacheDir: b.CacheDir, Base: b.Base, Log: b.Log}
+	var err error
+	b.release, err = builder.Alone(ctx, func() {
+		progress(Progress{Doing: "waiting for another experiment on this machine to end"})
+	})
+	if err != nil {
+		return err
+	}
 	if err := subject.Sweep(); err != nil {
 		return err
 	}
 	if err := subject.CheckLimits(b.Plan); err != nil {
 		return err
 	}
-	builder := &subject.Builder{CacheDir: b.CacheDir, Base: b.Base, Log: b.Log}
 	b.programs = nil
 	for _, v := range b.Plan.Variants {
 		progress(Progress{Doing: "building " + v.Name})

@@ -30,6 +30,8 @@ type Lab interface {
 	Restore(context.Context, experiment.Header, func(Progress)) error
 	// Block measures one block. N, Phase, Design, Round and Quad are set by Run.
 	Block(context.Context, schedule.Item) (experiment.Block, error)
+	// Release lets others have the machine.
+	Release()
 }
 
 // Options say what to run.
@@ -86,6 +88,7 @@ func Run(ctx context.Context, opt Options) (*experiment.Result, error) {
 		opt.Progress = func(Progress) {}
 	}
 	r := &runner{Options: opt}
+	defer opt.Lab.Release()
 	if err := r.open(ctx); err != nil {
 		return nil, err
 	}
@@ -121,12 +124,12 @@ type runner struct {
 	spent   time.Duration // on blocks in this run
 	blocks  int           // in this run
 	at      int           // blocks of the result that were come to: fewer than there are only while resuming
-	begun   time.Time
+	begun   time.Time     // of the blocks: builds and waiting are not on the budget
 }
 
 // open starts a result, or goes on with one.
 func (r *runner) open(ctx context.Context) error {
-	r.begun = r.Now()
+	started := r.Now()
 	if r.Resume {
 		j, res, err := journal.Resume(r.Path)
 		if err != nil {
@@ -153,7 +156,7 @@ func (r *runner) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.Schema, h.Tool, h.Started = experiment.ResultSchema, r.Tool, r.begun
+	h.Schema, h.Tool, h.Started = experiment.ResultSchema, r.Tool, started
 	h.Plan, h.PlanText, h.PlanHash = r.Plan, string(r.Text), r.Hash
 	j, err := journal.Create(r.Path, h)
 	if err != nil {
@@ -166,6 +169,7 @@ func (r *runner) open(ctx context.Context) error {
 // run measures until there is a reason to end. An empty reason means that not even
 // that can be written, as when the disk is full.
 func (r *runner) run(ctx context.Context) (how, text string, err error) {
+	r.begun = r.Now()
 	cal := schedule.Calibration(r.Plan)
 	for i, it := range cal {
 		if how, text, err := r.block(ctx, it, "calibration", i, len(cal)); how != "" || err != nil {

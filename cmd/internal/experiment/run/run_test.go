@@ -38,6 +38,8 @@ func (l *fakeLab) Prepare(context.Context, func(Progress)) (experiment.Header, e
 
 func (l *fakeLab) Restore(context.Context, experiment.Header, func(Progress)) error { return nil }
 
+func (l *fakeLab) Release() {}
+
 func (l *fakeLab) Block(ctx context.Context, it schedule.Item) (experiment.Block, error) {
 	l.blocks++
 	l.clock = l.clock.Add(8 * time.Second)

@@ -112,6 +112,22 @@ func (b *Builder) workdir(ctx context.Context) (dir string, done func(), err err
 	return dir, func() { os.RemoveAll(dir); unlock() }, nil
 }
 
+// Alone waits until no other experiment of this user runs on this machine, since
+// two would measure each other. Waiting is called when there is one. It lasts until
+// release, or the end of the process.
+func (b *Builder) Alone(ctx context.Context, waiting func()) (release func(), err error) {
+	if err := os.MkdirAll(b.CacheDir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the cache: %w", err)
+	}
+	said := time.AfterFunc(200*time.Millisecond, waiting)
+	defer said.Stop()
+	release, err = lock(ctx, filepath.Join(b.CacheDir, "experiment.lock"))
+	if err != nil {
+		return nil, fmt.Errorf("waiting for another experiment: %w", err)
+	}
+	return release, nil
+}
+
 // lock takes an exclusive lock on a file until unlock or the end of the process.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)

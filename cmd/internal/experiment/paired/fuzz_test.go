@@ -70,7 +70,7 @@ func FuzzGarbage(f *testing.F) {
 			}
 			MorePairs(iv.High, iv.Estimate, margin, level, 0.9, at)
 		}
-		for name, p := range map[string]float64{"sign flips": SignFlip(d, seed), "Mann-Whitney": MannWhitney(a, b)} {
+		for name, p := range map[string]float64{"sign flips": SignFlip(d, seed), "signed ranks": SignedRankP(d, margin), "Mann-Whitney": MannWhitney(a, b)} {
 			if !(p >= 0 && p <= 1) {
 				t.Fatalf("%s: p is %g", name, p)
 			}

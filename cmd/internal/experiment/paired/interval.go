@@ -78,6 +78,25 @@ func SignedRank(d []float64, alpha float64) Interval {
 	return iv
 }
 
+// SignedRankP is the one-sided p-value of the centre of d being above line: how
+// probable what lies at or below it is, were line the centre. It is the test that
+// [SignedRank] inverts, with its assumptions: the interval's Low is above line exactly
+// where the p-value is at most alpha, so what several intervals claim can be adjusted
+// with [Holm]. For being below, turn d and line. It is 1 when there are no values, or
+// one of them or line is not a number.
+func SignedRankP(d []float64, line float64) float64 {
+	if len(d) == 0 || !allFinite(d) || math.IsNaN(line) {
+		return 1
+	}
+	w := walsh(slices.Sorted(slices.Values(d)))
+	count, _, _ := w.split(line)
+	if n := len(d); n <= exactPairs {
+		return min(signedRankCDF(n)[count], 1)
+	}
+	mean, sd := signedRankMoments(len(d))
+	return normalTail((mean - 0.5 - float64(count)) / sd)
+}
+
 // walsh is the Walsh averages of sorted values, which are not kept: n values have
 // n(n+1)/2 of them, and a result file may hold many blocks.
 type walsh []float64
@@ -148,8 +167,7 @@ const exactPairs = 200
 // signedRankCritical is the largest k with P(W <= k) <= alpha, -1 when there is none.
 func signedRankCritical(n int, alpha float64) int {
 	if n > exactPairs {
-		f := float64(n)
-		mean, sd := f*(f+1)/4, math.Sqrt(f*(f+1)*(2*f+1)/24)
+		mean, sd := signedRankMoments(n)
 		return int(math.Floor(mean - 0.5 - normalQuantile(alpha)*sd))
 	}
 	cdf := signedRankCDF(n)
@@ -160,6 +178,11 @@ func signedRankCritical(n int, alpha float64) int {
 		return 1
 	})
 	return k - 1
+}
+
+func signedRankMoments(pairs int) (mean, sd float64) {
+	n := float64(pairs)
+	return n * (n + 1) / 4, math.Sqrt(n * (n + 1) * (2*n + 1) / 24)
 }
 
 var signedRankCDFs [exactPairs + 1]struct {

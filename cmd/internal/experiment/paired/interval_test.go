@@ -157,7 +157,7 @@ func TestSignedRankLargeIsNormal(t *testing.T) {
 	const n = exactPairs
 	for _, alpha := range []float64{0.05, 0.0158, 0.001} {
 		exact := float64(signedRankCritical(n, alpha))
-		mean, sd := float64(n*(n+1))/4, math.Sqrt(float64(n*(n+1)*(2*n+1))/24)
+		mean, sd := signedRankMoments(n)
 		normal := math.Floor(mean - 0.5 - normalQuantile(alpha)*sd)
 		if math.Abs(exact-normal) > 0.02*sd {
 			t.Errorf("%g: %g by the distribution, %g by the normal one", alpha, exact, normal)
@@ -307,6 +307,56 @@ func TestIntervalsMoveWithTheirValues(t *testing.T) {
 		}
 		if wide := f(d, 0.0158); !(wide.Low < iv.Low && iv.High < wide.High) {
 			t.Errorf("%s: %+v at the lower level, %+v at the higher", name, wide, iv)
+		}
+	}
+}
+
+func TestSignedRankP(t *testing.T) {
+	turned := make([]float64, len(hamilton))
+	for i, x := range hamilton {
+		turned[i] = -x
+	}
+	nan, inf := math.NaN(), math.Inf(1)
+	for _, tt := range []struct {
+		name string
+		d    []float64
+		line float64
+		want float64
+	}{
+		// Hollander, Wolfe and Chicken 2014, example 3.1: 5 against 40, 0.0195.
+		{"Hamilton", turned, 0, 10.0 / 512},
+		{"Hamilton, the other side", hamilton, 0, 1 - 7.0/512}, // 4 or less has 7 ways
+		{"five", []float64{1, 2, 3, 4, 5}, 0, 1.0 / 32},
+		{"five beyond a line", []float64{1, 2, 3, 4, 5}, 0.9, 1.0 / 32},
+		{"five on a line", []float64{1, 2, 3, 4, 5}, 1, 2.0 / 32},
+		{"zeros", make([]float64, 5), 0, 1},
+		{"above every line", []float64{1, 2, 3}, -inf, 1.0 / 8},
+		{"below every line", []float64{1, 2, 3}, inf, 1},
+		{"none", nil, 0, 1},
+		{"NaN", []float64{1, nan}, 0, 1},
+		{"infinite", []float64{1, inf}, 0, 1},
+		{"no line", []float64{1, 2}, nan, 1},
+	} {
+		if got := SignedRankP(tt.d, tt.line); !near(got, tt.want, 1e-15) {
+			t.Errorf("%s: %g, want %g", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestSignedRankPAgrees: the interval has left a line where the test rejects it.
+func TestSignedRankPAgrees(t *testing.T) {
+	for _, n := range []int{1, 5, 10, 40, exactPairs, exactPairs + 1, 400} {
+		d := draws(uint64(n), n, func(r *rand.Rand) float64 { return float64(r.IntN(200)-90) / 100 })
+		for _, alpha := range []float64{0.05, 0.0158, 0.001} {
+			iv := SignedRank(d, alpha)
+			for line := -1.0; line <= 1; line += 1.0 / 64 {
+				if p := SignedRankP(d, line); (p <= alpha) != (iv.Low > line) {
+					t.Errorf("n=%d, alpha=%g: p is %g at %g, the interval is %+v", n, alpha, p, line, iv)
+				}
+			}
+			if p := SignedRankP(d, iv.Low); p <= alpha {
+				t.Errorf("n=%d, alpha=%g: p is %g on the bound", n, alpha, p)
+			}
 		}
 	}
 }

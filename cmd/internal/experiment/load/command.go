@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -55,6 +56,7 @@ type commandRun struct {
 	out     *capped
 	stderr  *tail
 	started time.Time
+	patient time.Time     // until when its end is waited for
 	took    time.Duration // valid after done, as is err
 	err     error
 	done    chan struct{}
@@ -78,30 +80,61 @@ func (b *commands) run(phase string, seconds float64) error {
 	}
 	b.runs = nil
 	for i, t := range b.config.Targets {
-		argv := expand(t.Command, b.config, i, phase, seconds)
-		r := &commandRun{
-			name: argv[0], cmd: exec.Command(argv[0], argv[1:]...),
-			out: &capped{}, stderr: &tail{}, done: make(chan struct{}),
-		}
-		r.cmd.Stdout, r.cmd.Stderr = r.out, r.stderr
-		r.cmd.SysProcAttr = attributes()
-		// What it started and left behind may hold its output open.
-		r.cmd.WaitDelay = endPatience
-		r.out.full = func() { killGroup(r.cmd.Process.Pid) }
-		r.started = time.Now()
-		if err := r.cmd.Start(); err != nil {
+		r, err := startCommand(expand(t.Command, b.config, i, phase, seconds))
+		if err != nil {
 			return err
 		}
-		renice(r.cmd.Process.Pid, niceness)
-		go func() {
-			r.err = r.cmd.Wait()
-			r.took = time.Since(r.started)
-			killGroup(r.cmd.Process.Pid) // what it left behind
-			close(r.done)
-		}()
+		r.patient = r.started.Add(b.patience())
 		b.runs = append(b.runs, r)
 	}
 	return nil
+}
+
+func startCommand(argv []string) (*commandRun, error) {
+	r := &commandRun{name: argv[0], cmd: exec.Command(argv[0], argv[1:]...), out: &capped{}, stderr: &tail{}, done: make(chan struct{})}
+	r.out.full = func() { killGroup(r.cmd.Process.Pid) }
+	r.cmd.SysProcAttr = attributes()
+	// Pipes of our own: exec's would be waited for also when what the command left
+	// behind holds them open.
+	out, stdout, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer stdout.Close()
+	said, stderr, err := os.Pipe()
+	if err != nil {
+		out.Close()
+		return nil, err
+	}
+	defer stderr.Close()
+	r.cmd.Stdout, r.cmd.Stderr = stdout, stderr
+	r.started = time.Now()
+	if err := r.cmd.Start(); err != nil {
+		out.Close()
+		said.Close()
+		return nil, err
+	}
+	renice(r.cmd.Process.Pid, niceness)
+	var reading sync.WaitGroup
+	// Reading fails when it is closed below.
+	reading.Go(func() { _, _ = io.Copy(r.out, out) })
+	reading.Go(func() { _, _ = io.Copy(r.stderr, said) })
+	go func() {
+		defer close(r.done)
+		r.err = r.cmd.Wait()
+		r.took = time.Since(r.started)
+		killGroup(r.cmd.Process.Pid) // what it left behind
+		hangUp := func() {
+			out.Close()
+			said.Close()
+		}
+		// What left the group may still hold them open.
+		t := time.AfterFunc(endPatience, hangUp)
+		reading.Wait()
+		t.Stop()
+		hangUp()
+	}()
+	return r, nil
 }
 
 // expand puts in what is known of a run. Each target has another seed, below 2^31,
@@ -140,21 +173,20 @@ func (b *commands) measure() error {
 func (b *commands) finish() ([]Report, error) {
 	var reports []Report
 	for _, r := range b.started() {
-		patience := time.Duration(b.config.Seconds*float64(time.Second)) + b.config.Timeout + wordPatience
-		t := time.NewTimer(time.Until(r.started.Add(patience)))
+		t := time.NewTimer(time.Until(r.patient))
 		defer t.Stop()
 		select {
 		case <-r.done:
 		case <-t.C:
-			return nil, fmt.Errorf("%s still runs %v after it was started for %v seconds; {seconds} in the command says for how long", r.name, patience, b.config.Seconds)
+			return nil, fmt.Errorf("%s still runs %v after it was started for %v seconds; {seconds} in the command says for how long", r.name, b.patience(), b.config.Seconds)
 		}
-		if r.err != nil {
+		switch {
+		case r.out.over:
+			return nil, fmt.Errorf("%s printed more than %d MiB to stdout", r.name, maxCommandOutput>>20)
+		case r.err != nil:
 			return nil, r.failed("load")
 		}
-		if r.out.over {
-			return nil, fmt.Errorf("%s printed more than %d MiB", r.name, maxCommandOutput>>20)
-		}
-		report, err := parseCommand(r.out.Bytes())
+		report, err := parseCommand(r.out.b)
 		if err == nil {
 			err = plausible(report, b.config.Seconds, r.took)
 		}
@@ -165,6 +197,11 @@ func (b *commands) finish() ([]Report, error) {
 		reports = append(reports, report)
 	}
 	return reports, nil
+}
+
+// patience is how long after its start the end of a command is waited for.
+func (b *commands) patience() time.Duration {
+	return time.Duration(b.config.Seconds*float64(time.Second)) + b.config.Timeout + wordPatience
 }
 
 // plausible holds what a command says it measured for against the clock.
@@ -209,20 +246,20 @@ func (b *commands) kill() {
 
 // capped keeps what it is given, up to maxCommandOutput.
 type capped struct {
-	bytes.Buffer
+	b    []byte
 	over bool
-	full func()
+	full func() // called once, when there is more
 }
 
 func (c *capped) Write(b []byte) (int, error) {
-	if c.Len()+len(b) > maxCommandOutput {
-		if !c.over {
-			c.over = true
-			c.full()
-		}
-		return len(b), nil
+	switch {
+	case len(c.b)+len(b) <= maxCommandOutput:
+		c.b = append(c.b, b...)
+	case !c.over:
+		c.over = true
+		c.full()
 	}
-	return c.Buffer.Write(b)
+	return len(b), nil
 }
 
 // A commandLine is what a command prints. Pointers are to tell 0 from absent.

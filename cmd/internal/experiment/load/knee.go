@@ -48,8 +48,9 @@ func Try(rate float64, r Report) experiment.KneeTry {
 // latency counts from when requests were due; where it explains most of the tail,
 // Why says so.
 //
-// The rates double from the lowest, and then halve, geometrically, what lies between
-// the highest that held and the lowest that did not. One that did not hold is tried
+// The rates double from the first, or go down to one that holds; a quarter of that is
+// tried for its tail. What lies between the highest that held and the lowest that did
+// not is then halved, geometrically. One that did not hold is tried
 // twice: a machine has hiccups. When even Max holds, that is what is returned.
 func Knee(ctx context.Context, try func(ctx context.Context, rate float64) (experiment.KneeTry, error), opt KneeOptions) (float64, []experiment.KneeTry, error) {
 	opt = opt.withDefaults()
@@ -61,9 +62,14 @@ func Knee(ctx context.Context, try func(ctx context.Context, rate float64) (expe
 		if err != nil {
 			return low, s.tries, err
 		}
-		if held {
+		switch {
+		case held && low == 0 && rate/4 >= kneeLowest:
+			if low, high, err = s.base(ctx, rate, high); err != nil {
+				return low, s.tries, err
+			}
+		case held:
 			low = rate
-		} else {
+		default:
 			high = rate
 		}
 		switch {
@@ -136,6 +142,24 @@ func (s *search) holds(ctx context.Context, rate float64) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// base tries a quarter of the first rate that held, and holds its tail against that:
+// a rate just below the knee has a long tail too. It returns the highest rate that
+// held, and the lowest that did not.
+func (s *search) base(ctx context.Context, rate, high float64) (float64, float64, error) {
+	held, err := s.holds(ctx, rate/4)
+	if err != nil || !held {
+		return rate, high, err
+	}
+	for i := range s.tries {
+		if t := &s.tries[i]; t.Rate == rate && t.Held {
+			if s.judge(t); !t.Held {
+				return rate / 4, rate, nil
+			}
+		}
+	}
+	return rate, high, nil
 }
 
 // judge holds the tail of a try against those of lower rates.

@@ -16,6 +16,7 @@ const (
 	minShare = 0.9        // of the rate that the baseline must serve
 	maxError = 0.10       // share of the baseline's requests that may fail
 	fewest   = uint64(20) // requests below which nothing is said about a share
+	enough   = 4          // blocks of the baseline after which its throughput is believed
 )
 
 // Invalid says why a block does not count, "" when it does.
@@ -38,26 +39,37 @@ type UnfitError struct {
 
 func (e *UnfitError) Error() string { return e.Why }
 
-// Fit says whether the baseline serves the load at all in a block: it is an
-// *UnfitError when it does not.
-func Fit(h experiment.Header, b experiment.Block) error {
-	for _, a := range b.Arms {
+// Fit says whether the baseline serves the load at all: it is an *UnfitError when
+// the last block, or all blocks together, show that it does not.
+func Fit(h experiment.Header, blocks []experiment.Block) error {
+	if len(blocks) == 0 {
+		return nil
+	}
+	for _, a := range blocks[len(blocks)-1].Arms {
 		if a.Variant != 0 {
 			continue
 		}
 		if died(a) {
 			return &UnfitError{Why: fmt.Sprintf("the baseline %q ended by itself under the load (%s): %s", h.Plan.Baseline().Name, a.End.How, orNothing(a.End.Text))}
 		}
-		if a.Requests < fewest {
-			continue
-		}
-		if share := float64(a.Errors) / float64(a.Requests); share > maxError {
+		if share := float64(a.Errors) / float64(a.Requests); a.Requests >= fewest && share > maxError {
 			return &UnfitError{Why: fmt.Sprintf("%.0f%% of the baseline's requests failed, the first with: %s", 100*share, orNothing(a.Audit.FirstError))}
 		}
-		due := float64(a.Requests)
-		if got := a.Values["throughput_per_second"] * b.Seconds; got > 0 && due > 0 && got < minShare*due {
-			return &UnfitError{Why: fmt.Sprintf("the baseline answered %.0f of the %.0f requests that were due in time: the rate is above what it can serve here; lower it, or say `rate: knee`", got, due)}
+	}
+	var due, answered float64
+	n := 0
+	for _, b := range blocks {
+		for _, a := range b.Arms {
+			if got, ok := a.Values["throughput_per_second"]; ok && a.Variant == 0 {
+				due += float64(a.Requests)
+				answered += got * b.Seconds
+				n++
+			}
 		}
+	}
+	// One block may have met a machine that stood still.
+	if n >= enough && answered < minShare*due {
+		return &UnfitError{Why: fmt.Sprintf("the baseline answered %.0f of the %.0f requests that were due in time: the rate is above what it can serve here; lower it, or say `rate: knee`", answered, due)}
 	}
 	return nil
 }

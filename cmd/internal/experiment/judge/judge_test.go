@@ -368,9 +368,9 @@ func FuzzJudge(f *testing.F) {
 		v := Judge(h, blocks)
 		Hopeless(h, blocks, v)
 		Refusal(w.plan, v.Calibration)
-		for _, b := range blocks {
+		for i, b := range blocks {
 			Invalid(b)
-			_ = Fit(h, b)
+			_ = Fit(h, blocks[:i+1])
 		}
 	})
 }

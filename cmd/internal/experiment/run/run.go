@@ -106,9 +106,9 @@ func Run(ctx context.Context, opt Options) (*experiment.Result, error) {
 	return r.result, err
 }
 
-// Verdict is the verdict on blocks of an experiment that ended so, or was cut off,
-// which is nil. It is that of the judge, but for an experiment that was refused:
-// what the subject did on the way to it shows nothing.
+// Verdict is the verdict on the blocks of an experiment that ended so; end is nil for
+// one that was cut off. It is the judge's, but for an experiment that was refused:
+// what was measured on the way to that shows nothing.
 func Verdict(h experiment.Header, blocks []experiment.Block, end *experiment.Ending) *experiment.Verdict {
 	v := judge.Judge(h, blocks)
 	if end != nil && end.How == experiment.EndRefused {
@@ -337,7 +337,7 @@ func (r *runner) block(ctx context.Context, it schedule.Item, doing string, done
 	r.blocks++
 	p.Done, p.Block = done+1, &b
 	r.Progress(p)
-	if err := judge.Fit(r.result.Header, b); err != nil {
+	if err := judge.Fit(r.result.Header, r.seen()); err != nil {
 		return experiment.EndRefused, err.Error(), &UnfitError{Why: err.Error()}
 	}
 	return "", "", nil

@@ -26,11 +26,23 @@ type decoder struct {
 	nodes    int
 	text     int
 	full     bool // a bound was passed, and said
+
+	// What was not understood while the file was read is not there when it is
+	// checked, and would be found missing or wrong once more.
+	checking bool
+	lost     map[string]bool // keys whose value, or some key of whose, was not understood
 }
 
 // bad adds a problem with a key. One that is not in the file is said where it
 // would stand.
 func (d *decoder) bad(path, format string, args ...any) {
+	if d.checking {
+		if d.lost[path] || len(d.lost) > 0 && !d.given(path) {
+			return
+		}
+	} else {
+		d.lost[path] = true
+	}
 	p := path
 	for {
 		if at, ok := d.at[p]; ok {
@@ -39,6 +51,12 @@ func (d *decoder) bad(path, format string, args ...any) {
 		}
 		p = p[:max(strings.LastIndexAny(p, ".["), 0)]
 	}
+}
+
+// badKey adds a problem with a key of a mapping, which is not read.
+func (d *decoder) badKey(k *yaml.Node, path, format string, args ...any) {
+	d.lost[path] = true
+	d.problems = append(d.problems, Problem{k.Line, k.Column, path, fmt.Sprintf(format, args...)})
 }
 
 // given reports whether the file has a key.
@@ -121,14 +139,14 @@ func (d *decoder) entries(n *yaml.Node, path string, f func(key string, k, v *ya
 		k, v := n.Content[i], n.Content[i+1]
 		switch {
 		case k.Kind != yaml.ScalarNode:
-			d.problems = append(d.problems, Problem{k.Line, k.Column, path, "a key is a word; put text with braces into quotes"})
+			d.badKey(k, path, "a key is a word; put text with braces into quotes")
 			continue
 		case k.Tag == "!!merge":
-			d.problems = append(d.problems, Problem{k.Line, k.Column, path, "<< is not read here: write the keys out"})
+			d.badKey(k, path, "<< is not read here: write the keys out")
 			continue
 		}
 		if line, ok := seen[k.Value]; ok {
-			d.problems = append(d.problems, Problem{k.Line, k.Column, path, fmt.Sprintf("%s is already in line %d", quote(k.Value), line)})
+			d.badKey(k, path, "%s is already in line %d", quote(k.Value), line)
 			continue
 		}
 		seen[k.Value] = k.Line
@@ -146,7 +164,7 @@ func (d *decoder) keys(n *yaml.Node, v reflect.Value, path string, depth int) {
 	d.entries(n, path, func(key string, k, val *yaml.Node) {
 		field := fieldOf(v, key)
 		if !field.IsValid() {
-			d.problems = append(d.problems, Problem{k.Line, k.Column, path, unknownKey(v.Type(), key)})
+			d.badKey(k, path, "%s", unknownKey(v.Type(), key))
 			return
 		}
 		p := join(path, key)

@@ -40,7 +40,7 @@ const (
 // has none of its own. The error is an [*Errors]. The plan has every default filled
 // in.
 func Parse(name string, text []byte) (*experiment.Plan, error) {
-	d := &decoder{at: map[string]position{}}
+	d := &decoder{at: map[string]position{}, lost: map[string]bool{}}
 	d.parse(name, text)
 	if len(d.problems) > 0 {
 		return nil, newErrors(name, d.problems)
@@ -83,15 +83,9 @@ func (d *decoder) parse(name string, text []byte) {
 	}
 	d.at[""] = position{1, 1}
 	d.root(root)
-	if len(d.problems) > 0 {
-		// What was not understood would be found missing, too.
-		return
-	}
+	d.checking = true
 	d.defaults(name)
 	d.expand()
-	if len(d.problems) > 0 {
-		return
-	}
 	d.check()
 }
 

@@ -144,6 +144,10 @@ func TestProblems(t *testing.T) {
 		want []string
 	}{
 		{"unknown key", edit{"variants:", "varients:"}, []string{`x.yaml:4:1: "varients" is no key here; did you mean variants?`}},
+		{"several", edit{"variants:\n- name: a", "seed: x\nload: {rate: 0, http: {requests: [{link: x}]}}\nvariants:\n- {name: a, gogc: high, memory_limt: 1}\n- {name: a}"}, []string{
+			`:4:7: seed: "x" is no whole number`, `:5:14: load.rate: a rate of 0 sends nothing`, `:5:36: load.http.requests[0]: "link" is no key here: there are`,
+			`:7:19: variants[0].gogc: "high" is no GOGC`, `:7:25: variants[0]: "memory_limt" is no key here; did you mean memory_limit?`,
+			`:8:10: variants[1].name: there are two variants "a"`, `:10:1: "load" is already in line 5`}},
 		{"dash for underscore", edit{"- name: b", "- {name: b, build-flags: [-a]}"}, []string{`:6:13: variants[1]: "build-flags" is no key here; did you mean build_flags?`}},
 		{"key elsewhere", edit{"  command: [./server]", "  command: [./server]\n  gogc: 5"}, []string{`:4:3: subject: "gogc" is no key here; it belongs to variants or sweep`}},
 		{"key of nowhere", edit{"  metric:", "  flavour: 3\n  metric:"}, []string{`:12:3: goal: "flavour" is no key here: there are metric, margin`}},

@@ -70,7 +70,7 @@ func (d *decoder) expand() {
 	}
 	d.sweepValues(s)
 	if len(d.problems) > 0 {
-		return
+		return // the variants would have the same problems
 	}
 	baseline := p.Variants[0]
 	for n := range combinations {

@@ -21,6 +21,7 @@ type HostWatch struct {
 	proc    string // /proc, or what a test has instead
 	cgroups []string
 	before  reading
+	after   *reading
 }
 
 // A reading is what the kernel says of the machine at an instant, counted since it
@@ -54,16 +55,27 @@ func beginHost(proc string, cgroups []string) (*HostWatch, error) {
 	return h, nil
 }
 
-// Finish takes a second look, and says what the machine did between. OurCPU is
-// what the subjects and the load generator used; this process's own CPU time is
-// taken off beside it. Pressure is 0 where the kernel keeps none. SlipP99 is the
-// generator's to say.
-func (h *HostWatch) Finish(ourCPU time.Duration) (experiment.Host, error) {
+// End takes a second look, at the end of the measured time.
+func (h *HostWatch) End() error {
 	after, err := h.read()
 	if err != nil {
-		return experiment.Host{}, fmt.Errorf("looking at the host: %w", err)
+		return fmt.Errorf("looking at the host: %w", err)
 	}
-	return between(&h.before, &after, ourCPU), nil
+	h.after = &after
+	return nil
+}
+
+// Finish says what the machine did between the two looks; where End has not taken
+// the second, it does. OurCPU is what the subjects and the load generator used in
+// between; this process's own CPU time is taken off beside it. Pressure is 0 where
+// the kernel keeps none. SlipP99 is the generator's to say.
+func (h *HostWatch) Finish(ourCPU time.Duration) (experiment.Host, error) {
+	if h.after == nil {
+		if err := h.End(); err != nil {
+			return experiment.Host{}, err
+		}
+	}
+	return between(&h.before, h.after, ourCPU), nil
 }
 
 // between is pure.

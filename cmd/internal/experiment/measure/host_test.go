@@ -60,13 +60,19 @@ func TestHost(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(m.dir, "v1")); err != nil {
 		t.Fatal(err)
 	}
+	if got, err := h.Finish(0); err != nil || got.Throttled != 0.75 {
+		t.Errorf("throttled %v, %v; it was to be as at the end", got.Throttled, err)
+	}
+	if err := h.End(); err != nil {
+		t.Fatal(err)
+	}
 	if got, err := h.Finish(0); err != nil || got.Throttled != 0.5 {
 		t.Errorf("throttled %v, %v", got.Throttled, err)
 	}
 	if err := os.Remove(filepath.Join(m.dir, "stat")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.Finish(0); err == nil {
+	if err := h.End(); err == nil {
 		t.Error("a host without /proc/stat has been looked at")
 	}
 	if _, err := beginHost(m.dir, nil); err == nil {

@@ -339,9 +339,10 @@ func TestLag(t *testing.T) {
 func FuzzValues(f *testing.F) {
 	f.Add([]byte{}, uint64(1000), 10.0)
 	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 255, 255, 255, 255, 255, 255, 255, 127}, uint64(1), 1e-300)
+	whole := window()
 	f.Fuzz(func(t *testing.T, data []byte, requests uint64, seconds float64) {
-		raw := window()
-		raw.Points = slices.Clone(raw.Points)
+		raw := whole
+		raw.Points, raw.Cycles = slices.Clone(whole.Points), slices.Clone(whole.Cycles)
 		// Every nine bytes overwrite a number somewhere.
 		for len(data) >= 9 {
 			at, x := int(data[0]), binary.LittleEndian.Uint64(data[1:])

@@ -37,7 +37,7 @@ func (h *settling) observe(s *record.Sample) {
 }
 
 // settled reports whether enough cycles have ended, and the last two goals are
-// about the same. What was the goal before the first of those cycles does not count.
+// about the same.
 func (h *settling) settled() bool {
 	if h.cycles-h.began < settledCycles || h.goals < 2 {
 		return false
@@ -46,13 +46,17 @@ func (h *settling) settled() bool {
 	return low > 0 && high-low <= settledWithin*high
 }
 
-// Warm waits until the process has run for at least min under its load, three GC
-// cycles have ended since Begin, and two successive heap goals differ by less than
-// 5%; or for max, when that does not come. It returns how long it waited; Settled
-// then says which it was.
+// Warm waits for at least least, until three GC cycles have ended meanwhile and the
+// last two heap goals differ by 5% at most; or for most, when that does not come.
+// It returns how long it waited, and Settled then says which it was. The process
+// has its load by then: the cycles of a start, whose goals are alike because
+// nothing happens yet, do not count.
 func (w *Watch) Warm(ctx context.Context, least, most time.Duration) (time.Duration, error) {
 	start := time.Now()
 	most = max(most, least)
+	w.mu.Lock()
+	w.heap = settling{}
+	w.mu.Unlock()
 	tick := time.NewTicker(min(w.tick, 50*time.Millisecond))
 	defer tick.Stop()
 	for {

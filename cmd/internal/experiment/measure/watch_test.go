@@ -243,6 +243,20 @@ func TestWarm(t *testing.T) {
 	}
 }
 
+// TestWarmAfterStart: the cycles of a quiet start say nothing of the heap under load.
+func TestWarmAfterStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		w := begin(t.Context(), f, 0)
+		defer w.Close()
+		time.Sleep(5*300*time.Millisecond + 10*time.Millisecond)
+		betweenReadings(w, func() { f.every, f.seen, f.born = time.Hour, 0, time.Now().Add(-5*time.Hour) })
+		if waited, err := w.Warm(t.Context(), time.Second, 2*time.Second); err != nil || w.Settled() || waited < 2*time.Second {
+			t.Errorf("settled %v after %v, %v", w.Settled(), waited, err)
+		}
+	})
+}
+
 func TestWarmIsInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := begin(t.Context(), newFake(), 0)

@@ -178,6 +178,9 @@ func (g *group) fits(self *cgroup.Group) error {
 // to us, we move into a child of it.
 func delegated(dirs, controllers []string, pid int) (string, error) {
 	const own = "heapwright-self"
+	if len(dirs) > 1 && filepath.Base(dirs[0]) == own {
+		dirs = dirs[1:] // where we have moved before
+	}
 	var first error
 	for i, dir := range dirs[:min(2, len(dirs))] {
 		err := enable(dir, controllers)

@@ -182,6 +182,8 @@ func TestPlanGroup(t *testing.T) {
 			files: map[string]string{"cg/a/b/cgroup.subtree_control": "cpu io memory\n", "cg/a/b/cgroup.controllers": "cpu memory\n"}, want: []string{"cg/a/b/NAME"}},
 		{name: "v2, above", mounts: unifiedMount, membership: "0::/a/b\n", need: both,
 			files: map[string]string{"cg/a/cgroup.subtree_control": "cpu memory pids\n", "cg/a/b/cgroup.procs": "7\n8\n"}, want: []string{"cg/a/NAME"}},
+		{name: "v2, moved before", mounts: unifiedMount, membership: "0::/a/heapwright-self\n", need: both,
+			files: map[string]string{"cg/a/cgroup.subtree_control": "cpu memory\n", "cg/a/heapwright-self/cgroup.subtree_control": "cpu memory\n"}, want: []string{"cg/a/NAME"}},
 		{name: "v2, nowhere", mounts: unifiedMount, membership: "0::/a/b\n", need: both, files: map[string]string{"cg/a/b/cgroup.procs": "7\n"},
 			err: "cgroup v2 gives the children of our group no controller for memory and cpu"},
 		{name: "hybrid", mounts: "35 31 0:32 / /cg/memory rw - cgroup cgroup rw,memory\n31 23 0:28 / /cg/u rw - cgroup2 cgroup2 rw\n", membership: "4:memory:/b\n0::/a\n", need: both,

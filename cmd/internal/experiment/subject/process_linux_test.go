@@ -644,3 +644,47 @@ func TestUnified(t *testing.T) {
 		t.Error("the group is still there")
 	}
 }
+
+// TestBuildIsInterrupted has a go command that starts another program and does not
+// end, as a build starts compilers.
+func TestBuildIsInterrupted(t *testing.T) {
+	b, _ := builder(t)
+	lay(t, filepath.Join(b.Base, "small"), small)
+	bin, pids := t.TempDir(), filepath.Join(t.TempDir(), "pids")
+	script := "#!/bin/sh\nsleep 1000 &\necho $$ $! >" + pids + ".new && mv " + pids + ".new " + pids + "\nwait\n"
+	if err := os.WriteFile(filepath.Join(bin, "go"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	ctx, cancel := context.WithCancel(t.Context())
+	var text []byte
+	go func() {
+		defer cancel()
+		for ctx.Err() == nil {
+			var err error
+			if text, err = os.ReadFile(pids); err == nil {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	if _, err := b.Build(ctx, experiment.Subject{Source: "small"}, experiment.Variant{Name: "v"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	<-ctx.Done()
+	for _, field := range strings.Fields(string(text)) {
+		pid, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 1000 { // until the kernel has done it
+			if !alive(pid) {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if alive(pid) {
+			t.Errorf("process %d of the build still runs", pid)
+		}
+	}
+}

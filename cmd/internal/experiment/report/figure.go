@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
+	"github.com/heapwright/heapwright/cmd/internal/term"
 )
 
 // A drawing is the inside of an SVG that is being written. Places across are in
@@ -216,9 +217,14 @@ func (c *chart) yticks(values []float64, text func(float64) string) {
 		y := c.py(v)
 		c.add(`<line class="grid" x1="0" x2="100%%" y1="%s" y2="%s"/>`, px(y), px(y))
 		name := text(v)
-		c.axis.add(`<text class="muted" x="100%%" y="%s" text-anchor="end">%s</text>`, px(y+4), esc(name))
-		c.gutter = max(c.gutter, charWidth*float64(len([]rune(name)))+10)
+		c.beside(y, name)
 	}
+}
+
+// beside writes text on the axis to the left.
+func (c *chart) beside(y float64, name string) {
+	c.axis.add(`<text class="muted" x="100%%" dx="-7" y="%s" text-anchor="end">%s</text>`, px(y+4), esc(name))
+	c.gutter = max(c.gutter, charWidth*float64(term.Width(name))+12)
 }
 
 // charWidth is that of digits in the widest of the usual fonts, in pixels.

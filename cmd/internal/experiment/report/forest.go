@@ -1,9 +1,11 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"math"
+	"slices"
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
 )
@@ -78,11 +80,23 @@ func (f forest) row(ratio, low, high, margin float64, class, label string) templ
 	return d.svg("bar", label)
 }
 
-// axis draws the scale below the rows.
+// apart is how far from each other the names of two ticks stand at least: room for
+// them on a narrow screen.
+const apart = 0.135
+
+// axis draws the scale below the rows. Where names would meet, it is those farther
+// from zero that are left out.
 func (f forest) axis() template.HTML {
 	d := &drawing{height: 22}
-	for _, t := range f.ticks {
+	ticks := slices.Clone(f.ticks)
+	slices.SortStableFunc(ticks, func(a, b float64) int { return cmp.Compare(math.Abs(a), math.Abs(b)) })
+	var taken []float64
+	for _, t := range ticks {
 		x := 0.5 + 0.5*t/f.limit
+		if slices.ContainsFunc(taken, func(other float64) bool { return math.Abs(other-x) < apart }) {
+			continue
+		}
+		taken = append(taken, x)
 		anchor := "middle"
 		if x < 0.04 {
 			anchor = "start"

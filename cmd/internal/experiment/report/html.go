@@ -64,7 +64,7 @@ type compared struct {
 	Same              bool
 	Open              bool
 	Decide, Besides   []metricRow
-	Axis              template.HTML
+	Axis, BesidesAxis template.HTML
 	Level             string
 	Strips            []figure
 	Times             *figure
@@ -74,6 +74,7 @@ type metricRow struct {
 	Name, Role             string
 	Bar                    template.HTML
 	Diff, Interval         string
+	Span, From             string // the same, for running text
 	Baseline, Value        string
 	Margin, Verdict, Class string
 	N                      int
@@ -275,14 +276,18 @@ func (o *outcome) compared(i int, c experiment.Comparison) compared {
 			margins = append(margins, m.Margin)
 		}
 	}
-	f := newForest(intervals, margins)
-	out.Axis = f.axis()
+	// What decides nothing has a scale of its own: it may differ by far more.
+	var rest [][2]float64
 	for _, m := range metrics {
-		row := o.metricRow(f, m)
+		rest = append(rest, [2]float64{m.Low, m.High})
+	}
+	f, g := newForest(intervals, margins), newForest(rest, nil)
+	out.Axis, out.BesidesAxis = f.axis(), g.axis()
+	for _, m := range metrics {
 		if deciding(m) || !decides {
-			out.Decide = append(out.Decide, row)
+			out.Decide = append(out.Decide, o.metricRow(f, m))
 		} else {
-			out.Besides = append(out.Besides, row)
+			out.Besides = append(out.Besides, o.metricRow(g, m))
 		}
 		if len(out.Strips) < 8 && (deciding(m) || !decides) {
 			if body, ok := o.strip(c.Variant, m); ok {
@@ -306,6 +311,14 @@ func (o *outcome) metricRow(f forest, m experiment.MetricVerdict) metricRow {
 	}
 	if deciding(m) {
 		row.Role = string(m.Role)
+	} else if m.Verdict == experiment.Inconclusive {
+		row.Verdict = "" // nobody asked
+	}
+	if row.Interval != "-" {
+		row.Span = "(" + row.Interval + ")"
+	}
+	if row.Baseline != "-" || row.Value != "-" {
+		row.From = row.Baseline + " to " + row.Value + ", "
 	}
 	return row
 }
@@ -391,7 +404,7 @@ func (o *outcome) self() ([]selfRow, template.HTML) {
 			class = "bad"
 		}
 		label := fmt.Sprintf("%s: bias %s (%s)", title(c.Name), digitsFor(c.Bias, c.Low, c.High).diff(c.Bias), interval(c.Bias, c.Low, c.High))
-		out = append(out, selfRow{Name: title(c.Name), Design: clean(c.Design), Bias: digitsFor(c.Bias, c.Low, c.High).diff(c.Bias), Span: interval(c.Bias, c.Low, c.High), Sigma: value(c.Sigma, experiment.Share),
+		out = append(out, selfRow{Name: title(c.Name), Design: clean(c.Design), Bias: digitsFor(c.Bias, c.Low, c.High).diff(c.Bias), Span: "(" + interval(c.Bias, c.Low, c.High) + ")", Sigma: value(c.Sigma, experiment.Share),
 			ACF: number(c.ACF1), Smallest: smallest(c), Failed: sentence(strings.TrimSpace(clean(c.Failed))), N: c.N, Bar: f.row(c.Bias, c.Low, c.High, 0, class, label)})
 	}
 	return out, f.axis()

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"html/template"
 	"math"
 	"slices"
 
@@ -104,18 +105,9 @@ func (o *outcome) latency() (figure, bool) {
 	c := newChart(scale{lo: lo * 0.9, hi: hi * 1.1, log: true}, height, 10, height-26, "latency by percentile, of "+o.list(list))
 	ticks := c.y.ticks(7, experiment.Seconds)
 	c.yticks(ticks, func(v float64) string { return tick(v, experiment.Seconds) })
-	for _, q := range []struct {
-		q    float64
-		name string
-	}{{0, "0"}, {0.5, "p50"}, {0.9, "p90"}, {0.99, "p99"}, {0.999, "p99.9"}, {0.9999, "p99.99"}, {0.99999, "p99.999"}} {
-		if x := tail(q.q); x <= end+1e-9 {
-			c.add(`<line class="grid" x1="%s" x2="%s" y1="%s" y2="%s"/>`, at(x/end), at(x/end), px(c.top), px(c.bottom))
-			c.xtick(x/end, q.name)
-		}
-	}
-	c.ground()
+	c.percentiles(end)
 	var lines string
-	f := figure{Title: "Latency by percentile", Caption: "All blocks of the " + design + " together; from when a request was due, so that waiting counts. The lines show what requests met, not how sure it is: that is the interval above."}
+	f := figure{Title: "Latency by percentile", Caption: "All blocks of the " + design + " together; from when a request was due, so that waiting counts. The lines show what requests met, not how sure it is: that is what the intervals of the metrics are for."}
 	for _, s := range list {
 		var t trace
 		const steps = 240
@@ -133,8 +125,62 @@ func (o *outcome) latency() (figure, bool) {
 		f.Keys = append(f.Keys, key{curveClass(s.variant), text})
 	}
 	c.paths(lines)
-	f.Body = c.html()
+	f.Body = c.html() + o.shift(list, seconds, end)
 	return f, true
+}
+
+// shift draws how far each variant's latency lies from the baseline's, percentile
+// by percentile: what lines that run close together hide.
+func (o *outcome) shift(list []spread, seconds func(spread, float64) float64, end float64) template.HTML {
+	if len(list) < 2 || list[0].variant != 0 {
+		return ""
+	}
+	const steps, height = 120, 150
+	base := list[0]
+	lo, hi := -0.05, 0.05
+	shifts := map[int][]float64{}
+	for _, s := range list[1:] {
+		for i := range steps + 1 {
+			x := end * float64(i) / steps
+			l := math.Log(max(seconds(s, x), 1e-6)) - math.Log(max(seconds(base, x), 1e-6))
+			if x < tail(0.25) { // there a microsecond is much
+				l = math.NaN()
+			} else {
+				lo, hi = min(lo, max(l, -mostLimit)), max(hi, min(l, mostLimit))
+			}
+			shifts[s.variant] = append(shifts[s.variant], l)
+		}
+	}
+	c := newChart(scale{lo: 1.08 * lo, hi: 1.08 * hi}, height, 6, height-26, "difference from "+o.variant(0)+" by percentile")
+	c.yticks(diffTicks(c.y.lo, c.y.hi, 5), diffText)
+	c.percentiles(end)
+	c.add(`<line class="zero" x1="0" x2="100%%" y1="%s" y2="%s"/>`, px(c.py(0)), px(c.py(0)))
+	var lines string
+	for _, s := range list[1:] {
+		var t trace
+		for i, l := range shifts[s.variant] {
+			if !math.IsNaN(l) {
+				t.to(float64(i)/steps, c.py(l))
+			}
+		}
+		lines += path(curveClass(s.variant), t.String())
+	}
+	c.paths(lines)
+	return template.HTML(`<h4>Difference from `+esc(o.variant(0))+`</h4>`) + c.html()
+}
+
+// percentiles draws the axis across, and lines up from it.
+func (c *chart) percentiles(end float64) {
+	for _, q := range []struct {
+		q    float64
+		name string
+	}{{0, "0"}, {0.5, "p50"}, {0.9, "p90"}, {0.99, "p99"}, {0.999, "p99.9"}, {0.9999, "p99.99"}, {0.99999, "p99.999"}} {
+		if x := tail(q.q); x <= end+1e-9 {
+			c.add(`<line class="grid" x1="%s" x2="%s" y1="%s" y2="%s"/>`, at(x/end), at(x/end), px(c.top), px(c.bottom))
+			c.xtick(x/end, q.name)
+		}
+	}
+	c.ground()
 }
 
 func (o *outcome) list(s []spread) string {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"math"
@@ -70,8 +71,8 @@ func (o *outcome) pareto(mx, my string) (figure, bool) {
 	if len(points) < 2 {
 		return figure{}, false
 	}
-	f := figure{Title: fmt.Sprintf("%s against %s", short(my), short(mx)), Keys: []key{{"k-front", "no other beats it in everything"}, {"k-other", "beaten"}}}
-	f.Caption = "Lower left is better. Crosses are the intervals; each variant stands where its ratio to the baseline puts it."
+	f := figure{Title: fmt.Sprintf("%s against %s", short(my), short(mx)), Keys: []key{{"k-front", "on the front of all four metrics"}, {"k-other", "not on it"}}}
+	f.Caption = "Lower left is better, and the line joins what no other beats in these two. Crosses are the intervals; each variant stands where its ratio to the baseline puts it."
 	if slices.ContainsFunc(points, func(p point) bool { return p.stopped }) {
 		f.Keys = append(f.Keys, key{"k-stopped", "stopped early"})
 	}
@@ -141,6 +142,15 @@ func plot(points []point, mx, my, class string, width, height float64) string {
 	d.add(`<line class="tick" x1="%s" x2="%s" y1="%s" y2="%s"/>`, px(left), px(right), px(bottom), px(bottom))
 	d.add(`<text class="muted" x="0" y="14">%s</text><text class="muted" x="%s" y="%s" text-anchor="end">%s</text>`, esc(axisName(my, ys)), px(right), px(bottom+38), esc(axisName(mx, xs)))
 
+	var curve trace
+	for _, p := range efficient(points) {
+		fmt.Fprintf(&curve, "%c%s %s", "ML"[min(curve.points, 1)], px(px2(p.x[0])), px(py2(p.y[0])))
+		curve.points++
+	}
+	if curve.points > 1 {
+		d.add(`<path class="efficient" d="%s"/>`, curve.String())
+	}
+
 	var marks []box
 	for _, p := range points {
 		x, y := px2(p.x[0]), py2(p.y[0])
@@ -183,6 +193,21 @@ func plot(points []point, mx, my, class string, width, height float64) string {
 		}
 	}
 	return fmt.Sprintf(`<svg class="plot %s" viewBox="0 0 %s %s" role="img" aria-label="%s">%s</svg>`, class, px(width), px(height), esc(short(my)+" against "+short(mx)+" of every variant"), d.String())
+}
+
+// efficient are the points than which none is better in one of the two metrics and
+// as good in the other, from left to right.
+func efficient(points []point) []point {
+	order := slices.DeleteFunc(slices.Clone(points), func(p point) bool { return p.stopped })
+	slices.SortStableFunc(order, func(a, b point) int { return cmp.Or(cmp.Compare(a.x[0], b.x[0]), cmp.Compare(a.y[0], b.y[0])) })
+	least := math.Inf(1)
+	return slices.DeleteFunc(order, func(p point) bool {
+		if p.y[0] >= least {
+			return true
+		}
+		least = p.y[0]
+		return false
+	})
 }
 
 func axisName(metric string, s scale) string {

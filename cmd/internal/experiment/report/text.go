@@ -3,6 +3,8 @@ package report
 import (
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -425,7 +427,9 @@ func (o *outcome) facts() []fact {
 	if r := o.Header.Rate; r > 0 {
 		add("load", "%s of each process, %s arrivals%s", rate(r), orUnknown(o.plan.Load.Arrivals), o.knee())
 	}
-	add("host", "%s%s", grade(v.Grade), prefix("; ", o.machine()))
+	add("host", "%s%s%s", grade(v.Grade), o.covariates(), prefix("; ", o.machine()))
+	add("processes", "%s", o.ends())
+	add("generator", "%s", o.generator())
 	if h := o.Header.PlanHash; h != "" {
 		add("plan", "seed %d, sha256 %s", o.plan.Seed, clean(h))
 	} else {
@@ -434,6 +438,112 @@ func (o *outcome) facts() []fact {
 	add("tool", "%s", clean(o.Header.Tool))
 	add("recompute", "%s", o.recompute())
 	return out
+}
+
+// ends says which processes did not end as they should, and which answered errors.
+func (o *outcome) ends() string {
+	type tally struct {
+		of, requests, errors uint64
+		how                  map[string]int
+	}
+	tallies := map[int]*tally{}
+	firstError := ""
+	for i := range o.Blocks {
+		for _, a := range o.Blocks[i].Arms {
+			t := tallies[a.Variant]
+			if t == nil {
+				if len(tallies) >= maxLines {
+					continue
+				}
+				t = &tally{how: map[string]int{}}
+				tallies[a.Variant] = t
+			}
+			t.of++
+			t.requests += a.Requests
+			t.errors += a.Errors
+			switch a.End.How {
+			case experiment.EndedOOM, experiment.EndedCrashed, experiment.EndedKilled:
+				t.how[a.End.How]++
+			}
+			if a.Audit.FirstError != "" && firstError == "" {
+				firstError = clean(a.Audit.FirstError)
+			}
+		}
+	}
+	if len(tallies) == 0 {
+		return ""
+	}
+	var out []string
+	for _, v := range slices.Sorted(maps.Keys(tallies)) {
+		t := tallies[v]
+		for _, end := range []struct{ how, text string }{
+			{experiment.EndedOOM, "were killed by the kernel for memory"}, {experiment.EndedCrashed, "crashed"}, {experiment.EndedKilled, "had to be killed, as they did not end when told to"},
+		} {
+			if n := t.how[end.how]; n > 0 {
+				out = append(out, fmt.Sprintf("%s: %d of %d %s", o.variant(v), n, t.of, end.text))
+			}
+		}
+		if t.errors > 0 {
+			out = append(out, fmt.Sprintf("%s: %d errors in %d requests", o.variant(v), t.errors, t.requests))
+		}
+	}
+	if firstError != "" {
+		out = append(out, "the first error: "+firstError)
+	}
+	if len(out) == 0 {
+		return "all ended when told to, and answered without errors"
+	}
+	return strings.Join(out, "; ")
+}
+
+// generator is what the load generator says about itself, at its worst.
+func (o *outcome) generator() string {
+	var slip, cpu float64
+	var cycles uint64
+	n := 0
+	for i := range o.Blocks {
+		b := &o.Blocks[i]
+		for _, a := range b.Arms {
+			n++
+			if known(a.Audit.SlipP99) {
+				slip = max(slip, a.Audit.SlipP99)
+			}
+			if share := a.Audit.CPUSeconds / b.Seconds; known(share) {
+				cpu = max(cpu, share)
+			}
+			cycles = max(cycles, a.Audit.GCCycles)
+		}
+	}
+	if n == 0 || slip == 0 && cpu == 0 && cycles == 0 {
+		return ""
+	}
+	return fmt.Sprintf("at worst %s late (p99 of a block), with %s of a core and %s in a block", value(slip, experiment.Seconds), value(cpu, experiment.Share), count(cycles, "GC cycle"))
+}
+
+// covariates is the machine during the blocks that count.
+func (o *outcome) covariates() string {
+	var external []float64
+	var steal float64
+	for i := range o.Blocks {
+		if b := &o.Blocks[i]; b.Invalid == "" && b.Host.ExternalCPU >= 0 && !math.IsInf(b.Host.ExternalCPU, 0) {
+			external = append(external, b.Host.ExternalCPU)
+			if known(b.Host.Steal) {
+				steal = max(steal, b.Host.Steal)
+			}
+		}
+	}
+	if len(external) == 0 {
+		return ""
+	}
+	slices.Sort(external)
+	return fmt.Sprintf(" (%s in the middle block, steal at most %s)", value(quantile(external, 0.5), experiment.Share), value(steal, experiment.Share))
+}
+
+func count(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // looks says at which numbers of pairs the verdict could be reached, and when it was.

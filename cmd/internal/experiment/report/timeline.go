@@ -93,10 +93,10 @@ func sane(bytes uint64) float64 {
 // draw is one arm, on scales that all arms share.
 func (a *course) draw(seconds, bytes, pause float64, name string) template.HTML {
 	seconds, bytes = max(seconds, 1e-3), max(bytes, 1)
-	const height, stems = 210.0, 44.0 // the pauses have a strip of their own
+	const height, stems = 214.0, 40.0 // the pauses have a strip of their own
 	c := newChart(scale{hi: bytes * 1.04}, height, 8, height-24, fmt.Sprintf("%s: heap, goal and RSS over %s, with %s, the longest pause %s", name, value(seconds, experiment.Seconds), plural(len(a.marks), "GC cycle"), value(a.pause, experiment.Seconds)))
 	floor := c.bottom // of the pauses
-	c.bottom -= stems + 8
+	c.bottom -= stems + 16
 	c.yticks(c.y.ticks(4, experiment.ByteSize), func(v float64) string { return tick(v, experiment.ByteSize) })
 	var live, area, goal, rss trace
 	for i, l := range a.levels {
@@ -123,9 +123,7 @@ func (a *course) draw(seconds, bytes, pause float64, name string) template.HTML 
 	c.paths(path("area", closed) + path("live", live.String()) + path("goal", goal.String()) + path("rss", rss.String()))
 	c.add(`<line class="grid" x1="0" x2="100%%" y1="%s" y2="%s"/>`, px(c.bottom), px(c.bottom))
 	if pause > 0 {
-		c.axis.add(`<text class="muted" x="100%%" y="%s" text-anchor="end">%s</text>`, px(floor-stems+8), esc(value(pause, experiment.Seconds)))
-		c.axis.add(`<text class="muted" x="100%%" y="%s" text-anchor="end">pause</text>`, px(floor-stems+22))
-		c.gutter = max(c.gutter, charWidth*float64(len([]rune(value(pause, experiment.Seconds))))+10, 6*charWidth)
+		c.beside(floor-stems+4, value(pause, experiment.Seconds))
 	}
 	for _, m := range a.marks {
 		h := 3.0

@@ -40,6 +40,14 @@
     tip.style.top = y + "px";
   });
 
+  // A link to what is folded opens it.
+  function reveal() {
+    var node = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+    if (node && node.tagName === "DETAILS") { node.open = true; node.scrollIntoView(); }
+  }
+  addEventListener("hashchange", reveal);
+  reveal();
+
   // Paper has nothing to open.
   var opened = [];
   addEventListener("beforeprint", function () {

@@ -227,14 +227,19 @@ func title(name string) string {
 	return name
 }
 
+// orWhy is why a metric is open.
 func orWhy(mv experiment.MetricVerdict) string {
-	switch {
-	case mv.Why != "":
+	if mv.Verdict == experiment.Unusable {
 		return mv.Why
-	case mv.MorePairs > 0:
-		return fmt.Sprintf("%s; about %d more pairs would", effect(mv), mv.MorePairs)
 	}
-	return effect(mv)
+	text := effect(mv)
+	if mv.Why != "" {
+		text += "; " + mv.Why
+	}
+	if mv.MorePairs > 0 {
+		text += fmt.Sprintf("; about %d more pairs would decide it", mv.MorePairs)
+	}
+	return text
 }
 
 // effect shows a ratio as a change with its interval.

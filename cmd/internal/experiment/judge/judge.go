@@ -105,7 +105,7 @@ func (c *court) compare(variant int) experiment.Comparison {
 	out := experiment.Comparison{Variant: variant, Outcome: experiment.Undecided, Same: c.same(variant)}
 	var harm []float64 // p values of the harm claims
 	var harmed []int   // and the metrics that they are about
-	var gain []float64 // of a difference, in the guards
+	var gain []float64 // p values of gains, in the guards
 	var guards []int
 	var chance []float64
 	var explored []int
@@ -122,15 +122,15 @@ func (c *court) compare(variant int) experiment.Comparison {
 		i := len(out.Metrics)
 		out.Metrics = append(out.Metrics, mv)
 		switch {
-		case mv.Verdict == experiment.Unusable || len(s.d) < c.firstLook():
+		case mv.Verdict == experiment.Unusable || s.pairs < c.firstLook():
 		case mv.Role == experiment.RoleExploratory:
 			chance = append(chance, mv.P)
 			explored = append(explored, i)
 		case mv.Verdict == experiment.Regressed:
-			harm = append(harm, s.harm(m.Better, c.delta(mv)))
+			harm = append(harm, s.above(m.Better, c.delta(mv), c.alpha()))
 			harmed = append(harmed, i)
 		case mv.Role == experiment.RoleGuard:
-			gain = append(gain, mv.P/2)
+			gain = append(gain, s.above(-m.Better, 0, c.alpha()))
 			guards = append(guards, i)
 		}
 	}
@@ -203,6 +203,7 @@ func (c *court) metric(m experiment.Metric, variant int) (experiment.MetricVerdi
 		return mv, s, true
 	}
 	mv.Baseline, mv.Value = s.a, s.b
+	mv.Why = s.note
 	mv.Sigma = paired.SD(s.d)
 	iv := s.interval(c.alpha(), c.plan.Seed)
 	mv.Ratio, mv.Low, mv.High = s.ratio(iv.Estimate), s.ratio(iv.Low), s.ratio(iv.High)
@@ -221,12 +222,29 @@ func (c *court) metric(m experiment.Metric, variant int) (experiment.MetricVerdi
 	}
 	mv.Verdict = s.finding(iv, c.delta(mv), m.Better)
 	if mv.Verdict == experiment.Inconclusive {
-		mv.MorePairs = paired.MorePairs(mv.Sigma, iv.Estimate, c.delta(mv), c.alpha(), power, len(s.d))
+		mv.MorePairs = c.more(mv, m.Better, iv.Estimate)
 	}
 	if why := c.interferes(m, variant, design, iv); why != "" {
 		mv.Verdict, mv.Why = experiment.Inconclusive, why
 	}
 	return mv, s, true
+}
+
+// more is about how many pairs would decide a metric: for the goal, that it improved;
+// for a guard, on which side of the margin it lies.
+func (c *court) more(mv experiment.MetricVerdict, better experiment.Direction, effect float64) int {
+	if better == experiment.Higher {
+		effect = -effect
+	}
+	line := c.delta(mv)
+	if mv.Role == experiment.RoleGoal {
+		line = 0
+	}
+	n := paired.MorePairs(mv.Sigma, effect, line, c.alpha(), power, mv.N)
+	if c.quads[mv.Design] {
+		n *= 2
+	}
+	return n
 }
 
 // design is the one that a metric is judged by: tails by duets where there are
@@ -265,7 +283,7 @@ func (c *court) interferes(m experiment.Metric, variant int, design string, iv p
 		}
 		ps, look := c.atLook(pairsOf(c.blocks, phaseOf(other), other, variant))
 		s := seriesOf(ps, m, c.quads[other])
-		if !look || s.why != "" || len(s.d) < c.firstLook() {
+		if !look || s.why != "" {
 			continue
 		}
 		// Processes that share the CPUs dilute each other's effect: a duet may show

@@ -22,8 +22,9 @@ type world struct {
 	rnd    *rand.Rand
 	end    []string // by variant, how its processes end; "" is EndedAsked
 	errors []float64
-	fail   []int // block numbers that are invalid
-	bare   bool  // only the metrics of the plan
+	fail   []int          // block numbers that are invalid
+	lacks  map[int]string // metrics that blocks lack
+	bare   bool           // only the metrics of the plan
 }
 
 func newPlan(variants int) *experiment.Plan {
@@ -68,6 +69,9 @@ func (w *world) block(n int, it schedule.Item) experiment.Block {
 			s, ok := w.sigma[m.Name]
 			if !ok {
 				s = 0.05
+			}
+			if w.lacks[n] == m.Name {
+				continue
 			}
 			arm.Values[m.Name] = v * math.Exp(s*w.rnd.NormFloat64()+w.effect[a.Variant][m.Name]+w.drift*float64(n))
 		}
@@ -163,6 +167,17 @@ func TestJudge(t *testing.T) {
 			w.plan.Guards = []experiment.Guard{{Metric: "gc_assist_ratio", Margin: 0.3}}
 		}, 5, experiment.Undecided, nil, "mark assist, of wall time of Ps is not decided: absent in 10 of 10 pairs"},
 		{"no plan to pass", func(w *world) { w.plan.Goal, w.plan.Guards = nil, nil }, 20, experiment.Undecided, nil, "nothing to pass"},
+		{"a reading is missing", func(w *world) {
+			w.effect[1] = map[string]float64{"rss_peak_bytes": math.Log(0.8)}
+			w.lacks = map[int]string{40: "rss_peak_bytes"}
+		}, 20, experiment.Pass, map[string]experiment.Finding{"rss_peak_bytes": experiment.Improved}, ""},
+		{"many readings are missing", func(w *world) {
+			w.effect[1] = map[string]float64{"rss_peak_bytes": math.Log(0.8)}
+			w.lacks = map[int]string{}
+			for n := 36; n < 60; n++ {
+				w.lacks[n] = "rss_peak_bytes"
+			}
+		}, 20, experiment.Undecided, map[string]experiment.Finding{"rss_peak_bytes": experiment.Unusable}, "absent in"},
 		{"dropped blocks", func(w *world) {
 			w.fail = []int{40, 41, 50}
 			w.effect[1] = map[string]float64{"rss_peak_bytes": math.Log(0.8)}

@@ -84,7 +84,13 @@ type series struct {
 	a, b   float64   // medians
 	pool   [2][][]float64
 	why    string // why it cannot be used
+	note   string // what is to be said though it can
 }
+
+// mostAbsent is the share of pairs that may lack a metric, because a reading
+// failed or came late. What is left out is said; where it is more, its being absent
+// may be an outcome.
+const mostAbsent = 0.2
 
 // minTail is how many pauses must lie beyond a quantile, in each arm, before
 // anything is said about it. The research asks for hundreds to prove ±15%; with
@@ -102,6 +108,7 @@ func seriesOf(ps []pair, m experiment.Metric, byQuad bool) series {
 		return s
 	}
 	var zero, partly int
+	var quads []int
 	for _, p := range ps {
 		a, okA := p.a.Values[m.Name]
 		b, okB := p.b.Values[m.Name]
@@ -112,35 +119,38 @@ func seriesOf(ps []pair, m experiment.Metric, byQuad bool) series {
 		case okA != okB:
 			partly++
 		case m.Name == "error_ratio":
-			s.d, as, bs = append(s.d, b-a), append(as, a), append(bs, b)
+			s.d, as, bs, quads = append(s.d, b-a), append(as, a), append(bs, b), append(quads, p.quad)
 		case !(a > 0) || !(b > 0):
 			zero++
 			as, bs = append(as, a), append(bs, b)
 		default:
-			s.d, as, bs = append(s.d, math.Log(b/a)), append(as, a), append(bs, b)
+			s.d, as, bs, quads = append(s.d, math.Log(b/a)), append(as, a), append(bs, b), append(quads, p.quad)
 		}
 	}
 	s.a, s.b = median(as), median(bs)
 	switch {
 	case len(ps) == 0:
 		s.why = "there is no pair"
-	case s.absent+partly > 0:
+	case float64(s.absent+partly) > mostAbsent*float64(len(ps)):
 		s.why = fmt.Sprintf("absent in %d of %d pairs", s.absent+partly, len(ps))
 	case zero > 0:
 		s.why = fmt.Sprintf("zero in %d of %d pairs: there is no ratio", zero, len(ps))
 	}
+	if missing := s.absent + partly; missing > 0 && s.why == "" {
+		s.note = fmt.Sprintf("without the %d of %d pairs that lack it", missing, len(ps))
+	}
 	if byQuad && s.why == "" {
-		s.d = overQuads(ps, s.d)
+		s.d = overQuads(quads, s.d)
 	}
 	return s
 }
 
 // overQuads is the mean of each quad's pairs.
-func overQuads(ps []pair, d []float64) []float64 {
+func overQuads(quads []int, d []float64) []float64 {
 	var out []float64
 	for i := 0; i < len(d); {
-		sum, n, quad := 0.0, 0, ps[i].quad
-		for ; i < len(d) && ps[i].quad == quad; i++ {
+		sum, n, quad := 0.0, 0, quads[i]
+		for ; i < len(d) && quads[i] == quad; i++ {
 			sum += d[i]
 			n++
 		}
@@ -209,20 +219,22 @@ func (s *series) finding(iv paired.Interval, delta float64, better experiment.Di
 	return paired.Finding(iv, math.Expm1(delta), better)
 }
 
-// harm is the one-sided p of "worse by more than delta".
-func (s *series) harm(better experiment.Direction, delta float64) float64 {
-	shifted := make([]float64, len(s.d))
-	for i, d := range s.d {
-		if better == experiment.Higher {
-			d = -d
+// above is the one-sided p of the effect lying beyond delta on the worse side, or,
+// with the direction turned, on the better one.
+func (s *series) above(better experiment.Direction, delta, alpha float64) float64 {
+	if s.metric.Family == experiment.Pause {
+		// The pooled quantiles have an interval and no p: it is asked for where the
+		// interval says so, which is at alpha.
+		return alpha
+	}
+	d := s.d
+	if better == experiment.Higher {
+		d = make([]float64, len(s.d))
+		for i, x := range s.d {
+			d[i] = -x
 		}
-		shifted[i] = d - delta
 	}
-	p := paired.SignFlip(shifted, 1) / 2
-	if median(shifted) <= 0 {
-		p = 1 - p
-	}
-	return p
+	return paired.SignedRankP(d, delta)
 }
 
 func median(v []float64) float64 {

@@ -174,7 +174,7 @@ func TestJudge(t *testing.T) {
 		{"many readings are missing", func(w *world) {
 			w.effect[1] = map[string]float64{"rss_peak_bytes": math.Log(0.8)}
 			w.lacks = map[int]string{}
-			for n := 36; n < 60; n++ {
+			for n := 36; n < 100; n++ {
 				w.lacks[n] = "rss_peak_bytes"
 			}
 		}, 20, experiment.Undecided, map[string]experiment.Finding{"rss_peak_bytes": experiment.Unusable}, "absent in"},

@@ -51,8 +51,10 @@ func TestProcess(t *testing.T) {
 				default:
 				}
 			}
+			// No cycle runs at the edges, which would end between a look and the books.
 			// Reading its books stops the world of the program, and allocates: the
 			// window lies between, so that the truth is what burn did.
+			target.Ask(t, "gc")
 			before := target.Books(t)
 			if err := w.Start(); err != nil {
 				t.Fatal(err)
@@ -61,6 +63,7 @@ func TestProcess(t *testing.T) {
 				target.Ask(t, "burn 50000 1000")
 				time.Sleep(50 * time.Millisecond)
 			}
+			target.Ask(t, "gc")
 			raw, err := w.Finish()
 			if err != nil {
 				t.Fatal(err)

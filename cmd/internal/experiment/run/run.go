@@ -197,8 +197,8 @@ func (r *runner) compare(ctx context.Context) (how, text string, err error) {
 	run := 0
 	for quad := range most {
 		items := schedule.Comparison(r.Plan, quad, alive)
+		of := run + len(items)*max((looks[0]+1)/2-quad, 1)
 		for _, it := range items {
-			of := run + len(items)*max((looks[0]+1)/2-quad, 1)
 			if how, text, err := r.block(ctx, it, "comparison", run, of); how != "" || err != nil {
 				return how, text, err
 			}

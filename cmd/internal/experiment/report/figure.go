@@ -34,8 +34,13 @@ func at(x float64) string {
 	return fmt.Sprintf("%.2f%%", 100*min(max(x, 0), 1))
 }
 
-// px writes a length.
-func px(v float64) string { return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0") }
+// px writes a length. One that is none is 0.
+func px(v float64) string {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		v = 0
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0")
+}
 
 // svg is the whole drawing, with a name for those who do not see it.
 func (d *drawing) svg(class, label string) template.HTML {

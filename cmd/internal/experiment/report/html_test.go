@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/html"
+
+	"github.com/heapwright/heapwright/cmd/internal/experiment"
 )
 
 // void are the elements of HTML that have no end.
@@ -24,7 +26,8 @@ func checkPage(t *testing.T, text string) {
 	}
 	for _, bad := range []string{"NaN", "+Inf", "-Inf", "ZgotmplZ", "\x1b", "\x07", "%!"} {
 		if strings.Contains(text, bad) {
-			t.Errorf("it holds %q", bad)
+			i := strings.Index(text, bad)
+			t.Errorf("it holds %q: %q", bad, text[max(i-80, 0):min(i+20, len(text))])
 		}
 	}
 	script, err := os.ReadFile("page/page.js")
@@ -117,11 +120,67 @@ func TestHTML(t *testing.T) {
 				t.Fatal(err)
 			}
 			checkPage(t, b.String())
+			if name == "refused" || name == "empty" {
+				golden(t, name+".html", bare(b.String()))
+			}
 			if dir := os.Getenv("REPORT_PAGES"); dir != "" {
 				if err := os.WriteFile(filepath.Join(dir, name+".html"), []byte(b.String()), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
 		})
+	}
+}
+
+// bare is a page without its style and its script.
+func bare(page string) string {
+	for _, tag := range []string{"style", "script"} {
+		from, to := strings.Index(page, "<"+tag+">"), strings.Index(page, "</"+tag+">")
+		page = page[:from] + page[to:]
+	}
+	from := strings.Index(page, "sha256-")
+	to := from + strings.IndexByte(page[from:], ';')
+	return page[:from] + page[to:]
+}
+
+func TestFigures(t *testing.T) {
+	s := samples()["interrupted"]
+	o := of(s.r, s.v, "")
+	c := o.verdict.Comparisons[0]
+	m, ok := metricOf(c, "latency_p99_seconds")
+	if !ok {
+		t.Fatal("no p99")
+	}
+	strip, ok := o.strip(c.Variant, m)
+	if !ok {
+		t.Fatal("no pairs")
+	}
+	golden(t, "strip.svg.html", string(strip)+"\n")
+	lines, ok := o.timelines(c.Variant)
+	if !ok {
+		t.Fatal("no time lines")
+	}
+	golden(t, "timelines.svg.html", lines.Caption+"\n"+string(lines.Body)+"\n")
+	s = samples()["sweep"]
+	front, ok := of(s.r, s.v, "").pareto("rss_peak_bytes", "gc_cpu_ratio")
+	if !ok {
+		t.Fatal("no front")
+	}
+	golden(t, "pareto.svg.html", string(front.Body)+"\n")
+}
+
+// TestLatency draws the quantiles that the histograms have, and refuses what is none.
+func TestLatency(t *testing.T) {
+	s := samples()["two"]
+	list, design := of(s.r, s.v, "").spreads()
+	if design != experiment.Duet || len(list) != 2 || list[0].variant != 0 || list[0].hist.TotalCount() != 23*800 {
+		t.Fatalf("%d spreads of a %s", len(list), design)
+	}
+	if p50 := float64(list[0].hist.ValueAtPercentile(50)) / 1e6; p50 < 0.9e-3 || p50 > 1.4e-3 {
+		t.Errorf("the p50 is %v", p50)
+	}
+	r := &experiment.Result{Blocks: []experiment.Block{{Design: experiment.Duet, Arms: []experiment.Arm{{Latency: "HISTFAAAAA=="}, {Latency: "%%%"}, {Latency: strings.Repeat("A", 2<<20)}, {Variant: -1, Latency: s.r.Blocks[0].Arms[0].Latency}}}}}
+	if _, ok := of(r, nil, "").latency(); ok {
+		t.Error("a latency of nothing")
 	}
 }

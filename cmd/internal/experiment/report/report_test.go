@@ -133,13 +133,13 @@ var samples = sync.OnceValue(func() map[string]sample {
 	oom := ended(makeResult(8, plan("gogc-100", "gogc-off"), 10, []map[string]float64{nil, gogc(900)}), experiment.EndDecided, "")
 	for i := range oom.Blocks {
 		for j := range oom.Blocks[i].Arms {
-			if a := &oom.Blocks[i].Arms[j]; a.Variant == 1 && i%3 == 0 {
+			if a := &oom.Blocks[i].Arms[j]; a.Variant == 1 && oom.Blocks[i].Round%3 == 0 {
 				a.End = experiment.End{How: experiment.EndedOOM, Text: "killed at 512MiB"}
 			}
 		}
 	}
 	v = judged(oom)
-	v.Reasons = []string{"gogc-off was killed for memory in 9 of 20 blocks"}
+	v.Reasons = []string{"gogc-off was killed for memory in 8 of 20 blocks"}
 	add("oom", oom, v)
 
 	hostile := ended(makeResult(9, plan("<script>alert(1)</script>\x1b[2J", `"><img src=x onerror=alert(2)>`), 4, nil), "exploded\x07", "</style><script>alert(3)</script> ")

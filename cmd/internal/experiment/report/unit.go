@@ -12,7 +12,7 @@ import (
 // value writes a measured value with its unit, in three digits: 41.3MiB, 1.25ms,
 // 4.20%. What is not a number is "-".
 func value(v float64, u experiment.Unit) string {
-	if math.IsNaN(v) || math.IsInf(v, 0) {
+	if !(math.Abs(v) < 1e200) { // not a number, or none when its unit is another
 		return "-"
 	}
 	switch u {
@@ -142,7 +142,7 @@ func interval(ratio, low, high float64) string {
 
 // margin is how far is still the same.
 func margin(m float64) string {
-	if !(m > 0) || math.IsInf(m, 0) {
+	if !(m > 0) || m > 1e6 {
 		return "-"
 	}
 	return percentOf(m)

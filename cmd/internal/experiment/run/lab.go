@@ -257,6 +257,10 @@ func (b *Bench) measure(ctx context.Context, arms []*running, seed uint64) (host
 	if died || err != nil {
 		return host, start.UTC(), seconds, err
 	}
+	// Late answers are waited for, but are not of the measured time.
+	if err := watch.End(); err != nil {
+		return host, start, 0, err
+	}
 	reports, err := gen.Stop()
 	if err != nil {
 		return host, start, 0, err

@@ -201,11 +201,14 @@ func module(bi *debug.BuildInfo) string {
 	return best.Path + "@" + best.Version
 }
 
+// settings are those that may differ between variants.
 func settings(bi *debug.BuildInfo) string {
 	const most = 4 << 10
 	var out []string
 	for _, s := range bi.Settings {
-		if strings.HasPrefix(s.Key, "vcs") || s.Value == "" {
+		switch {
+		case s.Value == "", strings.HasPrefix(s.Key, "vcs"), s.Key == "-compiler", s.Key == "-trimpath", s.Key == "GOOS", s.Key == "GOARCH",
+			s.Key == "-buildmode" && s.Value == "exe":
 			continue
 		}
 		value := clean(s.Value)

@@ -20,7 +20,10 @@ func (c *court) family(out *experiment.Comparison) {
 	}
 	var worse, held, open []string
 	goal := c.plan.Goal == nil
-	for _, mv := range out.Metrics {
+	// The goal is what is asked for: it comes first.
+	ordered := slices.Clone(out.Metrics)
+	slices.SortStableFunc(ordered, func(a, b experiment.MetricVerdict) int { return order(a.Role) - order(b.Role) })
+	for _, mv := range ordered {
 		name := title(mv.Name)
 		switch {
 		case mv.Role == experiment.RoleExploratory:
@@ -56,6 +59,11 @@ func (c *court) family(out *experiment.Comparison) {
 	}
 }
 
+func order(r experiment.Role) int {
+	return slices.Index([]experiment.Role{experiment.RoleGoal, experiment.RoleGuard, experiment.RoleExploratory}, r)
+}
+
+// primaries are the metrics that the plan decides by.
 func (c *court) primaries() []string {
 	var names []string
 	if c.plan.Goal != nil {

@@ -27,6 +27,7 @@ type command struct {
 	// completeFlags proposes the values of flags.
 	completeFlags map[string][]string
 	hidden        bool
+	sub           []command
 }
 
 // arguments are what follows the flags: those before "--", and those after it,
@@ -65,6 +66,9 @@ func (c command) cobra(env Env) *cobra.Command {
 			panic(err)
 		}
 	}
+	for _, s := range c.sub {
+		cc.AddCommand(s.cobra(env))
+	}
 	return cc
 }
 
@@ -100,7 +104,7 @@ func Tree(env Env) *cobra.Command {
 		return usagef(strings.TrimPrefix(strings.TrimPrefix(c.CommandPath(), "heapwright"), " "), "%s", err)
 	})
 	for _, c := range []command{
-		psCommand(), recordCommand(), diagnoseCommand(), profileCommand(), predictCommand(), tuneCommand(), undoCommand(),
+		psCommand(), recordCommand(), diagnoseCommand(), profileCommand(), predictCommand(), tuneCommand(), undoCommand(), compareCommand(),
 		explainCommand(), demoCommand(), versionCommand(), watchdogCommand(), loadCommand(),
 	} {
 		root.AddCommand(c.cobra(env))
@@ -155,7 +159,8 @@ func finish(env Env, err error) ExitCode {
 func exactly(n int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) != n {
-			return usagef(c.Name(), "%s takes %s", c.Name(), what)
+			name := strings.TrimPrefix(c.CommandPath(), "heapwright ")
+			return usagef(name, "%s takes %s", name, what)
 		}
 		return nil
 	}

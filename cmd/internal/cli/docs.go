@@ -42,14 +42,31 @@ func page(c *cobra.Command) string {
 		long = strings.ToUpper(c.Short[:1]) + c.Short[1:] + "."
 	}
 	fmt.Fprintf(&b, "%s# heapwright %s\n\n%s\n\n```\n%s\n```\n", generated, c.Name(), long, usageLine(c))
+	writeExamples(&b, c, "##")
+	writeFlags(&b, c, "##")
+	for _, s := range c.Commands() {
+		if !s.IsAvailableCommand() {
+			continue
+		}
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n```\n%s\n```\n", s.CommandPath(), s.Long, usageLine(s))
+		writeExamples(&b, s, "###")
+		writeFlags(&b, s, "###")
+	}
+	return b.String()
+}
+
+func writeExamples(b *strings.Builder, c *cobra.Command, level string) {
 	if c.Example != "" {
 		var lines []string
 		for _, l := range strings.Split(c.Example, "\n") {
 			lines = append(lines, strings.TrimPrefix(l, "  "))
 		}
-		fmt.Fprintf(&b, "\n## Examples\n\n```sh\n%s\n```\n", strings.Join(lines, "\n"))
+		fmt.Fprintf(b, "\n%s Examples\n\n```sh\n%s\n```\n", level, strings.Join(lines, "\n"))
 	}
-	b.WriteString("\n## Flags\n\n| flag | | default |\n|---|---|---|\n")
+}
+
+func writeFlags(b *strings.Builder, c *cobra.Command, level string) {
+	fmt.Fprintf(b, "\n%s Flags\n\n| flag | | default |\n|---|---|---|\n", level)
 	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if f.Name == "help" || f.Hidden {
 			return
@@ -66,7 +83,6 @@ func page(c *cobra.Command) string {
 		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" && f.DefValue != "0s" {
 			def = "`" + f.DefValue + "`"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", name, strings.ReplaceAll(usage, "|", "\\|"), def)
+		fmt.Fprintf(b, "| %s | %s | %s |\n", name, strings.ReplaceAll(usage, "|", "\\|"), def)
 	})
-	return b.String()
 }

@@ -75,6 +75,13 @@ func TestEveryCommandIsDocumented(t *testing.T) {
 		}
 		f.run(t, ExitOK, c.Name(), "--help")
 		at80(t, f.out.String())
+		for _, s := range c.Commands() {
+			f.run(t, ExitOK, c.Name(), s.Name(), "--help")
+			at80(t, f.out.String())
+			if s.Example == "" || s.Flags().Lookup("json") == nil {
+				t.Errorf("%s has no examples, or no --json", s.CommandPath())
+			}
+		}
 	}
 }
 
@@ -222,7 +229,7 @@ func TestJSONContract(t *testing.T) {
 	tuned, _ := tuneHost()
 	undo, changer := undoHost()
 	changer.undo = map[int]error{77: &live.NoLeaseError{PID: 77}}
-	t.Chdir(t.TempDir())
+	experiments := contractHost(t)
 	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
@@ -247,6 +254,9 @@ func TestJSONContract(t *testing.T) {
 		{schemaUndo, undo, ExitCouldNotRun, [][]string{{"undo", "--all"}}},
 		{schemaChanges, undo, ExitOK, [][]string{{"undo", "--list"}}},
 		{schemaHistory, undo, ExitOK, [][]string{{"undo", "--history"}}},
+		{schemaCompare, experiments, ExitOK, [][]string{{"compare", "grid.yaml"}, {"compare", "tea.yaml"}}},
+		{schemaVerify, experiments, ExitOK, [][]string{{"compare", "verify", "grid.hwcmp"}}},
+		{schemaExperiment, experiments, ExitOK, [][]string{{"compare", "--check", "grid.yaml"}}},
 		{schemaExplain, newFakeEnv(), ExitOK, [][]string{{"explain", "--list"}, {"explain", "HW1001"}}},
 		{schemaVersion, newFakeEnv(), ExitOK, [][]string{{"version"}}},
 	} {
@@ -265,6 +275,11 @@ func TestJSONContract(t *testing.T) {
 				compare(t, tc.schema, keys, seen, "", doc)
 			}
 			switch tc.schema {
+			case schemaExperiment:
+				experiments.run(t, ExitCouldNotRun, "compare", "--json", "--check", "bad.yaml")
+				var doc map[string]any
+				decode(t, experiments.out.Bytes(), &doc)
+				compare(t, tc.schema, keys, seen, "", doc)
 			case schemaTune:
 				compare(t, tc.schema, keys, seen, "", liveDocument(t))
 			case schemaSplit:
@@ -320,9 +335,9 @@ func recordHost() *fakeEnv {
 
 // Units stand in the names of all numbers.
 func TestJSONNamesHaveUnits(t *testing.T) {
-	plain := regexp.MustCompile(`(^|_)(bytes|seconds|ratio|percent|cores|cycles|count|pid|samples|readings|snapshots|lives|status|hidden|goroutines|gomaxprocs|probability|per_second|line|value|above|address|hour|predicted|measured|uid|cpus)$`)
+	plain := regexp.MustCompile(`(^|_)(bytes|seconds|ratio|percent|cores|cycles|count|pid|samples|readings|snapshots|lives|status|hidden|goroutines|gomaxprocs|probability|per_second|line|value|above|address|hour|predicted|measured|uid|cpus|column|seed|pairs|blocks|blocks_to_first_look|n|p|q|ci_low|ci_high|low|high|baseline|autocorrelation|log_ratio_sd)$`)
 	for _, schema := range []string{schemaPS, schemaRecord, schemaProfile, schemaDiagnose, schemaPredict, schemaCheck,
-		schemaTune, schemaSplit, schemaUndo, schemaChanges, schemaHistory, schemaExplain, schemaVersion, "forecast"} {
+		schemaTune, schemaSplit, schemaUndo, schemaChanges, schemaHistory, schemaCompare, schemaVerify, schemaExperiment, schemaExplain, schemaVersion, "forecast"} {
 		for key, kind := range documented(t, schema) {
 			if !strings.HasPrefix(kind, "number") && !strings.HasPrefix(kind, "integer") && kind != "quantity" {
 				continue

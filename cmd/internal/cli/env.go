@@ -24,6 +24,8 @@ type Env struct {
 	Host Host
 	// Changes is what changes them.
 	Changes func() (Changer, error)
+	// Lab makes what experiments are measured with.
+	Lab labFunc
 }
 
 // System is the real Env.
@@ -33,6 +35,7 @@ func System() Env {
 		Now: time.Now, Getenv: os.Getenv, Terminal: term.Size,
 		Signals: NewSignals(), Host: localHost{},
 		Changes: func() (Changer, error) { return localChanges(os.Getenv) },
+		Lab:     localLab,
 	}
 }
 

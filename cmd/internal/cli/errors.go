@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/heapwright/heapwright/cmd/internal/experiment/planfile"
 	"github.com/heapwright/heapwright/cmd/internal/procmem"
 	"github.com/heapwright/heapwright/cmd/internal/term"
 )
@@ -13,6 +14,12 @@ import (
 // printError writes an error for people: one line, and what to do about it
 // where somebody knows.
 func printError(w io.Writer, err error) {
+	if problems := new(planfile.Errors); errors.As(err, &problems) {
+		for _, l := range problems.Lines() {
+			fmt.Fprintf(w, "heapwright: %s\n", oneLine(l))
+		}
+		return
+	}
 	fmt.Fprintf(w, "heapwright: %s\n", oneLine(err.Error()))
 	if h := hintOf(err); h != "" {
 		fmt.Fprintf(w, "heapwright: hint: %s\n", oneLine(h))

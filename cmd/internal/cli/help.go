@@ -28,7 +28,7 @@ func writeHelp(w io.Writer, c *cobra.Command, columns int) {
 	if c.Example != "" {
 		fmt.Fprintf(&b, "\nExamples:\n%s\n", c.Example)
 	}
-	if flags := c.LocalFlags().FlagUsagesWrapped(columns); flags != "" && !c.HasAvailableSubCommands() {
+	if flags := c.LocalFlags().FlagUsagesWrapped(columns); flags != "" && c.Runnable() {
 		fmt.Fprintf(&b, "\nFlags:\n%s", flags)
 	}
 	// There is nobody to tell when help cannot be printed.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 
+	"github.com/heapwright/heapwright/cmd/internal/experiment/report"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -23,6 +24,10 @@ const (
 	schemaHistory  = "heapwright.history/1"
 	schemaExplain  = "heapwright.explain/1"
 	schemaVersion  = "heapwright.version/1"
+	schemaCompare  = report.Schema
+	schemaVerify   = "heapwright.verify/1"
+	// schemaExperiment is that of compare --check.
+	schemaExperiment = "heapwright.experiment-check/1"
 )
 
 // writeJSON prints one document.

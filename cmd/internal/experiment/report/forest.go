@@ -17,9 +17,9 @@ type forest struct {
 	ticks []float64 // ln of ratios
 }
 
-// bounds of a forest: what differs by less than 2% or more than fourfold is not
+// bounds of a forest: what differs by less than 2% or more than about fourfold is not
 // what its scale is for.
-var leastLimit, mostLimit = math.Log(1.02), math.Log(4)
+var leastLimit, mostLimit = math.Log(1.02), math.Log(4.2)
 
 // newForest is one whose scale holds all of the intervals, and the margins with
 // room beside them.
@@ -32,12 +32,21 @@ func newForest(intervals [][2]float64, margins []float64) forest {
 			}
 		}
 	}
+	widest := 0.0
 	for _, m := range margins {
 		if m > 0 && !math.IsInf(m, 0) {
-			limit = max(limit, 1.35*math.Log1p(m))
+			widest = max(widest, math.Log1p(m))
 		}
 	}
+	if widest > 0 {
+		// What is many margins away would leave no room to see the others.
+		limit = min(max(limit, 1.35*widest), max(4*widest, math.Log(1.25)))
+	}
 	limit = min(1.08*limit, mostLimit)
+	if limit > math.Log(2.2) { // where half and twice are as far from nothing
+		ln2 := math.Ln2
+		return forest{limit: limit, ticks: slices.DeleteFunc([]float64{-2 * ln2, -ln2, 0, ln2, 2 * ln2}, func(t float64) bool { return math.Abs(t) > limit })}
+	}
 	return forest{limit: limit, ticks: diffTicks(-limit, limit, 7)}
 }
 

@@ -66,7 +66,7 @@ func Markdown(w io.Writer, r *experiment.Result, v *experiment.Verdict, file str
 				f.Name = "dropped"
 			}
 			text := mark(f.Text)
-			if f.Name == "recompute" && !strings.Contains(f.Text, "`") {
+			if (f.Name == "recompute" || f.Name == "go on") && !strings.Contains(f.Text, "`") {
 				text = "`" + f.Text + "`"
 			}
 			d.line("- %s: %s", f.Name, text)

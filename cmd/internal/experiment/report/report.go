@@ -253,7 +253,7 @@ func (o *outcome) took() time.Duration {
 // ending says how the experiment ended, "" when it ended as it should.
 func (o *outcome) ending() string {
 	if o.Ending == nil {
-		return "The experiment was cut off: this is what was measured until then. " + o.resume()
+		return "The experiment was cut off: this is what was measured until then."
 	}
 	text := ""
 	switch o.Ending.How {
@@ -262,7 +262,7 @@ func (o *outcome) ending() string {
 	case experiment.EndBudget:
 		text = "The time was up before every look was reached."
 	case experiment.EndInterrupted:
-		text = "The experiment was interrupted: this is what was measured until then. " + o.resume()
+		text = "The experiment was interrupted: this is what was measured until then."
 	case experiment.EndRefused:
 		text = "The experiment was refused."
 	default:
@@ -274,11 +274,12 @@ func (o *outcome) ending() string {
 	return strings.TrimSpace(text)
 }
 
+// resume is the command that goes on with what was cut off, "" for what is whole.
 func (o *outcome) resume() string {
-	if o.file == "" {
-		return "The option --resume goes on with it."
+	if o.Ending != nil && o.Ending.How != experiment.EndInterrupted || len(o.Blocks) == 0 {
+		return ""
 	}
-	return fmt.Sprintf("heapwright compare PLAN -o %s --resume goes on with it.", quote(o.file))
+	return fmt.Sprintf("heapwright compare EXPERIMENT.yaml -o %s --resume", quote(cmp.Or(o.file, "RESULT")))
 }
 
 // recompute is the command that comes to the verdict again, from the raw blocks.

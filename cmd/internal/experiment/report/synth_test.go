@@ -228,6 +228,9 @@ func judged(r *experiment.Result) *experiment.Verdict {
 			v.Outcome = experiment.Pass
 			c.Reasons = []string{"the goal improved and every guard holds"}
 		}
+		if c.Outcome == experiment.Undecided && v.Outcome == experiment.Fail {
+			v.Outcome = experiment.Undecided
+		}
 		v.Comparisons = append(v.Comparisons, c)
 	}
 	for _, metric := range experiment.Metrics() {

@@ -436,6 +436,7 @@ func (o *outcome) facts() []fact {
 		add("plan", "seed %d", o.plan.Seed)
 	}
 	add("tool", "%s", clean(o.Header.Tool))
+	add("go on", "%s", o.resume())
 	add("recompute", "%s", o.recompute())
 	return out
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -51,15 +50,11 @@ type commands struct {
 
 // A commandRun is a command that was started.
 type commandRun struct {
+	*child
 	name    string
-	cmd     *exec.Cmd
 	out     *capped
 	stderr  *tail
-	started time.Time
-	patient time.Time     // until when its end is waited for
-	took    time.Duration // valid after done, as is err
-	err     error
-	done    chan struct{}
+	patient time.Time // until when its end is waited for
 }
 
 func startCommands(c Config) (*commands, error) {
@@ -91,50 +86,12 @@ func (b *commands) run(phase string, seconds float64) error {
 }
 
 func startCommand(argv []string) (*commandRun, error) {
-	r := &commandRun{name: argv[0], cmd: exec.Command(argv[0], argv[1:]...), out: &capped{}, stderr: &tail{}, done: make(chan struct{})}
-	r.out.full = func() { killGroup(r.cmd.Process.Pid) }
-	r.cmd.SysProcAttr = attributes()
-	// Pipes of our own: exec's would be waited for also when what the command left
-	// behind holds them open.
-	out, stdout, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer stdout.Close()
-	said, stderr, err := os.Pipe()
-	if err != nil {
-		out.Close()
-		return nil, err
-	}
-	defer stderr.Close()
-	r.cmd.Stdout, r.cmd.Stderr = stdout, stderr
-	r.started = time.Now()
-	if err := r.cmd.Start(); err != nil {
-		out.Close()
-		said.Close()
-		return nil, err
-	}
-	renice(r.cmd.Process.Pid, niceness)
-	var reading sync.WaitGroup
-	// Reading fails when it is closed below.
-	reading.Go(func() { _, _ = io.Copy(r.out, out) })
-	reading.Go(func() { _, _ = io.Copy(r.stderr, said) })
-	go func() {
-		defer close(r.done)
-		r.err = r.cmd.Wait()
-		r.took = time.Since(r.started)
-		killGroup(r.cmd.Process.Pid) // what it left behind
-		hangUp := func() {
-			out.Close()
-			said.Close()
-		}
-		// What left the group may still hold them open.
-		t := time.AfterFunc(endPatience, hangUp)
-		reading.Wait()
-		t.Stop()
-		hangUp()
-	}()
-	return r, nil
+	r := &commandRun{name: argv[0], out: &capped{}, stderr: &tail{}}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	r.out.full = func() { killGroup(cmd.Process.Pid) }
+	var err error
+	r.child, err = spawn(cmd, r.out.read, r.stderr.read)
+	return r, err
 }
 
 // expand puts in what is known of a run. Each target has another seed, below 2^31,
@@ -163,7 +120,7 @@ func (b *commands) measure() error {
 				return r.failed("warm-up")
 			}
 		default:
-			killGroup(r.cmd.Process.Pid)
+			r.kill()
 			<-r.done
 		}
 	}
@@ -238,7 +195,7 @@ func (b *commands) kill() {
 		select {
 		case <-r.done:
 		default:
-			killGroup(r.cmd.Process.Pid)
+			r.kill()
 			<-r.done
 		}
 	}
@@ -261,6 +218,8 @@ func (c *capped) Write(b []byte) (int, error) {
 	}
 	return len(b), nil
 }
+
+func (c *capped) read(r io.Reader) { _, _ = io.Copy(c, r) }
 
 // A commandLine is what a command prints. Pointers are to tell 0 from absent.
 type commandLine struct {

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -232,7 +234,9 @@ func TestBadServers(t *testing.T) {
 		http2   bool
 		want    string
 	}{
-		{"error", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no\x1b[31m", http.StatusServiceUnavailable) }, false, "GET URL: status 503, not 200: no\ufffd[31m "},
+		{"error", func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "no\x1b[31m", http.StatusServiceUnavailable)
+		}, false, "GET URL: status 503, not 200: no\ufffd[31m "},
 		{"error over HTTP/2", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNotFound) }, true, "GET URL: status 404, not 200: "},
 		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, false, "status 302, not 200"},
 		{"closes", func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }, false, "EOF"},
@@ -503,6 +507,65 @@ func TestContextEndsLoad(t *testing.T) {
 	}
 	if _, err := Start(ctx, config(100, get("http1", s.URL))); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestNoOrphans kills the tool that started loads.
+func TestNoOrphans(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux ends a process with the one that started it")
+	}
+	cmd := exec.Command(os.Args[0], hangVerb)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err := errors.Join(err, cmd.Process.Kill()); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("it ended by itself")
+	}
+	pids := strings.Fields(line)
+	if len(pids) != 2 {
+		t.Fatalf("it said %q", line)
+	}
+	for _, pid := range pids {
+		gone(t, pid)
+	}
+}
+
+// TestNiceness holds all threads of a generator against what was asked for.
+func TestNiceness(t *testing.T) {
+	s := server(t, false, func(w http.ResponseWriter, r *http.Request) {})
+	g, err := Start(t.Context(), config(500, get("http1", s.URL)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if err := g.Measure(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", g.by.(*process).cmd.Process.Pid))
+	if err != nil || len(files) == 0 {
+		t.Skipf("the threads of a process are not in /proc here: %v", err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // it has ended
+		}
+		// The 17th field after the name.
+		_, after, _ := strings.Cut(string(b), ") ")
+		if nice := strings.Fields(after)[16]; nice == "0" && os.Getuid() != 0 {
+			t.Skip("a niceness below 0 is not permitted here")
+		} else if nice != strconv.Itoa(niceness) {
+			t.Errorf("%s: niceness %s, want %d", f, nice, niceness)
+		}
 	}
 }
 

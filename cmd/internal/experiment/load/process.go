@@ -18,19 +18,13 @@ import (
 
 // A process is the generator, started from this very program.
 type process struct {
-	cmd     *exec.Cmd
+	*child
 	in      io.WriteCloser
 	replies chan reply // closed when there are no more
-	done    chan struct{}
-	end     error // of the process; valid after done
 	stderr  *tail
 	config  Config
 	once    sync.Once
 }
-
-// niceness is what the generator runs at, where that is permitted: it is to send in
-// time also when the subject takes all CPUs.
-const niceness = -5
 
 func startProcess(ctx context.Context, c Config) (*process, error) {
 	hello, err := json.Marshal(c)
@@ -41,36 +35,27 @@ func startProcess(ctx context.Context, c Config) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(exe, Verb), replies: make(chan reply, 1), done: make(chan struct{}), stderr: &tail{}, config: c}
-	p.cmd.Args[0] = "heapwright" // for whoever lists processes
-	p.cmd.Env = environment(os.Environ())
-	p.cmd.Stderr = p.stderr
-	p.cmd.SysProcAttr = attributes()
-	p.in, err = p.cmd.StdinPipe()
+	p := &process{replies: make(chan reply, 1), stderr: &tail{}, config: c}
+	cmd := exec.Command(exe, Verb)
+	cmd.Args[0] = "heapwright" // for whoever lists processes
+	cmd.Env = environment(os.Environ())
+	p.in, err = cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
-	out, err := p.cmd.StdoutPipe()
+	p.child, err = spawn(cmd, p.read, p.stderr.read)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
-	}
-	go func() {
-		p.read(out)
-		p.end = p.cmd.Wait()
-		close(p.done)
-	}()
 	if _, err := p.in.Write(append(hello, '\n')); err != nil {
-		p.kill()
+		defer p.kill()
 		return nil, p.dead()
 	}
 	if _, err := p.await(ctx, isSending, startPatience); err != nil {
 		p.kill()
 		return nil, err
 	}
-	renice(p.cmd.Process.Pid, niceness)
+	renice(p.cmd.Process.Pid, niceness) // threads that it has made meanwhile
 	return p, nil
 }
 
@@ -103,8 +88,9 @@ func (p *process) read(out io.Reader) {
 			break
 		}
 	}
-	// Whatever else it says, it is not to hang because nobody reads it.
-	io.Copy(io.Discard, out)
+	// Whatever else it says, it is not to hang because nobody reads it. It fails when
+	// the pipe is closed.
+	_, _ = io.Copy(io.Discard, out)
 }
 
 // await waits for one kind of reply.
@@ -146,10 +132,10 @@ func (p *process) dead() error {
 }
 
 func (p *process) how() error {
-	if p.end == nil {
+	if p.err == nil {
 		return errors.New("exit status 0")
 	}
-	return p.end
+	return p.err
 }
 
 func (p *process) tell(word string) error {
@@ -197,7 +183,7 @@ func (p *process) finish() ([]Report, error) {
 func (p *process) kill() {
 	p.once.Do(func() {
 		p.in.Close()
-		p.cmd.Process.Kill() // fails only when it has ended
+		p.child.kill()
 	})
 	// What it said may not have been read.
 	for {
@@ -213,7 +199,7 @@ func (p *process) kill() {
 	}
 }
 
-// A tail is a writer that keeps the last of what it is given.
+// A tail keeps the last of what is written to it.
 type tail struct {
 	mu sync.Mutex
 	b  []byte
@@ -234,6 +220,8 @@ func (t *tail) Write(b []byte) (int, error) {
 	t.b = append(t.b, b...)
 	return n, nil
 }
+
+func (t *tail) read(r io.Reader) { _, _ = io.Copy(t, r) }
 
 func (t *tail) String() string {
 	t.mu.Lock()

@@ -146,12 +146,12 @@ func outcomeClass(o experiment.Outcome) string {
 func inWords(m experiment.MetricVerdict) string {
 	s := fmt.Sprintf("%s: %s", title(m.Name), clean(string(m.Verdict)))
 	if known(m.Ratio) {
-		s += ", " + digitsFor(m.Ratio, m.Low, m.High).diff(m.Ratio)
+		s += ", " + effect(m)
 	}
 	if known(m.Low) && known(m.High) {
-		s += " (" + interval(m.Ratio, m.Low, m.High) + ")"
+		s += " (" + intervalOf(m) + ")"
 	}
-	if t := margin(m.Margin); t != "-" {
+	if t := marginOf(m); t != "-" {
 		s += ", margin " + t
 	}
 	return s

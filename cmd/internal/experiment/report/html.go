@@ -85,7 +85,7 @@ type metricRow struct {
 type sweepTable struct {
 	Metrics []string
 	Rows    []sweepRow
-	Front   bool
+	Front   string // what it is, "" when there is none
 }
 
 type sweepRow struct {
@@ -164,7 +164,7 @@ func (o *outcome) page() (*page, error) {
 	}
 	if o.sweep() {
 		p.Sweep = o.sweepTable()
-		for _, m := range [][2]string{{"rss_peak_bytes", "gc_cpu_ratio"}, {"rss_peak_bytes", "latency_p99_seconds"}} {
+		for _, m := range [][2]string{{"rss_peak_bytes", "cpu_seconds_per_request"}, {"rss_peak_bytes", "latency_p99_seconds"}, {"rss_peak_bytes", "gc_cpu_ratio"}} {
 			if f, ok := o.pareto(m[0], m[1]); ok {
 				p.Pareto = append(p.Pareto, f)
 			}
@@ -291,7 +291,7 @@ func (o *outcome) compared(i int, c experiment.Comparison) compared {
 		}
 		if len(out.Strips) < 8 && (deciding(m) || !decides) {
 			if body, ok := o.strip(c.Variant, m); ok {
-				out.Strips = append(out.Strips, figure{Title: title(m.Name), Caption: string(m.Verdict), Keys: []key{{findingClass(m.Verdict), ""}}, Body: body})
+				out.Strips = append(out.Strips, figure{Title: stripTitle(m.Name), Caption: string(m.Verdict), Keys: []key{{findingClass(m.Verdict), ""}}, Body: body})
 			}
 		}
 	}
@@ -305,9 +305,9 @@ func (o *outcome) metricRow(f forest, m experiment.MetricVerdict) metricRow {
 	u := unitOf(m.Name)
 	row := metricRow{
 		Name: title(m.Name), Bar: f.row(m.Ratio, m.Low, m.High, m.Margin, findingClass(m.Verdict), inWords(m)),
-		Diff: difference(m), Interval: interval(m.Ratio, m.Low, m.High), Baseline: value(m.Baseline, u), Value: value(m.Value, u),
-		Margin: margin(m.Margin), Verdict: clean(string(m.Verdict)), Class: findingClass(m.Verdict), N: m.N, Design: clean(m.Design),
-		P: chance(m.P), Q: chance(m.Q), Sigma: value(m.Sigma, experiment.Share), Notes: cleanAll([]string{m.Why, more(m)}),
+		Diff: difference(m), Interval: intervalOf(m), Baseline: value(m.Baseline, u), Value: value(m.Value, u),
+		Margin: marginOf(m), Verdict: clean(string(m.Verdict)), Class: findingClass(m.Verdict), N: m.N, Design: clean(m.Design),
+		P: chance(m.P), Q: chance(m.Q), Sigma: value(m.Sigma, experiment.Share), Notes: cleanAll([]string{m.Why, o.more(m)}),
 	}
 	if deciding(m) {
 		row.Role = string(m.Role)
@@ -335,7 +335,10 @@ func chance(p float64) string {
 }
 
 func (o *outcome) sweepTable() *sweepTable {
-	t := &sweepTable{Front: len(o.verdict.Front) > 0}
+	t := &sweepTable{}
+	if len(o.verdict.Front) > 0 {
+		t.Front = frontText
+	}
 	names := o.inSweep()
 	base := sweepRow{Name: o.variant(0), Settings: o.settingsText(0), Front: o.onFront(0), Word: "baseline"}
 	for _, name := range names {
@@ -378,7 +381,7 @@ func (o *outcome) twin() ([]twinRow, string) {
 				continue
 			}
 			row := twinRow{Variant: o.variant(c.Variant), Metric: title(m.Name), Agree: agree(m), Forecast: digitsFor(f.Ratio, f.Low, f.High).diff(f.Ratio), ForecastSpan: interval(f.Ratio, f.Low, f.High),
-				Measured: digitsFor(m.Ratio, m.Low, m.High).diff(m.Ratio), Span: interval(m.Ratio, m.Low, m.High)}
+				Measured: effect(m), Span: intervalOf(m)}
 			row.Class = map[string]string{"yes": "good", "no": "bad"}[row.Agree]
 			out = append(out, row)
 		}

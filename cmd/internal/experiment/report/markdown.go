@@ -115,14 +115,14 @@ func (d *document) metrics(o *outcome, c experiment.Comparison, list []experimen
 	for _, m := range first(list, maxRows) {
 		u := unitOf(m.Name)
 		verdict := string(m.Verdict)
-		if notes := cleanAll([]string{m.Why, more(m)}); len(notes) > 0 {
+		if notes := cleanAll([]string{m.Why, o.more(m)}); len(notes) > 0 {
 			verdict += ": " + strings.Join(notes, "; ")
 		}
 		name := short(m.Name)
 		if m.Role == experiment.RoleGoal {
 			name += " (goal)"
 		}
-		d.row(name, value(m.Baseline, u), value(m.Value, u), difference(m), interval(m.Ratio, m.Low, m.High), margin(m.Margin), verdict, fmt.Sprint(m.N))
+		d.row(name, value(m.Baseline, u), value(m.Value, u), difference(m), intervalOf(m), marginOf(m), verdict, fmt.Sprint(m.N))
 	}
 	if l := levels(c); l != "" {
 		d.line("\nIntervals hold at %s. A tilde is where they leave open whether anything differs.", l)
@@ -159,7 +159,7 @@ func (d *document) sweep(o *outcome) {
 		d.row(append(row, says(o, c))...)
 	}
 	if len(o.verdict.Front) > 0 {
-		d.line("\n◆ no other is at least as good in p99, peak RSS, GC CPU and throughput, and better in one.")
+		d.line("\n◆ %s.", frontText)
 	}
 }
 

@@ -48,6 +48,8 @@ func matched(r *experiment.Result, variant int, design string) []match {
 		for i := range b.Arms {
 			a := &b.Arms[i]
 			switch {
+			case a.End.How == experiment.EndedCrashed || a.End.How == experiment.EndedOOM:
+				// Its values are of the time before, if any.
 			case isBase(a, variant) && m.base.arm == nil:
 				m.base = place{n, a}
 			case isVariant(a, variant) && m.value.arm == nil:
@@ -81,20 +83,24 @@ func isVariant(a *experiment.Arm, variant int) bool {
 type pair struct {
 	block       int // of the later of the two
 	base, value float64
-	d           float64 // ln(value/base)
+	d           float64 // ln(value/base); of shares, ln(1+value-base)
 }
 
 // pairsOf are the pairs of a metric, for drawing. What is absent or not above zero
-// has no place on a scale of ratios.
+// has no place on a scale of ratios; shares of errors differ by points.
 func pairsOf(r *experiment.Result, variant int, design, metric string) []pair {
 	var out []pair
 	for _, m := range matched(r, variant, design) {
 		b, ok1 := m.base.arm.Values[metric]
 		v, ok2 := m.value.arm.Values[metric]
-		if !ok1 || !ok2 || !known(b) || !known(v) {
+		if !ok1 || !ok2 {
 			continue
 		}
-		if d := math.Log(v) - math.Log(b); !math.IsNaN(d) && !math.IsInf(d, 0) {
+		d := math.Log(v) - math.Log(b)
+		if metric == "error_ratio" { // most often it is 0: what is compared is the difference
+			d = math.Log1p(v - b)
+		}
+		if !math.IsNaN(d) && !math.IsInf(d, 0) {
 			out = append(out, pair{block: max(m.base.block, m.value.block), base: b, value: v, d: d})
 		}
 	}

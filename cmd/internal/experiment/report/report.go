@@ -307,9 +307,12 @@ func sentence(s string) string {
 }
 
 // more says how many pairs would decide a metric.
-func more(m experiment.MetricVerdict) string {
+func (o *outcome) more(m experiment.MetricVerdict) string {
 	if m.Verdict != experiment.Inconclusive || m.MorePairs <= 0 {
 		return ""
+	}
+	if looks := o.plan.Design.Looks; len(looks) > 0 && m.N < looks[0] {
+		return fmt.Sprintf("%s to the first look", plural(m.MorePairs, "more pair"))
 	}
 	return fmt.Sprintf("about %s would decide it", plural(m.MorePairs, "more pair"))
 }

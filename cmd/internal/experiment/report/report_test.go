@@ -86,6 +86,11 @@ var samples = sync.OnceValue(func() map[string]sample {
 	two.Header.Forecasts = map[int]map[string]experiment.Forecast{1: {"gc_cycles_per_second": {Ratio: 0.51, Low: 0.47, High: 0.56}, "rss_peak_bytes": {Ratio: 1.33, Low: 1.22, High: 1.36}}}
 	v := judged(two)
 	v.Warnings = []string{"the duet and the switchback disagree about latency p50: the arms of a duet share the CPU"}
+	for i := range v.Comparisons[0].Metrics {
+		if m := &v.Comparisons[0].Metrics[i]; m.Name == "gc_pause_p99_seconds" {
+			m.Verdict, m.Why, m.Ratio, m.Low, m.High, m.N = experiment.Unusable, "437 pauses, want 1000", math.NaN(), 0, math.Inf(1), 0
+		}
+	}
 	add("two", two, v)
 
 	pass := ended(makeResult(2, plan("gogc-100", "gogc-120"), 16, []map[string]float64{nil, {"cpu_seconds_per_request": 0.9, "latency_p99_seconds": 0.8}}), experiment.EndDecided, "")

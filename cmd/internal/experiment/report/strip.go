@@ -64,7 +64,7 @@ func (o *outcome) strip(variant int, m experiment.MetricVerdict) (template.HTML,
 				if float64(metric.Better)*side < 0 || metric.Better == experiment.Neither {
 					class += " bad"
 				}
-				c.add(`<line class="%s" x1="0" x2="100%%" y1="%s" y2="%s"><title>margin %s</title></line>`, class, px(c.py(l)), px(c.py(l)), esc(margin(m.Margin)))
+				c.add(`<line class="%s" x1="0" x2="100%%" y1="%s" y2="%s"><title>margin %s</title></line>`, class, px(c.py(l)), px(c.py(l)), esc(marginOf(m)))
 			}
 		}
 	}
@@ -95,4 +95,11 @@ func (o *outcome) strip(variant int, m experiment.MetricVerdict) (template.HTML,
 	}
 	c.add(`<text class="muted" x="%s" y="%s" text-anchor="middle">%s</text>`, at((1+edge)/2), px(c.bottom+18), esc(plural(len(pairs), "pair")+", in order of time"))
 	return c.html(), true
+}
+
+func stripTitle(metric string) string {
+	if metric == "error_ratio" {
+		return title(metric) + ", percentage points"
+	}
+	return title(metric)
 }

@@ -191,7 +191,7 @@ func judged(r *experiment.Result) *experiment.Verdict {
 			}
 			delta := math.Log1p(float64(margin))
 			switch {
-			case len(d) == 0 || mv.Baseline == 0:
+			case len(d) == 0 || sd == 0 && metric.Name != "error_ratio" && metric.Name != "binary_bytes":
 				mv.Verdict, mv.Why, mv.Ratio, mv.Low, mv.High = experiment.Unusable, "it was 0 in every block", 0, 0, 0
 			case metric.Better == experiment.Neither:
 				mv.Verdict = experiment.Changed

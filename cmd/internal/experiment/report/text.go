@@ -158,21 +158,18 @@ func (p *printer) comparison(o *outcome, c experiment.Comparison) {
 			}
 			exploratory = true
 		}
-		for _, note := range cleanAll([]string{m.Why, more(m)}) {
+		for _, note := range cleanAll([]string{m.Why, o.more(m)}) {
 			verdict += tab.Note(short(m.Name) + ": " + sentence(note))
 		}
 		u := unitOf(m.Name)
 		tab.Row(texttab.Cell{Text: short(m.Name)}, texttab.Cell{Text: clean(role), Style: term.Faint}, texttab.Cell{Text: clean(m.Design), Style: term.Faint},
 			texttab.Cell{Text: value(m.Baseline, u)}, texttab.Cell{Text: value(m.Value, u)},
-			texttab.Cell{Text: difference(m), Style: diffStyle(m)}, texttab.Cell{Text: interval(m.Ratio, m.Low, m.High), Style: term.Faint},
-			texttab.Cell{Text: margin(m.Margin), Style: term.Faint}, texttab.Cell{Text: verdict, Style: findingStyle(m.Verdict)}, texttab.Cell{Text: fmt.Sprint(m.N)})
+			texttab.Cell{Text: difference(m), Style: diffStyle(m)}, texttab.Cell{Text: intervalOf(m), Style: term.Faint},
+			texttab.Cell{Text: marginOf(m), Style: term.Faint}, texttab.Cell{Text: verdict, Style: findingStyle(m.Verdict)}, texttab.Cell{Text: fmt.Sprint(m.N)})
 	}
 	if len(metrics) == 0 {
 		p.printf("Nothing was measured.\n\n")
 		return
-	}
-	if c.Same {
-		tab.Note("Both are the same program with the same settings: a difference is a false alarm.")
 	}
 	p.table(&tab)
 	var notes []string
@@ -208,7 +205,7 @@ func (p *printer) eliminated(o *outcome, c experiment.Comparison) {
 func heading(name string) string { return term.Cut(name, 16) }
 
 // inSweep are the metrics of the table of a sweep: the goal, the guards, and the
-// four of the front, as many as fit.
+// four of the front, and what the collector takes, as many as fit.
 func (o *outcome) inSweep() []string {
 	var out []string
 	add := func(name string) {
@@ -228,11 +225,15 @@ func (o *outcome) inSweep() []string {
 	for _, name := range frontMetrics {
 		add(name)
 	}
+	add("gc_cpu_ratio")
 	return out
 }
 
 // frontMetrics are those by which no variant on the front is beaten.
-var frontMetrics = []string{"latency_p99_seconds", "rss_peak_bytes", "gc_cpu_ratio", "throughput_per_second"}
+var frontMetrics = []string{"latency_p99_seconds", "rss_peak_bytes", "cpu_seconds_per_request", "throughput_per_second"}
+
+// frontText says what the front is.
+const frontText = "no other is at least as good in p99, peak RSS, CPU per request and throughput, and better in one"
 
 func metricOf(c experiment.Comparison, name string) (experiment.MetricVerdict, bool) {
 	i := slices.IndexFunc(c.Metrics, func(m experiment.MetricVerdict) bool { return m.Name == name })
@@ -301,7 +302,7 @@ func (p *printer) sweep(o *outcome) {
 	}
 	p.table(&tab)
 	if len(o.verdict.Front) > 0 {
-		p.text("no other is at least as good in p99, peak RSS, GC CPU and throughput, and better in one", p.opt.Paint.Paint(term.Blue, star)+"  ", "   ")
+		p.text(frontText, p.opt.Paint.Paint(term.Blue, star)+"  ", "   ")
 	}
 	p.printf("\n")
 }
@@ -319,7 +320,7 @@ func (p *printer) forecasts(o *outcome) {
 			rows++
 			tab.Row(texttab.Cell{Text: o.variant(c.Variant)}, texttab.Cell{Text: short(m.Name)},
 				texttab.Cell{Text: digitsFor(f.Ratio, f.Low, f.High).diff(f.Ratio)}, texttab.Cell{Text: interval(f.Ratio, f.Low, f.High), Style: term.Faint},
-				texttab.Cell{Text: digitsFor(m.Ratio, m.Low, m.High).diff(m.Ratio)}, texttab.Cell{Text: interval(m.Ratio, m.Low, m.High), Style: term.Faint}, texttab.Cell{Text: agree(m)})
+				texttab.Cell{Text: effect(m)}, texttab.Cell{Text: intervalOf(m), Style: term.Faint}, texttab.Cell{Text: agree(m)})
 		}
 	}
 	if rows == 0 {

@@ -128,7 +128,21 @@ func difference(m experiment.MetricVerdict) string {
 	case known(m.Low) && known(m.High) && !differs(m):
 		return "~"
 	}
-	return digitsFor(m.Ratio, m.Low, m.High).diff(m.Ratio)
+	return effect(m)
+}
+
+// effect is the difference of a metric, also where it is not shown.
+func effect(m experiment.MetricVerdict) string {
+	return points(m.Name, digitsFor(m.Ratio, m.Low, m.High).diff(m.Ratio))
+}
+
+// points are what shares differ by: 1.01 is one percentage point more errors, and
+// not one percent of them.
+func points(metric, diff string) string {
+	if metric == "error_ratio" {
+		return strings.Replace(diff, "%", "pp", 1)
+	}
+	return diff
 }
 
 // interval is the interval of a ratio, in percent.
@@ -139,6 +153,14 @@ func interval(ratio, low, high float64) string {
 	p := digitsFor(ratio, low, high)
 	return strings.TrimSuffix(p.diff(low), "%") + " to " + p.diff(high)
 }
+
+// intervalOf is the interval of a metric.
+func intervalOf(m experiment.MetricVerdict) string {
+	return points(m.Name, interval(m.Ratio, m.Low, m.High))
+}
+
+// marginOf is how far a metric may differ and still be the same.
+func marginOf(m experiment.MetricVerdict) string { return points(m.Name, margin(m.Margin)) }
 
 // margin is how far is still the same.
 func margin(m float64) string {

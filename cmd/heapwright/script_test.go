@@ -87,6 +87,10 @@ var (
 )
 
 func TestScripts(t *testing.T) {
+	result, err := filepath.Abs("../internal/cli/testdata/compare/tea.hwcmp")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -94,12 +98,15 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       flag.Lookup("update").Value.String() == "true", // ruletest defines it
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("COLUMNS", "80")
+			e.Setenv("RESULT", result)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status":  status,
 			"getpid":  getpid,
 			"samples": samples,
+			"edit":    edit,
+			"cut":     cut,
 		},
 	})
 }
@@ -164,6 +171,30 @@ func samples(ts *testscript.TestScript, neg bool, args []string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	ts.Fatalf("%s has %d samples, want %d", args[1], have, want)
+}
+
+// edit replaces the first of a text in a file, which must be there: edit file old new
+func edit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: edit file old new")
+	}
+	text := ts.ReadFile(args[0])
+	if !strings.Contains(text, args[1]) {
+		ts.Fatalf("%s has no %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Replace(text, args[1], args[2], 1)), 0o666))
+}
+
+// cut takes so many bytes off the end of a file: cut file N
+func cut(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: cut file N")
+	}
+	n, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	info, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), info.Size()-n))
 }
 
 // startTarget starts a program to look at, which ends with the test, and returns

@@ -376,7 +376,7 @@ func TestVerifyFinds(t *testing.T) {
 		{"verdict", func(r *experiment.Result) { r.Ending.Verdict.Outcome = experiment.Fail }, []string{"it says FAIL, and the blocks give PASS"}},
 		{"interval", func(r *experiment.Result) { r.Ending.Verdict.Comparisons[0].Metrics[0].High = 0.5 }, []string{"green, throughput_per_second: it says ", ", 0.5000], and the blocks give "}},
 		{"metric left out", func(r *experiment.Result) { r.Ending.Verdict.Comparisons[0].Metrics = nil }, []string{"it says nothing, and the blocks give IMPROVED"}},
-		{"warning", func(r *experiment.Result) { r.Ending.Verdict.Warnings = []string{"all is well"} }, []string{"its reasons, warnings or calibration are not those"}},
+		{"grade", func(r *experiment.Result) { r.Ending.Verdict.Grade = "C" }, []string{"its calibration, grade or front is not the one"}},
 		{"block", func(r *experiment.Result) {
 			for i := range r.Blocks {
 				if b := &r.Blocks[i]; b.Phase != experiment.PhaseCalibration {
@@ -397,6 +397,16 @@ func TestVerifyFinds(t *testing.T) {
 		contains(t, tc.name, f.err.String(), "does not say what its blocks give")
 		f.run(t, ExitOK, "compare", "report", file)
 		contains(t, tc.name, f.err.String(), "compare verify says more")
+	}
+	// The sentences are those of the release that reads.
+	rewrite(t, "tea.hwcmp", "words.hwcmp", func(r *experiment.Result) {
+		v := r.Ending.Verdict
+		v.Reasons, v.Warnings = []string{"all is well"}, []string{"or nearly"}
+		v.Comparisons[0].Reasons = nil
+	})
+	f.run(t, ExitOK, "compare", "verify", "words.hwcmp")
+	if strings.Contains(f.out.String(), "all is well") {
+		t.Errorf("what the file says is shown:\n%s", &f.out)
 	}
 	for name, change := range map[string]func(*experiment.Result){
 		"margin":  func(r *experiment.Result) { r.Header.Plan.Guards[0].Margin = 0.5 },

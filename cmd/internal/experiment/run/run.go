@@ -107,11 +107,16 @@ func Run(ctx context.Context, opt Options) (*experiment.Result, error) {
 }
 
 // Verdict is the verdict on the blocks of an experiment that ended so; end is nil for
-// one that was cut off. It is the judge's, but for an experiment that was refused:
-// what was measured on the way to that shows nothing.
+// one that was cut off. It is the judge's where the experiment came to its end: what
+// was measured up to a refusal, or up to where a run was killed, is not a verdict.
 func Verdict(h experiment.Header, blocks []experiment.Block, end *experiment.Ending) *experiment.Verdict {
 	v := judge.Judge(h, blocks)
-	if end != nil && end.How == experiment.EndRefused {
+	switch {
+	case end == nil:
+		// Whatever was to come, it is not known that there was nothing.
+		v.Outcome = experiment.Undecided
+		v.Reasons = append([]string{fmt.Sprintf("the experiment was cut off after %d blocks: --resume goes on with it", len(blocks))}, v.Reasons...)
+	case end.How == experiment.EndRefused:
 		v.Outcome, v.Reasons = experiment.Undecided, []string{end.Text}
 	}
 	return v

@@ -113,16 +113,21 @@ func (s *show) run() error {
 	defer leak.Stop()
 	loadErr := make(chan error, 1)
 	var delivered atomic.Int64
-	go func() { loadErr <- demo.Load(s.ctx, addr, &delivered) }()
+	loading, stopLoad := context.WithCancel(s.ctx)
+	defer stopLoad()
+	go func() { loadErr <- demo.Load(loading, addr, &delivered) }()
 
 	if err := s.acts(nats.PID(), leak.PID()); err != nil {
 		return err
 	}
-	if s.ctx.Err() != nil {
-		return s.ctx.Err()
-	}
-	s.cancel()
+	// An experiment wants the machine for itself.
+	leak.Stop()
+	stopLoad()
 	if err := <-loadErr; err != nil {
+		return err
+	}
+	nats.Stop()
+	if err := s.experiment(natsPath); err != nil {
 		return err
 	}
 	s.say("Meanwhile the server delivered %d messages; neither program was stopped, restarted, or asked for anything.", delivered.Load())
@@ -169,22 +174,42 @@ func (s *show) acts(nats, leak int) error {
 		if act.args[0] == "undo" && before != ExitOK {
 			continue
 		}
-		s.say("%s", act.why)
-		line := "$ heapwright"
-		for _, a := range act.args {
-			line += " " + a
+		code, err := s.act(act.why, act.args)
+		if err != nil {
+			return err
 		}
-		fmt.Fprintf(s.env.Stdout, "%s\n", s.env.painter(s.env.Stdout).Paint(term.Bold, line))
-		code := run(s.ctx, s.env, act.args)
 		before = code
-		if s.ctx.Err() != nil {
-			return s.ctx.Err()
-		}
-		if code == ExitCouldNotRun {
-			return fmt.Errorf("heapwright %s could not run", act.args[0])
-		}
 	}
 	return nil
+}
+
+// experiment compares the server with itself under another setting.
+func (s *show) experiment(natsPath string) error {
+	plan := filepath.Join(s.dir, "gogc.yaml")
+	if err := os.WriteFile(plan, demo.Experiment(natsPath), 0o600); err != nil {
+		return fmt.Errorf("writing the experiment: %w", err)
+	}
+	_, err := s.act("Is GOGC=200 better for it? An experiment, a minute long: fresh servers under the same load, in an order drawn by lot, and a verdict with intervals.",
+		[]string{"compare", plan, "-o", filepath.Join(s.dir, "gogc"+resultSuffix)})
+	return err
+}
+
+// act runs a command.
+func (s *show) act(why string, args []string) (ExitCode, error) {
+	s.say("%s", why)
+	line := "$ heapwright"
+	for _, a := range args {
+		line += " " + a
+	}
+	fmt.Fprintf(s.env.Stdout, "%s\n", s.env.painter(s.env.Stdout).Paint(term.Bold, line))
+	code := run(s.ctx, s.env, args)
+	if s.ctx.Err() != nil {
+		return code, s.ctx.Err()
+	}
+	if code == ExitCouldNotRun {
+		return code, fmt.Errorf("heapwright %s could not run", args[0])
+	}
+	return code, nil
 }
 
 // say prints what comes next.

@@ -79,7 +79,7 @@ type metricRow struct {
 	Margin, Verdict, Class string
 	N                      int
 	Design, P, Q, Sigma    string
-	Notes                  []string
+	Note                   string
 }
 
 type sweepTable struct {
@@ -307,7 +307,7 @@ func (o *outcome) metricRow(f forest, m experiment.MetricVerdict) metricRow {
 		Name: title(m.Name), Bar: f.row(m.Ratio, m.Low, m.High, m.Margin, findingClass(m.Verdict), inWords(m)),
 		Diff: difference(m), Interval: intervalOf(m), Baseline: value(m.Baseline, u), Value: value(m.Value, u),
 		Margin: marginOf(m), Verdict: clean(string(m.Verdict)), Class: findingClass(m.Verdict), N: m.N, Design: clean(m.Design),
-		P: chance(m.P), Q: chance(m.Q), Sigma: value(m.Sigma, experiment.Share), Notes: cleanAll([]string{m.Why, o.more(m)}),
+		P: chance(m.P), Q: chance(m.Q), Sigma: value(m.Sigma, experiment.Share), Note: o.note(m),
 	}
 	if deciding(m) {
 		row.Role = string(m.Role)
@@ -355,7 +355,7 @@ func (o *outcome) sweepTable() *sweepTable {
 		if why := strings.TrimSpace(clean(c.Eliminated)); why != "" {
 			row.Note = "stopped early: " + sentence(why)
 		} else if reasons := cleanAll(c.Reasons); len(reasons) > 0 && w != experiment.Pass {
-			row.Note = sentence(reasons[0])
+			row.Note = sentence(strings.Join(first(reasons, 3), "; "))
 		}
 		for _, name := range names {
 			cell := sweepCell{Value: "-"}
@@ -407,7 +407,7 @@ func (o *outcome) self() ([]selfRow, template.HTML) {
 			class = "bad"
 		}
 		label := fmt.Sprintf("%s: bias %s (%s)", title(c.Name), digitsFor(c.Bias, c.Low, c.High).diff(c.Bias), interval(c.Bias, c.Low, c.High))
-		out = append(out, selfRow{Name: title(c.Name), Design: clean(c.Design), Bias: digitsFor(c.Bias, c.Low, c.High).diff(c.Bias), Span: "(" + interval(c.Bias, c.Low, c.High) + ")", Sigma: value(c.Sigma, experiment.Share),
+		out = append(out, selfRow{Name: title(c.Name), Design: clean(c.Design), Bias: points(c.Name, digitsFor(c.Bias, c.Low, c.High).diff(c.Bias)), Span: "(" + points(c.Name, interval(c.Bias, c.Low, c.High)) + ")", Sigma: value(c.Sigma, experiment.Share),
 			ACF: number(c.ACF1), Smallest: smallest(c), Failed: sentence(strings.TrimSpace(clean(c.Failed))), N: c.N, Bar: f.row(c.Bias, c.Low, c.High, 0, class, label)})
 	}
 	return out, f.axis()

@@ -56,7 +56,7 @@ func Markdown(w io.Writer, r *experiment.Result, v *experiment.Verdict, file str
 			d.row("metric", "bias", "interval", "spread", "smallest margin", "pairs")
 			d.line("|---|--:|--:|--:|--:|--:|")
 			for _, c := range list {
-				d.row(short(c.Name)+prefix(": ", c.Failed), digitsFor(c.Bias, c.Low, c.High).diff(c.Bias), interval(c.Bias, c.Low, c.High), value(c.Sigma, experiment.Share), smallest(c), fmt.Sprint(c.N))
+				d.row(short(c.Name)+prefix(": ", c.Failed), points(c.Name, digitsFor(c.Bias, c.Low, c.High).diff(c.Bias)), points(c.Name, interval(c.Bias, c.Low, c.High)), value(c.Sigma, experiment.Share), smallest(c), fmt.Sprint(c.N))
 			}
 		})
 	}
@@ -115,8 +115,8 @@ func (d *document) metrics(o *outcome, c experiment.Comparison, list []experimen
 	for _, m := range first(list, maxRows) {
 		u := unitOf(m.Name)
 		verdict := string(m.Verdict)
-		if notes := cleanAll([]string{m.Why, o.more(m)}); len(notes) > 0 {
-			verdict += ": " + strings.Join(notes, "; ")
+		if note := o.note(m); note != "" {
+			verdict += ": " + note
 		}
 		name := short(m.Name)
 		if m.Role == experiment.RoleGoal {

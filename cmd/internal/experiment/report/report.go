@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -181,6 +182,14 @@ func short(name string) string {
 	return term.Cut(s, 30)
 }
 
+// tiny is a metric's name as the head of a column in a row of many.
+func tiny(name string) string {
+	if name == "cpu_seconds_per_request" {
+		return "CPU/req"
+	}
+	return strings.TrimPrefix(short(name), "latency ")
+}
+
 func unitOf(name string) experiment.Unit {
 	m, _ := experiment.MetricByName(name)
 	return m.Unit
@@ -306,15 +315,46 @@ func sentence(s string) string {
 	return s + "."
 }
 
-// more says how many pairs would decide a metric.
-func (o *outcome) more(m experiment.MetricVerdict) string {
-	if m.Verdict != experiment.Inconclusive || m.MorePairs <= 0 {
-		return ""
+// note is what is to be said about a metric beside its verdict, "" for nothing.
+func (o *outcome) note(m experiment.MetricVerdict) string {
+	notes := cleanAll([]string{m.Why})
+	looks := o.plan.Design.Looks
+	if before := len(looks) > 0 && m.N < looks[0]; m.Verdict == experiment.Inconclusive && m.MorePairs > 0 && !before {
+		notes = append(notes, fmt.Sprintf("about %s would decide it", plural(m.MorePairs, "more pair")))
 	}
-	if looks := o.plan.Design.Looks; len(looks) > 0 && m.N < looks[0] {
-		return fmt.Sprintf("%s to the first look", plural(m.MorePairs, "more pair"))
+	return strings.Join(notes, "; ")
+}
+
+// dropped is what does not count, with blocks of one reason together.
+func (o *outcome) dropped() []string {
+	var reasons, out []string
+	blocks := map[string][]string{}
+	for _, d := range cleanAll(first(o.verdict.Dropped, maxRaw)) {
+		number, reason, ok := strings.Cut(strings.TrimPrefix(d, "block "), ": ")
+		if _, err := strconv.Atoi(number); !ok || err != nil || !strings.HasPrefix(d, "block ") {
+			number, reason = "", d
+		}
+		if _, ok := blocks[reason]; !ok {
+			reasons = append(reasons, reason)
+			blocks[reason] = nil
+		}
+		if number != "" {
+			blocks[reason] = append(blocks[reason], number)
+		}
 	}
-	return fmt.Sprintf("about %s would decide it", plural(m.MorePairs, "more pair"))
+	for _, reason := range first(reasons, maxLines) {
+		switch n := blocks[reason]; {
+		case len(n) == 0:
+			out = append(out, reason)
+		case len(n) == 1:
+			out = append(out, "block "+n[0]+": "+reason)
+		case len(n) > 12:
+			out = append(out, fmt.Sprintf("%d blocks, %s to %s: %s", len(n), n[0], n[len(n)-1], reason))
+		default:
+			out = append(out, "blocks "+strings.Join(n, ", ")+": "+reason)
+		}
+	}
+	return out
 }
 
 func plural(n int, noun string) string {

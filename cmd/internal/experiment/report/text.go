@@ -158,8 +158,8 @@ func (p *printer) comparison(o *outcome, c experiment.Comparison) {
 			}
 			exploratory = true
 		}
-		for _, note := range cleanAll([]string{m.Why, o.more(m)}) {
-			verdict += tab.Note(short(m.Name) + ": " + sentence(note))
+		if note := o.note(m); note != "" {
+			verdict += tab.Note(sentence(note))
 		}
 		u := unitOf(m.Name)
 		tab.Row(texttab.Cell{Text: short(m.Name)}, texttab.Cell{Text: clean(role), Style: term.Faint}, texttab.Cell{Text: clean(m.Design), Style: term.Faint},
@@ -259,7 +259,7 @@ func (p *printer) sweep(o *outcome) {
 	names := o.inSweep()
 	tab := texttab.Table{Columns: []texttab.Column{{Head: ""}, {Head: "VARIANT", Min: 12}}}
 	for i, name := range names {
-		tab.Columns = append(tab.Columns, texttab.Column{Head: strings.ToUpper(short(name)), Right: true, Drop: 1 + 2*i}, texttab.Column{Drop: 2 + 2*i, Right: true})
+		tab.Columns = append(tab.Columns, texttab.Column{Head: strings.ToUpper(tiny(name)), Right: true, Drop: 1 + 2*i}, texttab.Column{Drop: 2 + 2*i, Right: true})
 	}
 	tab.Columns = append(tab.Columns, texttab.Column{Head: "VERDICT"}, texttab.Column{Head: "N", Right: true, Drop: 20})
 	const star = "*"
@@ -291,9 +291,9 @@ func (p *printer) sweep(o *outcome) {
 		w := word(c.Outcome)
 		verdict := string(w)
 		if why := strings.TrimSpace(clean(c.Eliminated)); why != "" {
-			verdict += tab.Note(o.variant(c.Variant) + " was stopped early: " + sentence(why))
+			verdict += tab.Note("Stopped early: " + sentence(why))
 		} else if reasons := cleanAll(c.Reasons); len(reasons) > 0 && w != experiment.Pass {
-			verdict += tab.Note(o.variant(c.Variant) + ": " + sentence(reasons[0]))
+			verdict += tab.Note(sentence(strings.Join(first(reasons, 3), "; ")))
 		}
 		if c.Same {
 			verdict += tab.Note("The same program with the same settings as the baseline: a difference is a false alarm.")
@@ -362,8 +362,8 @@ func (p *printer) calibration(o *outcome) {
 			name += tab.Note(sentence(why))
 			style = term.Red
 		}
-		tab.Row(texttab.Cell{Text: name, Style: style}, texttab.Cell{Text: clean(c.Design), Style: term.Faint}, texttab.Cell{Text: digitsFor(c.Bias, c.Low, c.High).diff(c.Bias)},
-			texttab.Cell{Text: interval(c.Bias, c.Low, c.High), Style: term.Faint}, texttab.Cell{Text: value(c.Sigma, experiment.Share)}, texttab.Cell{Text: number(c.ACF1)},
+		tab.Row(texttab.Cell{Text: name, Style: style}, texttab.Cell{Text: clean(c.Design), Style: term.Faint}, texttab.Cell{Text: points(c.Name, digitsFor(c.Bias, c.Low, c.High).diff(c.Bias))},
+			texttab.Cell{Text: points(c.Name, interval(c.Bias, c.Low, c.High)), Style: term.Faint}, texttab.Cell{Text: value(c.Sigma, experiment.Share)}, texttab.Cell{Text: number(c.ACF1)},
 			texttab.Cell{Text: smallest(c)}, texttab.Cell{Text: fmt.Sprint(c.N)})
 	}
 	p.printf("%s\n", p.opt.Paint.Paint(term.Bold, "Calibration: the baseline against itself"))
@@ -417,8 +417,7 @@ func (o *outcome) facts() []fact {
 	if looks := o.looks(); looks != "" {
 		add("looks", "%s", looks)
 	}
-	dropped := cleanAll(v.Dropped)
-	for i, d := range dropped[:min(len(dropped), maxLines)] {
+	for i, d := range o.dropped() {
 		name := ""
 		if i == 0 {
 			name = "dropped"

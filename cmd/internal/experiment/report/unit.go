@@ -125,7 +125,7 @@ func difference(m experiment.MetricVerdict) string {
 	switch {
 	case !known(m.Ratio):
 		return "-"
-	case known(m.Low) && known(m.High) && !differs(m):
+	case !differs(m):
 		return "~"
 	}
 	return effect(m)

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
+	"github.com/heapwright/heapwright/cmd/internal/experiment/measure"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/schedule"
 )
 
@@ -35,6 +36,8 @@ func Invalid(b experiment.Block) string {
 // An UnfitError is a subject, or a load, that no experiment can be made with.
 type UnfitError struct {
 	Why string
+	// Busy says that others kept the machine busy, so that it may be their doing.
+	Busy bool
 }
 
 func (e *UnfitError) Error() string { return e.Why }
@@ -57,8 +60,10 @@ func Fit(h experiment.Header, blocks []experiment.Block) error {
 		}
 	}
 	var due, answered float64
+	var hosts []experiment.Host
 	n := 0
 	for _, b := range blocks {
+		hosts = append(hosts, b.Host)
 		for _, a := range b.Arms {
 			if got, ok := a.Values["throughput_per_second"]; ok && a.Variant == 0 {
 				due += float64(a.Requests)
@@ -69,7 +74,11 @@ func Fit(h experiment.Header, blocks []experiment.Block) error {
 	}
 	// One block may have met a machine that stood still.
 	if n >= enough && answered < minShare*due {
-		return &UnfitError{Why: fmt.Sprintf("the baseline answered %.0f of the %.0f requests that were due in time: the rate is above what it can serve here; lower it, or say `rate: knee`", answered, due)}
+		e := &UnfitError{Why: fmt.Sprintf("the baseline answered %.0f of the %.0f requests that were due in time: the rate is above what it can serve here; lower it, or say `rate: knee`", answered, due)}
+		if measure.Grade(hosts) == "C" {
+			e.Busy, e.Why = true, e.Why+"; or try again when the machine is less busy with other things"
+		}
+		return e
 	}
 	return nil
 }

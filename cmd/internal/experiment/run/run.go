@@ -342,8 +342,12 @@ func (r *runner) block(ctx context.Context, it schedule.Item, doing string, done
 	r.blocks++
 	p.Done, p.Block = done+1, &b
 	r.Progress(p)
-	if err := judge.Fit(r.result.Header, r.seen()); err != nil {
-		return experiment.EndRefused, err.Error(), &UnfitError{Why: err.Error()}
+	unfit := new(judge.UnfitError)
+	if err := judge.Fit(r.result.Header, r.seen()); errors.As(err, &unfit) {
+		if unfit.Busy { // nobody's fault, and inconclusive
+			return experiment.EndRefused, unfit.Why, nil
+		}
+		return experiment.EndRefused, unfit.Why, &UnfitError{Why: unfit.Why}
 	}
 	return "", "", nil
 }

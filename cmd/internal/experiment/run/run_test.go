@@ -239,6 +239,11 @@ func TestRunEnds(t *testing.T) {
 		{"rate above the knee", func(l *fakeLab, _ *Options) {
 			l.change = func(b *experiment.Block) { b.Arms[0].Values["throughput_per_second"] = 500 }
 		}, experiment.EndRefused, experiment.Undecided, "rate: knee", true},
+		{"rate above what a busy machine leaves", func(l *fakeLab, _ *Options) {
+			l.change = func(b *experiment.Block) {
+				b.Arms[0].Values["throughput_per_second"], b.Host.ExternalCPU = 500, 0.8
+			}
+		}, experiment.EndRefused, experiment.Undecided, "less busy", false},
 		{"no block counts", func(l *fakeLab, _ *Options) {
 			l.change = func(b *experiment.Block) { b.Host.Steal = 0.5 }
 		}, experiment.EndRefused, experiment.Undecided, "too few blocks count", false},

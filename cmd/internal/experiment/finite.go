@@ -7,7 +7,15 @@ import (
 
 // JSON has no infinities, and too few pairs have no finite interval. What is not
 // finite is null, and is read back as what cannot be known: an upper bound is
-// +Inf, a lower one 0, anything else NaN.
+// +Inf, a lower one 0, anything else NaN. Of error_ratio, whose effect is a difference,
+// a lower bound is -Inf.
+
+func lowest(metric string) float64 {
+	if metric == "error_ratio" {
+		return math.Inf(-1)
+	}
+	return 0
+}
 
 func finite(x float64) *float64 {
 	if math.IsNaN(x) || math.IsInf(x, 0) {
@@ -48,7 +56,7 @@ func (m *MetricVerdict) UnmarshalJSON(text []byte) error {
 	}
 	*m = MetricVerdict(j.plainMetric)
 	nan := math.NaN()
-	m.Ratio, m.Low, m.High = or(j.Ratio, nan), or(j.Low, 0), or(j.High, math.Inf(1))
+	m.Ratio, m.Low, m.High = or(j.Ratio, nan), or(j.Low, lowest(m.Name)), or(j.High, math.Inf(1))
 	m.P, m.Q, m.Sigma = or(j.P, nan), or(j.Q, nan), or(j.Sigma, nan)
 	return nil
 }
@@ -78,7 +86,7 @@ func (c *Calibration) UnmarshalJSON(text []byte) error {
 	}
 	*c = Calibration(j.plainCalibration)
 	nan := math.NaN()
-	c.Sigma, c.Bias, c.Low, c.High = or(j.Sigma, nan), or(j.Bias, nan), or(j.Low, 0), or(j.High, math.Inf(1))
+	c.Sigma, c.Bias, c.Low, c.High = or(j.Sigma, nan), or(j.Bias, nan), or(j.Low, lowest(c.Name)), or(j.High, math.Inf(1))
 	c.ACF1, c.Smallest = or(j.ACF1, nan), or(j.Smallest, math.Inf(1))
 	return nil
 }

@@ -302,10 +302,9 @@ func (o *outcome) compared(i int, c experiment.Comparison) compared {
 }
 
 func (o *outcome) metricRow(f forest, m experiment.MetricVerdict) metricRow {
-	u := unitOf(m.Name)
 	row := metricRow{
 		Name: title(m.Name), Bar: f.row(m.Ratio, m.Low, m.High, m.Margin, findingClass(m.Verdict), inWords(m)),
-		Diff: difference(m), Interval: intervalOf(m), Baseline: value(m.Baseline, u), Value: value(m.Value, u),
+		Diff: difference(m), Interval: intervalOf(m), Baseline: measured(m, m.Baseline), Value: measured(m, m.Value),
 		Margin: marginOf(m), Verdict: clean(string(m.Verdict)), Class: findingClass(m.Verdict), N: m.N, Design: clean(m.Design),
 		P: chance(m.P), Q: chance(m.Q), Sigma: value(m.Sigma, experiment.Share), Note: o.note(m),
 	}

@@ -125,13 +125,13 @@ func (o *outcome) latency() (figure, bool) {
 		f.Keys = append(f.Keys, key{curveClass(s.variant), text})
 	}
 	c.paths(lines)
-	f.Body = c.html() + o.shift(list, seconds, end)
+	f.Body = c.html() + o.shift(list, seconds, end, c.gutter)
 	return f, true
 }
 
 // shift draws how far each variant's latency lies from the baseline's, percentile
 // by percentile: what lines that run close together hide.
-func (o *outcome) shift(list []spread, seconds func(spread, float64) float64, end float64) template.HTML {
+func (o *outcome) shift(list []spread, seconds func(spread, float64) float64, end, gutter float64) template.HTML {
 	if len(list) < 2 || list[0].variant != 0 {
 		return ""
 	}
@@ -153,6 +153,7 @@ func (o *outcome) shift(list []spread, seconds func(spread, float64) float64, en
 	}
 	c := newChart(scale{lo: 1.08 * lo, hi: 1.08 * hi}, height, 6, height-26, "difference from "+o.variant(0)+" by percentile")
 	c.yticks(diffTicks(c.y.lo, c.y.hi, 5), diffText)
+	c.gutter = max(c.gutter, gutter) // below each other, the same percentile
 	c.percentiles(end)
 	c.add(`<line class="zero" x1="0" x2="100%%" y1="%s" y2="%s"/>`, px(c.py(0)), px(c.py(0)))
 	var lines string

@@ -113,7 +113,6 @@ func (d *document) metrics(o *outcome, c experiment.Comparison, list []experimen
 	d.row("metric", heading(o.variant(0)), heading(o.variant(c.Variant)), "difference", "interval", "margin", "verdict", "pairs")
 	d.line("|---|--:|--:|--:|--:|--:|---|--:|")
 	for _, m := range first(list, maxRows) {
-		u := unitOf(m.Name)
 		verdict := string(m.Verdict)
 		if note := o.note(m); note != "" {
 			verdict += ": " + note
@@ -122,7 +121,7 @@ func (d *document) metrics(o *outcome, c experiment.Comparison, list []experimen
 		if m.Role == experiment.RoleGoal {
 			name += " (goal)"
 		}
-		d.row(name, value(m.Baseline, u), value(m.Value, u), difference(m), intervalOf(m), marginOf(m), verdict, fmt.Sprint(m.N))
+		d.row(name, measured(m, m.Baseline), measured(m, m.Value), difference(m), intervalOf(m), marginOf(m), verdict, fmt.Sprint(m.N))
 	}
 	if l := levels(c); l != "" {
 		d.line("\nIntervals hold at %s. A tilde is where they leave open whether anything differs.", l)

@@ -161,9 +161,8 @@ func (p *printer) comparison(o *outcome, c experiment.Comparison) {
 		if note := o.note(m); note != "" {
 			verdict += tab.Note(sentence(note))
 		}
-		u := unitOf(m.Name)
 		tab.Row(texttab.Cell{Text: short(m.Name)}, texttab.Cell{Text: clean(role), Style: term.Faint}, texttab.Cell{Text: clean(m.Design), Style: term.Faint},
-			texttab.Cell{Text: value(m.Baseline, u)}, texttab.Cell{Text: value(m.Value, u)},
+			texttab.Cell{Text: measured(m, m.Baseline)}, texttab.Cell{Text: measured(m, m.Value)},
 			texttab.Cell{Text: difference(m), Style: diffStyle(m)}, texttab.Cell{Text: intervalOf(m), Style: term.Faint},
 			texttab.Cell{Text: marginOf(m), Style: term.Faint}, texttab.Cell{Text: verdict, Style: findingStyle(m.Verdict)}, texttab.Cell{Text: fmt.Sprint(m.N)})
 	}

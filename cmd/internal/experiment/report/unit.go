@@ -31,6 +31,14 @@ func value(v float64, u experiment.Unit) string {
 	return scaled(v, 1000, 9999.5, "", "k", "M", "G")
 }
 
+// measured is the value of a metric on one side: of no pairs there is none.
+func measured(m experiment.MetricVerdict, v float64) string {
+	if m.N <= 0 && v == 0 {
+		return "-"
+	}
+	return value(v, unitOf(m.Name))
+}
+
 // round writes a value that somebody chose: 512MiB, not 512.0MiB.
 func round(v float64, u experiment.Unit) string {
 	s := value(v, u)

@@ -9,8 +9,9 @@ import (
 
 // A Generator is a load that runs.
 type Generator struct {
-	by   backend
-	stop func() bool // takes back that the end of the context ends the load
+	by      backend
+	release func() bool  // takes back that the end of the context ends the load
+	ended   func() error // why the context has
 }
 
 // A backend makes the load: a process of ours, or commands of the user's.
@@ -42,14 +43,14 @@ func Start(ctx context.Context, c Config) (*Generator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the load: %w", err)
 	}
-	return &Generator{by: by, stop: context.AfterFunc(ctx, by.kill)}, nil
+	return &Generator{by: by, release: context.AfterFunc(ctx, by.kill), ended: ctx.Err}, nil
 }
 
 // Measure begins the measured window: requests that are due from now on count.
 func (g *Generator) Measure() error {
 	if err := g.by.measure(); err != nil {
-		g.Close()
-		return fmt.Errorf("measuring under load: %w", err)
+		defer g.Close()
+		return g.failed(err)
 	}
 	return nil
 }
@@ -60,15 +61,24 @@ func (g *Generator) Stop() ([]Report, error) {
 	defer g.Close()
 	r, err := g.by.finish()
 	if err != nil {
-		return nil, fmt.Errorf("measuring under load: %w", err)
+		return nil, g.failed(err)
 	}
 	return r, nil
+}
+
+// failed is why there is no measurement: where the context has ended, whatever came
+// of that is not.
+func (g *Generator) failed(err error) error {
+	if ended := g.ended(); ended != nil {
+		err = ended
+	}
+	return fmt.Errorf("measuring under load: %w", err)
 }
 
 // Close ends the load at once, if it has not ended, and returns when no process of
 // it is left.
 func (g *Generator) Close() {
-	g.stop()
+	g.release()
 	g.by.kill()
 }
 

@@ -122,20 +122,14 @@ func (p *process) dead() error {
 	case <-time.After(endPatience):
 		p.kill()
 	}
-	said := errorText(errors.New(p.stderr.String()))
-	switch {
-	case said != "":
-		return fmt.Errorf("the generator ended (%w): %s", p.how(), said)
-	default:
-		return fmt.Errorf("the generator ended (%w)", p.how())
+	how := "exit status 0"
+	if p.err != nil {
+		how = p.err.Error()
 	}
-}
-
-func (p *process) how() error {
-	if p.err == nil {
-		return errors.New("exit status 0")
+	if said := errorText(errors.New(p.stderr.String())); said != "" {
+		how += ", and said: " + said
 	}
-	return p.err
+	return fmt.Errorf("the generator ended before it was told to: %s", how)
 }
 
 func (p *process) tell(word string) error {
@@ -183,7 +177,11 @@ func (p *process) finish() ([]Report, error) {
 func (p *process) kill() {
 	p.once.Do(func() {
 		p.in.Close()
-		p.child.kill()
+		select {
+		case <-p.done: // its number may be another's by now
+		default:
+			p.child.kill()
+		}
 	})
 	// What it said may not have been read.
 	for {

@@ -61,7 +61,10 @@ type KindReport struct {
 	// Claimed is in how many runs the plan's goal was said to be better or worse, or
 	// a guard to be worse: what a verdict is made of. It is false where there is
 	// nothing to find.
-	Claimed honesty.Rate   `json:"claimed"`
+	Claimed honesty.Rate `json:"claimed"`
+	// Found is in how many runs the metric that is to show the harm was said to be
+	// worse.
+	Found   *honesty.Rate  `json:"found,omitempty"`
 	Metrics []MetricReport `json:"metrics"`
 }
 
@@ -98,7 +101,7 @@ func count(all []Experiment) Report {
 		if !k.null() {
 			kr.Truth = k.Env
 		}
-		claimed := 0
+		claimed, found := 0, 0
 		for _, e := range all {
 			if e.Kind != k.Name {
 				continue
@@ -122,12 +125,19 @@ func count(all []Experiment) Report {
 			if e.claims(k) {
 				claimed++
 			}
+			if e.Findings[k.Finds].Verdict == "REGRESSED" {
+				found++
+			}
 		}
 		if kr.Runs = len(of); kr.Runs+kr.Failed == 0 {
 			continue
 		}
 		kr.External /= float64(max(kr.Runs, 1))
 		kr.Claimed = honesty.RateOf(claimed, kr.Runs)
+		if !k.null() {
+			rate := honesty.RateOf(found, kr.Runs)
+			kr.Found = &rate
+		}
 		var metrics []string
 		for _, d := range k.declared() {
 			metrics = append(metrics, d.metric)
@@ -222,7 +232,11 @@ func (s store) report(out io.Writer) error {
 		}
 		fmt.Fprintf(out, "\n%s: %s. %d runs of %d pairs, %s to %s UTC (%.0f minutes); %d failed; others used %.0f%% of the CPU in the mean; grades %v; verdicts %v\n",
 			k.Kind, k.Truth, k.Runs, k.Pairs, k.First.Format("2006-01-02 15:04"), k.Last.Format("15:04"), k.Seconds/60, k.Failed, 100*k.External, k.Grades, k.Outcomes)
-		fmt.Fprintf(out, "goal better or worse, or a guard worse: %v\n\n", k.Claimed)
+		fmt.Fprintf(out, "goal better or worse, or a guard worse: %v\n", k.Claimed)
+		if k.Found != nil {
+			fmt.Fprintf(out, "found: %v\n", k.Found)
+		}
+		fmt.Fprintln(out)
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		fmt.Fprintf(w, "%s\theapwright\tbenchstat\t±15%%\tratio\tsigma\n", said)
 		for _, m := range k.Metrics {

@@ -173,7 +173,7 @@ func TestFigures(t *testing.T) {
 func TestLatency(t *testing.T) {
 	s := samples()["two"]
 	list, design := of(s.r, s.v, "").spreads()
-	if design != experiment.Duet || len(list) != 2 || list[0].variant != 0 || list[0].hist.TotalCount() != 23*800 {
+	if design != experiment.Duet || len(list) != 2 || list[0].variant != 0 || list[0].hist.TotalCount() != 23*requestsDrawn {
 		t.Fatalf("%d spreads of a %s", len(list), design)
 	}
 	if p50 := float64(list[0].hist.ValueAtPercentile(50)) / 1e6; p50 < 0.9e-3 || p50 > 1.4e-3 {

@@ -3,10 +3,15 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
+	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -194,6 +199,61 @@ func TestText(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTextColour has no meaning in colour alone: without it the text is the same.
+func TestTextColour(t *testing.T) {
+	sgr := regexp.MustCompile("\x1b\\[[0-9]+m")
+	for name, s := range samples() {
+		var plain, painted strings.Builder
+		if err := Text(&plain, s.r, s.v, TextOptions{Width: 100}); err != nil {
+			t.Fatal(err)
+		}
+		if err := Text(&painted, s.r, s.v, TextOptions{Width: 100, Paint: true}); err != nil {
+			t.Fatal(err)
+		}
+		if painted.String() == plain.String() {
+			t.Errorf("%s: no colour", name)
+		}
+		if sgr.ReplaceAllString(painted.String(), "") != plain.String() {
+			t.Errorf("%s: the colours say more than the text", name)
+		}
+	}
+}
+
+func TestDropped(t *testing.T) {
+	v := &experiment.Verdict{Dropped: []string{"block 3: steal", "block 4: slip: late", "block 5: steal", "round 5: x", "block x: y", "", "block 7"}}
+	for i := range 20 {
+		v.Dropped = append(v.Dropped, fmt.Sprintf("block %d: busy", 10+i))
+	}
+	want := []string{"blocks 3, 5: steal", "block 4: slip: late", "round 5: x", "block x: y", "block 7", "20 blocks, 10 to 29: busy"}
+	if got := of(nil, v, "").dropped(); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A failing writer is one whose disk is full.
+type failing struct{ left int }
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.left -= len(p); f.left < 0 {
+		return 0, errors.New("no space left")
+	}
+	return len(p), nil
+}
+
+func TestWriteErrors(t *testing.T) {
+	s := samples()["two"]
+	for name, write := range map[string]func(io.Writer) error{
+		"text":     func(w io.Writer) error { return Text(w, s.r, s.v, TextOptions{}) },
+		"markdown": func(w io.Writer) error { return Markdown(w, s.r, s.v, "") },
+		"benchfmt": func(w io.Writer) error { return Benchfmt(w, s.r) },
+		"html":     func(w io.Writer) error { return HTML(w, s.r, s.v, "") },
+	} {
+		if err := write(&failing{left: 500}); err == nil {
+			t.Errorf("%s: no error on a full disk", name)
+		}
 	}
 }
 

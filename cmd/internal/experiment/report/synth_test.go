@@ -100,11 +100,14 @@ func (m *made) arm(variant, slot int, mood, seconds float64) experiment.Arm {
 	return a
 }
 
+// requestsDrawn are those of a histogram: few, for there are many histograms.
+const requestsDrawn = 400
+
 // histogram has these quantiles, and a longer tail than a log-normal.
 func (m *made) histogram(p50, p99 float64) string {
 	h := hdrhistogram.New(1, int64(60e6), 3)
 	sd := math.Log(p99/p50) / 2.326
-	for range 800 {
+	for range requestsDrawn {
 		v := p50 * math.Exp(sd*m.rnd.NormFloat64())
 		if m.rnd.IntN(400) == 0 {
 			v *= 1 + 3*m.rnd.Float64()

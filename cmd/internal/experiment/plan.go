@@ -125,8 +125,8 @@ type HTTPRequest struct {
 }
 
 // GRPCLoad is one unary method. The message is JSON, for servers with
-// reflection, or the bytes of the message in base64 (the {seq} of a string field
-// keeps its length: 12 digits).
+// reflection, or the bytes of the message in base64 ({seq_______} in them, of 12
+// bytes, becomes the number, so that lengths hold).
 type GRPCLoad struct {
 	Address string `yaml:"address" json:"address"`
 	Method  string `yaml:"method" json:"method"` // /package.Service/Method

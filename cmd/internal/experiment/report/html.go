@@ -166,6 +166,9 @@ func (o *outcome) page() (*page, error) {
 		p.Sweep = o.sweepTable()
 		for _, m := range [][2]string{{"rss_peak_bytes", "cpu_seconds_per_request"}, {"rss_peak_bytes", "latency_p99_seconds"}, {"rss_peak_bytes", "gc_cpu_ratio"}} {
 			if f, ok := o.pareto(m[0], m[1]); ok {
+				if len(p.Pareto) > 0 {
+					f.Caption = "" // it has been said
+				}
 				p.Pareto = append(p.Pareto, f)
 			}
 		}

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -146,6 +147,9 @@ func runExperiment(ctx context.Context, env Env, opt compareOptions, path string
 	})
 	watcher.progress.Clear()
 	if err != nil {
+		if result == nil && ctx.Err() != nil {
+			return errors.New("interrupted before the first block: there is no result")
+		}
 		if result != nil && len(result.Blocks) > 0 && hintOf(err) == "" {
 			err = hinted(err, "heapwright compare report %s shows what was measured", out)
 		}

@@ -82,6 +82,7 @@ func (l *fakeLab) Block(_ context.Context, it schedule.Item) (experiment.Block, 
 				"latency_p99_seconds":     5e-3 * math.Exp(0.05*rnd.NormFloat64()),
 				"cpu_seconds_per_request": 2e-4 * math.Exp(0.02*rnd.NormFloat64()),
 				"throughput_per_second":   600,
+				"error_ratio":             0,
 			},
 		})
 	}
@@ -252,7 +253,7 @@ func TestCompareResume(t *testing.T) {
 	l.blocks, l.clock = 0, ruletest.Epoch
 	ctx, cancel := context.WithCancel(t.Context())
 	l.before = func(n int) error {
-		if n == 10 {
+		if n == 30 { // pairs are there, and no look was taken
 			cancel()
 		}
 		return ctx.Err()
@@ -317,6 +318,14 @@ func TestCompareFails(t *testing.T) {
 	if _, err := os.Stat("tea.hwcmp"); !errors.Is(err, os.ErrNotExist) || f.out.Len() > 0 {
 		t.Errorf("there is a result of nothing, or output %q", &f.out)
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	l.err = fmt.Errorf("building green: %w", context.Canceled)
+	f.err.Reset()
+	if code := run(ctx, f.Env, []string{"compare", "tea.yaml"}); code != ExitCouldNotRun {
+		t.Errorf("interrupted: exit code %d", code)
+	}
+	contains(t, "stderr", f.err.String(), "heapwright: interrupted before the first block: there is no result\n")
 	l.err = nil
 	l.before = func(n int) error {
 		if n < 5 {

@@ -122,7 +122,7 @@ func (j *judgedResult) compareWithStored() {
 	if j.result.Ending == nil || j.result.Ending.Verdict == nil {
 		return
 	}
-	stored, now := withoutWords(j.result.Ending.Verdict), withoutWords(j.verdict)
+	stored, now := withoutWords(j.result.Ending.Verdict), withoutWords(asStored(j.verdict))
 	if sameJSON(stored, now) {
 		return
 	}
@@ -183,6 +183,16 @@ func withoutWords(v *experiment.Verdict) *experiment.Verdict {
 		}
 	}
 	return &out
+}
+
+// asStored is a verdict as it is read from a result, which holds no infinities.
+func asStored(v *experiment.Verdict) *experiment.Verdict {
+	text, err := json.Marshal(v)
+	out := new(experiment.Verdict)
+	if err != nil || json.Unmarshal(text, out) != nil {
+		return v
+	}
+	return out
 }
 
 func ratioDigits(r float64) string { return fmt.Sprintf("%.4f", r) }

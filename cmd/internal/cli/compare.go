@@ -243,7 +243,7 @@ func (o *compareOutputs) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.html, "html", "", "write a report with figures, which needs nothing else, to `FILE`")
 	f.StringVar(&o.markdown, "markdown", "", "write a summary for a pull request to `FILE` (- is stdout)")
 	f.StringVar(&o.benchfmt, "benchfmt", "", "write all blocks in the format of Go benchmarks, for benchstat, to `FILE` (- is stdout)")
-	f.BoolVar(&o.all, "all", false, "of more than two variants, print the table of each")
+	f.BoolVar(&o.all, "all", false, "print every metric, and of more than two variants the table of each")
 	jsonFlag(f, &o.json)
 }
 

@@ -18,7 +18,7 @@ type TextOptions struct {
 	Width int // of the terminal, in columns; 0 is any
 	Paint term.Painter
 	File  string // the result's, for the commands that are named; may be unknown
-	All   bool   // the table of every variant of a sweep
+	All   bool   // every metric, and the table of every variant of a sweep
 }
 
 // maxTables bounds how many comparisons, and how many of anything else, a report shows.
@@ -143,7 +143,13 @@ func (p *printer) comparison(o *outcome, c experiment.Comparison) {
 	}}
 	decides, exploratory := false, false
 	metrics := ordered(c.Metrics)
-	for _, m := range metrics[:min(len(metrics), maxLines)] {
+	shown := metrics
+	if !p.opt.All && slices.ContainsFunc(metrics, deciding) {
+		shown = slices.DeleteFunc(slices.Clone(metrics), func(m experiment.MetricVerdict) bool {
+			return !deciding(m) && (m.Verdict == experiment.Inconclusive || m.Verdict == experiment.Unusable)
+		})
+	}
+	for _, m := range shown[:min(len(shown), maxLines)] {
 		role := string(m.Role)
 		verdict := clean(string(m.Verdict))
 		if deciding(m) {
@@ -177,6 +183,9 @@ func (p *printer) comparison(o *outcome, c experiment.Comparison) {
 	}
 	if decides && exploratory {
 		notes = append(notes, "What stands below the gap is exploratory: it decides nothing.")
+	}
+	if n := len(metrics) - len(shown); n > 0 {
+		notes = append(notes, fmt.Sprintf("Of %s nothing is shown to differ; --all prints them.", plural(n, "more metric")))
 	}
 	if len(notes) > 0 {
 		p.faint(strings.Join(notes, " "))

@@ -8,9 +8,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -42,6 +44,7 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 	null := fs.Int("null", 40, "experiments in which there is nothing to find: so many a/a, and so many under drift")
 	power := fs.Int("power", 20, "experiments in which there is something to find, of each kind")
 	duets := fs.Int("duets", 0, "a/a experiments as duets")
+	only := fs.String("kinds", "", "comma-separated kinds to run now; all if empty")
 	within := fs.Duration("within", 50*time.Minute, "begin nothing new after this time")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -63,7 +66,17 @@ func measure(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	deadline := time.Now().Add(*within)
-	items := campaign(map[string]int{"a/a": *null, "drift": *null, "burn": *power, "alloc": *power, "duet": *duets})
+	counts := map[string]int{"a/a": *null, "drift": *null, "burn": *power, "alloc": *power, "duet": *duets}
+	if *only != "" {
+		chosen := strings.Split(*only, ",")
+		for _, name := range chosen {
+			if _, ok := counts[name]; !ok {
+				return fmt.Errorf("there is no kind %q", name)
+			}
+		}
+		maps.DeleteFunc(counts, func(name string, _ int) bool { return !slices.Contains(chosen, name) })
+	}
+	items := campaign(counts)
 	failed := 0
 	for i, it := range items {
 		if has(done, it) {

@@ -57,6 +57,7 @@ func TestRefuses(t *testing.T) {
 		"nothing":            nil,
 		"no such command":    {"score"},
 		"no binary":          {"run", "-dir", t.TempDir()},
+		"no such kind":       {"run", "-heapwright", "/bin/false", "-dir", t.TempDir(), "-kinds", "a/b"},
 		"no results":         {"report", "-dir", t.TempDir()},
 		"broken results":     {"report", "-dir", broken},
 		"burns for no time":  {"burn", "-over", "0s"},

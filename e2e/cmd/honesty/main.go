@@ -14,7 +14,7 @@
 // of the same measurements: benchstat, after all runs of A and then all of B, and a
 // fixed threshold.
 //
-//	honesty run -heapwright PATH [-dir DIR] [-null 40] [-power 20] [-duets 0] [-within 50m]
+//	honesty run -heapwright PATH [-dir DIR] [-null 40] [-power 20] [-duets 0] [-kinds NAME,...] [-within 50m]
 //	honesty report [-dir DIR] [-json]
 //
 // run skips what DIR has already, and reports in the end. It begins nothing new

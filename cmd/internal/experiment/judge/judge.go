@@ -77,7 +77,8 @@ type court struct {
 }
 
 // alpha is one-sided, of each bound of an interval: 5%, shared among the looks,
-// and among the variants, any of which could be found better by chance.
+// and among the variants, any of which could be found better by chance. Claims of a
+// difference are made at half of it; see finding.
 func (c *court) alpha() float64 {
 	return paired.LookAlpha(max(len(c.plan.Design.Looks), 1)) / float64(len(c.plan.Variants)-1)
 }
@@ -107,6 +108,7 @@ func (c *court) compare(variant int) experiment.Comparison {
 	var harmed []int   // and the metrics that they are about
 	var gain []float64 // p values of gains, in the guards
 	var guards []int
+	var guardIntervals []paired.Interval
 	var chance []float64
 	var explored []int
 	for _, m := range experiment.Metrics() {
@@ -127,16 +129,17 @@ func (c *court) compare(variant int) experiment.Comparison {
 			chance = append(chance, mv.P)
 			explored = append(explored, i)
 		case mv.Verdict == experiment.Regressed:
-			harm = append(harm, s.above(m.Better, c.delta(mv), c.alpha()))
+			harm = append(harm, s.above(m.Better, c.delta(mv), c.alpha()/2))
 			harmed = append(harmed, i)
 		case mv.Role == experiment.RoleGuard:
-			gain = append(gain, s.above(-m.Better, 0, c.alpha()))
+			gain = append(gain, s.above(-m.Better, 0, c.alpha()/2))
 			guards = append(guards, i)
+			guardIntervals = append(guardIntervals, s.interval(c.alpha(), c.plan.Seed))
 		}
 	}
 	// Of several claims of harm, each must hold beside the others (Holm).
 	for k, p := range paired.Holm(harm) {
-		if mv := &out.Metrics[harmed[k]]; p > c.alpha() {
+		if mv := &out.Metrics[harmed[k]]; p > c.alpha()/2 {
 			mv.Verdict = experiment.Inconclusive
 			mv.Why = fmt.Sprintf("worse by itself, but not beside %d other claims of harm (Holm)", len(harm)-1)
 		}
@@ -144,11 +147,8 @@ func (c *court) compare(variant int) experiment.Comparison {
 	// The goal has an alpha of its own. A guard is there to hold; that it improved
 	// is said when it shows beside the other guards.
 	for k, p := range paired.Holm(gain) {
-		if mv := &out.Metrics[guards[k]]; mv.Verdict == experiment.Improved && p > c.alpha() {
-			mv.Verdict = experiment.NonInferior
-			if max(math.Abs(math.Log(mv.Low)), math.Abs(math.Log(mv.High))) < c.delta(*mv) {
-				mv.Verdict = experiment.Equivalent
-			}
+		if mv := &out.Metrics[guards[k]]; mv.Verdict == experiment.Improved && p > c.alpha()/2 {
+			mv.Verdict = unclaimed(guardIntervals[k], c.delta(*mv))
 		}
 	}
 	for k, q := range paired.BH(chance) {
@@ -220,7 +220,7 @@ func (c *court) metric(m experiment.Metric, variant int) (experiment.MetricVerdi
 		mv.Why = fmt.Sprintf("the first look is at %d pairs", c.firstLook())
 		return mv, s, true
 	}
-	mv.Verdict = s.finding(iv, c.delta(mv), m.Better)
+	mv.Verdict = c.finding(&s, iv, c.delta(mv))
 	if mv.Verdict == experiment.Inconclusive {
 		mv.MorePairs = c.more(mv, m.Better, iv.Estimate)
 	}
@@ -228,6 +228,34 @@ func (c *court) metric(m experiment.Metric, variant int) (experiment.MetricVerdi
 		mv.Verdict, mv.Why = experiment.Inconclusive, why
 	}
 	return mv, s, true
+}
+
+// finding holds an interval against the margin. That a metric holds is a claim in one
+// direction, and is made at alpha; that it differs could be claimed in either, and
+// is made at half of it, so that of experiments with nothing to find no more than
+// alpha find something.
+func (c *court) finding(s *series, iv paired.Interval, delta float64) experiment.Finding {
+	better := s.metric.Better
+	switch claim := s.finding(s.interval(c.alpha()/2, c.plan.Seed), delta, better); claim {
+	case experiment.Improved, experiment.Regressed, experiment.Changed:
+		return claim
+	}
+	switch f := s.finding(iv, delta, better); f {
+	case experiment.Improved:
+		return unclaimed(iv, delta)
+	case experiment.Regressed, experiment.Changed:
+		return experiment.Inconclusive
+	default:
+		return f
+	}
+}
+
+// unclaimed is what is left of a gain that is not claimed.
+func unclaimed(iv paired.Interval, delta float64) experiment.Finding {
+	if -delta < iv.Low && iv.High < delta {
+		return experiment.Equivalent
+	}
+	return experiment.NonInferior
 }
 
 // more is about how many pairs would decide a metric: for the goal, that it improved;
@@ -240,7 +268,11 @@ func (c *court) more(mv experiment.MetricVerdict, better experiment.Direction, e
 	if mv.Role == experiment.RoleGoal {
 		line = 0
 	}
-	n := paired.MorePairs(mv.Sigma, effect, line, c.alpha(), power, mv.N)
+	alpha := c.alpha()
+	if mv.Role == experiment.RoleGoal || effect > line {
+		alpha /= 2 // it would be a claim of a difference
+	}
+	n := paired.MorePairs(mv.Sigma, effect, line, alpha, power, mv.N)
 	if c.quads[mv.Design] {
 		n *= 2
 	}

@@ -76,6 +76,9 @@ func (w *world) block(n int, it schedule.Item) experiment.Block {
 			arm.Values[m.Name] = v * math.Exp(s*w.rnd.NormFloat64()+w.effect[a.Variant][m.Name]+w.drift*float64(n))
 		}
 		for range 40 {
+			if w.bare {
+				break
+			}
 			arm.Pauses = append(arm.Pauses, 1e-4*math.Exp(0.5*w.rnd.NormFloat64()+w.effect[a.Variant]["gc_pause_p90_seconds"]))
 		}
 		arm.Errors = uint64(float64(arm.Requests) * w.errors[a.Variant])

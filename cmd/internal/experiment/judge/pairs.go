@@ -213,7 +213,22 @@ func (s *series) ratio(effect float64) float64 {
 	return math.Exp(effect)
 }
 
-func (s *series) p(seed uint64) float64 { return paired.SignFlip(s.d, seed) }
+// p is that of a difference, two-sided.
+func (s *series) p(seed uint64) float64 {
+	if s.metric.Family != experiment.Pause {
+		return paired.SignFlip(s.d, seed)
+	}
+	// The least level, of a ladder, at which the interval of the pooled quantile
+	// leaves out that there is none.
+	p := 1.0
+	for _, alpha := range []float64{0.25, 0.1, 0.05, 0.025, 0.01, 0.005, 0.0025, 0.001} {
+		if !excludesZero(s.interval(alpha, seed)) {
+			break
+		}
+		p = 2 * alpha
+	}
+	return p
+}
 
 func (s *series) finding(iv paired.Interval, delta float64, better experiment.Direction) experiment.Finding {
 	return paired.Finding(iv, math.Expm1(delta), better)

@@ -123,8 +123,8 @@ func (d *document) metrics(o *outcome, c experiment.Comparison, list []experimen
 		}
 		d.row(name, measured(m, m.Baseline), measured(m, m.Value), difference(m), intervalOf(m), marginOf(m), verdict, fmt.Sprint(m.N))
 	}
-	if l := levels(c); l != "" {
-		d.line("\nIntervals hold at %s. A tilde is where they leave open whether anything differs.", l)
+	if l := levelsText(c); l != "" {
+		d.line("\n%s A tilde is where intervals leave open whether anything differs.", l)
 	}
 }
 

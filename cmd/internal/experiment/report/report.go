@@ -244,6 +244,17 @@ func levels(c experiment.Comparison) string {
 	return ""
 }
 
+// levelsText says at which level intervals hold, and differences are claimed: one
+// could be claimed in either direction, and so at half the chance of an error.
+func levelsText(c experiment.Comparison) string {
+	for _, m := range c.Metrics {
+		if m.Level > 0 && m.Level < 1 && levels(c) != "" {
+			return fmt.Sprintf("Intervals hold at %s, and differences are claimed at %s.", levels(c), percentOf((1+m.Level)/2))
+		}
+	}
+	return ""
+}
+
 // took is how long the experiment ran, 0 when that is not known.
 func (o *outcome) took() time.Duration {
 	end := time.Time{}

@@ -178,8 +178,8 @@ func (p *printer) comparison(o *outcome, c experiment.Comparison) {
 	}
 	p.table(&tab)
 	var notes []string
-	if l := levels(c); l != "" {
-		notes = append(notes, "Intervals hold at "+l+"; ~ is where they leave open whether anything differs.")
+	if l := levelsText(c); l != "" {
+		notes = append(notes, l+" ~ is where intervals leave open whether anything differs.")
 	}
 	if decides && exploratory {
 		notes = append(notes, "What stands below the gap is exploratory: it decides nothing.")

@@ -3,6 +3,7 @@ package judge
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/measure"
@@ -90,8 +91,13 @@ func orNothing(s string) string {
 	return s
 }
 
-// Pairs is how many pairs count, of the design and the variant with the fewest.
+// Pairs is how many pairs count, of the design and the variant with the fewest. A
+// variant that ended by itself has none, and is left out beside others.
 func Pairs(p *experiment.Plan, blocks []experiment.Block, variants []int) int {
+	c := &court{plan: p, blocks: blocks}
+	if living := slices.DeleteFunc(slices.Clone(variants), func(v int) bool { return c.deaths(v) != "" }); len(living) > 0 {
+		variants = living
+	}
 	least := math.MaxInt
 	for _, v := range variants {
 		for _, design := range schedule.Designs(p) {

@@ -3,6 +3,7 @@ package judge
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/paired"
@@ -46,26 +47,22 @@ func (c *court) cost(name string, variant int) paired.Interval {
 
 // front is the variants that no other beats: none is as good in every dimension
 // and better in one. The estimates decide; a dimension that is not known for all
-// is left out.
+// that lived is left out.
 func (c *court) front() []int {
 	costs := c.costs()
-	known := make([]bool, len(dimensions))
-	for i := range known {
-		known[i] = true
-		for v := range costs {
-			known[i] = known[i] && !math.IsNaN(costs[v][i]) && !math.IsInf(costs[v][i], 0)
+	var living []int
+	for v := range costs {
+		if c.deaths(v) == "" {
+			living = append(living, v)
 		}
 	}
+	known := make([]bool, len(dimensions))
+	for i := range known {
+		known[i] = !slices.ContainsFunc(living, func(v int) bool { return math.IsNaN(costs[v][i]) || math.IsInf(costs[v][i], 0) })
+	}
 	var out []int
-	for v := range costs {
-		if c.deaths(v) != "" {
-			continue
-		}
-		beaten := false
-		for u := range costs {
-			beaten = beaten || u != v && dominates(costs[u], costs[v], known)
-		}
-		if !beaten {
+	for _, v := range living {
+		if !slices.ContainsFunc(living, func(u int) bool { return dominates(costs[u], costs[v], known) }) {
 			out = append(out, v)
 		}
 	}

@@ -200,6 +200,7 @@ func (r *runner) compare(ctx context.Context) (how, text string, err error) {
 	// without them, the machine is not fit.
 	most := 3 * (looks[len(looks)-1] + 1) / 2
 	run := 0
+	var gone []int // ended by themselves since the last look
 	for quad := range most {
 		items := schedule.Comparison(r.Plan, quad, alive)
 		of := run + len(items)*max((looks[0]+1)/2-quad, 1)
@@ -209,8 +210,8 @@ func (r *runner) compare(ctx context.Context) (how, text string, err error) {
 			}
 			run++
 		}
-		if why := r.dies(); why != "" {
-			return experiment.EndDecided, why, nil
+		if alive, text = r.living(alive, &gone); len(alive) == 0 {
+			return experiment.EndDecided, text, nil
 		}
 		pairs := judge.Pairs(r.Plan, r.seen(), alive)
 		if len(looks) == 0 || pairs < looks[0] {
@@ -222,7 +223,8 @@ func (r *runner) compare(ctx context.Context) (how, text string, err error) {
 		v := r.judge()
 		stopped := judge.Hopeless(r.result.Header, r.seen(), v)
 		var still []int
-		look := experiment.Look{Pairs: pairs, Time: r.Now(), Outcome: v.Outcome}
+		look := experiment.Look{Pairs: pairs, Time: r.Now(), Outcome: v.Outcome, Stopped: gone}
+		gone = nil
 		for _, a := range alive {
 			if stopped[a] != "" {
 				look.Stopped = append(look.Stopped, a)
@@ -258,13 +260,18 @@ func decided(v *experiment.Verdict, alive []int) bool {
 	return true
 }
 
-// dies says that a variant ended by itself where the baseline did not: at once,
-// without waiting for a look.
-func (r *runner) dies() string {
-	if len(r.Plan.Variants) > 2 {
-		return "" // the others go on; the next look stops it
+// living are the variants that did not end by themselves where the baseline lived:
+// those that did have failed, and have no pairs that a look could wait for. The text
+// says how the last of them ended.
+func (r *runner) living(alive []int, gone *[]int) (still []int, text string) {
+	for _, v := range alive {
+		if why := judge.Deaths(r.result.Header, r.seen(), v); why != "" {
+			*gone, text = append(*gone, v), why
+		} else {
+			still = append(still, v)
+		}
 	}
-	return judge.Deaths(r.result.Header, r.seen(), 1)
+	return still, text
 }
 
 // seen is the blocks up to where the run is. An earlier run's looks are taken

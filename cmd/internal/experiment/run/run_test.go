@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +120,42 @@ func TestRunLooksAgain(t *testing.T) {
 	r := mustRun(t, opt)
 	if len(r.Looks) < 2 {
 		t.Errorf("a small effect in noise was decided at once: %+v %v", r.Looks, r.Ending.Verdict.Reasons)
+	}
+}
+
+// TestRunSweepGoesOn: a variant that the kernel kills is a result. It is run no
+// longer, the others are not kept waiting for its pairs, and the front is of those
+// that lived.
+func TestRunSweepGoesOn(t *testing.T) {
+	lab, opt := fixture(t, 4)
+	lab.effect[1], lab.effect[3] = math.Log(0.8), math.Log(1.3)
+	lab.change = func(b *experiment.Block) {
+		for i := range b.Arms {
+			if b.Arms[i].Variant == 2 {
+				b.Arms[i].End, b.Arms[i].Values = experiment.End{How: experiment.EndedOOM}, nil
+			}
+		}
+	}
+	r := mustRun(t, opt)
+	v := r.Ending.Verdict
+	if r.Ending.How != experiment.EndDecided || v.Outcome != experiment.Pass || v.Comparisons[1].Outcome != experiment.Fail {
+		t.Fatalf("%s %s: %s %+v", r.Ending.How, r.Ending.Text, v.Outcome, v.Reasons)
+	}
+	for _, b := range r.Blocks {
+		for _, a := range b.Arms {
+			if a.Variant == 2 && b.Quad > 0 {
+				t.Fatalf("block %d runs a variant that was killed", b.N)
+			}
+		}
+	}
+	if len(r.Looks) == 0 || !slices.Contains(r.Looks[0].Stopped, 2) {
+		t.Errorf("looks %+v, want one that says that variant 2 was stopped", r.Looks)
+	}
+	if slices.Contains(v.Front, 2) || slices.Contains(v.Front, 3) || !slices.Contains(v.Front, 1) {
+		t.Errorf("front %v, want 1 and neither 2, which died, nor 3, which is worse", v.Front)
+	}
+	if v.Pairs < opt.Plan.Design.Looks[0] {
+		t.Errorf("%d pairs count", v.Pairs)
 	}
 }
 

@@ -194,6 +194,10 @@ func (j *Journal) append(kind string, body any) error {
 		_ = j.f.Truncate(j.size)
 		j.err = fmt.Errorf("keeping a %s: %w", kind, err)
 		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
+			var e *fs.PathError // which names the file once more
+			if errors.As(err, &e) {
+				err = e.Err
+			}
 			j.err = &FullError{j.path, err}
 		}
 		return j.err

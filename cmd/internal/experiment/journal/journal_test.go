@@ -107,7 +107,7 @@ func TestCutAnywhere(t *testing.T) {
 			t.Fatalf("cut at %d: %v, %+v", n, err, got)
 		}
 		// The disk is slow: near the ends of lines, and here and there.
-		if near := text[max(n-2, 0):min(n+2, len(text))]; !bytes.Contains(near, []byte("\n")) && n%100 > 0 {
+		if near := text[max(n-2, 0):min(n+2, len(text))]; !bytes.Contains(near, []byte("\n")) && n%500 > 0 {
 			continue
 		}
 		check(t, os.WriteFile(path, text[:n], 0o644))
@@ -130,7 +130,7 @@ func TestCutAnywhere(t *testing.T) {
 func TestChangedByte(t *testing.T) {
 	_, text := whole(t, experiment.EndDecided)
 	for i := range text {
-		for _, flip := range []byte{1, 0x20, 0x80} {
+		for _, flip := range []byte{1, 0x20, 0x80}[:1+2*(i%5/4)] {
 			changed := bytes.Clone(text)
 			changed[i] ^= flip
 			got, err := read(changed)
@@ -347,7 +347,7 @@ func TestFullDisk(t *testing.T) {
 		if !errors.Is(err, tc.err) || errors.As(err, &full) != tc.full {
 			t.Fatalf("%v: %v", tc.err, err)
 		}
-		if tc.full && (!strings.Contains(err.Error(), "no room for "+path) || full.Hint() == "") {
+		if tc.full && (err.Error() != "there is no room for "+path+": "+tc.err.Error()+"; what was measured before is kept" || full.Hint() == "") {
 			t.Errorf("%v: %v", tc.err, err)
 		}
 		j.f.(*faulty).room = 1 << 20

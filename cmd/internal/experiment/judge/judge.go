@@ -13,6 +13,7 @@ package judge
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -104,8 +105,8 @@ func (c *court) units(cal []experiment.Calibration) {
 // compare is the judgement on one variant.
 func (c *court) compare(variant int) experiment.Comparison {
 	out := experiment.Comparison{Variant: variant, Outcome: experiment.Undecided, Same: c.same(variant)}
-	var harm []float64 // p values of the harm claims
-	var harmed []int   // and the metrics that they are about
+	var harm []float64 // p values of being worse, of every metric that the plan decides by
+	var harmed []int   // and which those are
 	var gain []float64 // p values of gains, in the guards
 	var guards []int
 	var guardIntervals []paired.Interval
@@ -128,20 +129,29 @@ func (c *court) compare(variant int) experiment.Comparison {
 		case mv.Role == experiment.RoleExploratory:
 			chance = append(chance, mv.P)
 			explored = append(explored, i)
-		case mv.Verdict == experiment.Regressed:
-			harm = append(harm, s.above(m.Better, c.delta(mv), c.alpha()/2))
-			harmed = append(harmed, i)
-		case mv.Role == experiment.RoleGuard:
-			gain = append(gain, s.above(-m.Better, 0, c.alpha()/2))
+		default:
+			p := 1.0 // what is not claimed counts as one that was looked at
+			if mv.Verdict == experiment.Regressed {
+				p = s.above(m.Better, c.delta(mv), c.alpha()/2, len(c.primaries()), c.plan.Seed)
+			}
+			harm, harmed = append(harm, p), append(harmed, i)
+			if mv.Role != experiment.RoleGuard || mv.Verdict == experiment.Regressed {
+				continue
+			}
+			if p = 1; mv.Verdict == experiment.Improved {
+				p = s.above(-m.Better, 0, c.alpha()/2, len(c.primaries()), c.plan.Seed)
+			}
+			gain = append(gain, p)
 			guards = append(guards, i)
 			guardIntervals = append(guardIntervals, s.interval(c.alpha(), c.plan.Seed))
 		}
 	}
-	// Of several claims of harm, each must hold beside the others (Holm).
+	// That one metric of several is worse must hold beside the others, claimed or not:
+	// each had its chance to seem so (Holm).
 	for k, p := range paired.Holm(harm) {
-		if mv := &out.Metrics[harmed[k]]; p > c.alpha()/2 {
+		if mv := &out.Metrics[harmed[k]]; mv.Verdict == experiment.Regressed && p > c.alpha()/2 {
 			mv.Verdict = experiment.Inconclusive
-			mv.Why = fmt.Sprintf("worse by itself, but not beside %d other claims of harm (Holm)", len(harm)-1)
+			mv.Why = fmt.Sprintf("worse by itself, but not as one of %d metrics that could have been (Holm)", len(harm))
 		}
 	}
 	// The goal has an alpha of its own. A guard is there to hold; that it improved
@@ -374,7 +384,6 @@ func (c *court) same(variant int) bool {
 // SameSettings says whether two variants run the same way, whatever they are
 // called and however they are built.
 func SameSettings(a, b experiment.Variant) bool {
-	env := func(v experiment.Variant) string { return fmt.Sprint(v.Env) } // maps print in the order of keys
 	return a.GOGC == b.GOGC && a.GOMEMLIMIT == b.GOMEMLIMIT && a.GOMAXPROCS == b.GOMAXPROCS && a.GODEBUG == b.GODEBUG &&
-		env(a) == env(b) && slices.Equal(a.Args, b.Args) && a.MemoryLimit == b.MemoryLimit && a.CPUQuota == b.CPUQuota
+		maps.Equal(a.Env, b.Env) && slices.Equal(a.Args, b.Args) && a.MemoryLimit == b.MemoryLimit && a.CPUQuota == b.CPUQuota
 }

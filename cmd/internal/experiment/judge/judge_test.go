@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -299,6 +300,9 @@ func TestSame(t *testing.T) {
 	if Judge(h, blocks).Comparisons[0].Same {
 		t.Error("another GOGC is taken for the same")
 	}
+	if SameSettings(experiment.Variant{Env: map[string]string{"A": "b C:d"}}, experiment.Variant{Env: map[string]string{"A": "b", "C": "d"}}) {
+		t.Error("environments that print alike are taken for the same")
+	}
 }
 
 // TestFalseAlarms: over experiments whose variant is the baseline, whatever the
@@ -344,6 +348,65 @@ func TestFalseAlarms(t *testing.T) {
 			}
 		}
 		t.Logf("drift %g: false findings of %d: %v", drift, trials, wrong)
+	}
+}
+
+// TestHarmOfMany: of six metrics that are all exactly at their margin, where each by
+// itself is called worse in one experiment of forty, no more than one experiment of
+// forty calls any worse. One that is far beyond is called so beside them.
+func TestHarmOfMany(t *testing.T) {
+	const trials = 200
+	wrong, found := 0, 0
+	for i := range trials {
+		w := newWorld(2, uint64(1000+i))
+		w.bare = true
+		w.plan.Design.Kind, w.plan.Design.Calibration, w.plan.Design.Looks = experiment.Switchback, 0, []int{12}
+		w.plan.Goal, w.plan.Guards = nil, nil
+		w.effect[1] = map[string]float64{}
+		for _, name := range []string{"rss_peak_bytes", "latency_p50_seconds", "latency_p99_seconds", "cpu_seconds_per_request", "throughput_per_second"} {
+			w.plan.Guards = append(w.plan.Guards, experiment.Guard{Metric: name, Margin: 0.1})
+			w.effect[1][name] = math.Log(1.1)
+		}
+		w.effect[1]["throughput_per_second"] *= -1
+		w.plan.Guards = append(w.plan.Guards, experiment.Guard{Metric: "gc_cycles_per_second", Margin: 0.1})
+		h, blocks := w.run(6)
+		for _, far := range []float64{1.1, 1.4} {
+			for n := range blocks {
+				for j := range blocks[n].Arms {
+					a := &blocks[n].Arms[j]
+					a.Values["gc_cycles_per_second"] = 2 * math.Exp(0.05*w.rnd.NormFloat64())
+					if a.Variant == 1 {
+						a.Values["gc_cycles_per_second"] *= far
+					}
+				}
+			}
+			v := Judge(h, blocks)
+			any := slices.ContainsFunc(v.Comparisons[0].Metrics, func(mv experiment.MetricVerdict) bool { return mv.Verdict == experiment.Regressed })
+			switch {
+			case far == 1.1 && any:
+				wrong++
+			case far == 1.4 && find(t, v, 1, "gc_cycles_per_second").Verdict == experiment.Regressed:
+				found++
+			}
+		}
+	}
+	// 2.5% of 200, and three standard deviations of a binomial.
+	if wrong > 5+7 || found < trials*9/10 {
+		t.Errorf("of %d experiments %d found harm that is not there, and %d that which is", trials, wrong, found)
+	}
+	t.Logf("of %d: %d false, %d true", trials, wrong, found)
+}
+
+// TestHarmOfPauses: the pooled quantiles have no p, and are held beside others too.
+func TestHarmOfPauses(t *testing.T) {
+	w := newWorld(2, 5)
+	w.plan.Guards = append(w.plan.Guards, experiment.Guard{Metric: "gc_pause_p90_seconds", Margin: 0.3}, experiment.Guard{Metric: "gc_pause_p50_seconds", Margin: 0.3})
+	w.effect[1] = map[string]float64{"gc_pause_p90_seconds": math.Log(2)}
+	h, blocks := w.run(20)
+	for _, name := range []string{"gc_pause_p50_seconds", "gc_pause_p90_seconds"} {
+		if mv := find(t, Judge(h, blocks), 1, name); mv.Verdict != experiment.Regressed {
+			t.Errorf("%+v", mv)
+		}
 	}
 }
 

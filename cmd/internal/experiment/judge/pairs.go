@@ -235,12 +235,22 @@ func (s *series) finding(iv paired.Interval, delta float64, better experiment.Di
 }
 
 // above is the one-sided p of the effect lying beyond delta on the worse side, or,
-// with the direction turned, on the better one.
-func (s *series) above(better experiment.Direction, delta, alpha float64) float64 {
+// with the direction turned, on the better one, to be held against alpha beside so
+// many others.
+func (s *series) above(better experiment.Direction, delta, alpha float64, others int, seed uint64) float64 {
 	if s.metric.Family == experiment.Pause {
-		// The pooled quantiles have an interval and no p: it is asked for where the
-		// interval says so, which is at alpha.
-		return alpha
+		// The pooled quantiles have an interval and no p: the least level, of those that
+		// Holm asks for, at which the interval says so.
+		for ; others > 0; others-- {
+			iv := s.interval(alpha/float64(others), seed)
+			if better == experiment.Higher {
+				iv.Low = -iv.High
+			}
+			if iv.Low > delta {
+				return alpha / float64(others) * (1 - 1e-9) // what Holm multiplies must not round up
+			}
+		}
+		return 1
 	}
 	d := s.d
 	if better == experiment.Higher {

@@ -208,7 +208,7 @@ func TestProblems(t *testing.T) {
 		{"load of all", edit{"  http:\n    requests:\n    - url: \"http://127.0.0.1:{port}/\"\n", "  command: [wrk, x]\n"}, []string{`load.command: it is the same for every process`}},
 		{"https", edit{"http://", "https://"}, []string{`is no URL of the subject`}},
 		{"method, weight, status, header", edit{"    - url:", "    - method: get\n      weight: 0\n      expect: 2\n      header: {\"a b\": c}\n      url:"},
-			[]string{`method: "get" is no method`, `weight: 0 is no weight`, `expect: 2 is not from 100 to 599`, `header.a b: "a b: c" is no header line`}},
+			[]string{`method: "get" is no method`, `weight: 0 is no weight`, `expect: 2 is not from 200 to 599`, `header.a b: "a b: c" is no header line`}},
 		{"rate", edit{"load:", "load:\n  rate: fast"}, []string{`load.rate: "fast" is no rate: write 2000/s, or knee`}},
 		{"rate of 0", edit{"load:", "load:\n  rate: 0"}, []string{`load.rate: a rate of 0 sends nothing`}},
 		{"share of a rate", edit{"load:", "load:\n  rate: 100/s\n  knee_share: 50%"}, []string{`load.knee_share: it is a share of the rate that is found`}},

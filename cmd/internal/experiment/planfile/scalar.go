@@ -52,8 +52,8 @@ func parseRatio(s string) (experiment.Ratio, error) {
 	return experiment.Ratio(v), nil
 }
 
-// maxRate is more than a generator on one machine can send.
-const maxRate = 10_000_000
+// maxRate is what the generator takes, and more than one can send on one machine.
+const maxRate = 1_000_000
 
 // parseRate reads 2000, 2000/s or knee.
 func parseRate(s string) (experiment.Rate, error) {

@@ -47,6 +47,9 @@ func (c *court) family(out *experiment.Comparison) {
 			open = append(open, title(name)+" was not measured")
 		}
 	}
+	if why := c.failing(out.Variant); why != "" && !slices.Contains(c.primaries(), "error_ratio") {
+		open = append(open, why)
+	}
 	switch {
 	case len(worse) > 0:
 		out.Outcome, out.Reasons = experiment.Fail, worse
@@ -73,6 +76,33 @@ func (c *court) primaries() []string {
 		names = append(names, g.Metric)
 	}
 	return names
+}
+
+// mostFailing is how much more of a variant's requests may fail than of the
+// baseline's, in plans that do not say.
+const mostFailing = 0.01
+
+// failing says that a variant answers with errors what the baseline answers. It is
+// then quick and cheap by what it does not do: latency and cost are of the others.
+func (c *court) failing(variant int) string {
+	var sent, failed [2]float64 // of the baseline and of the variant
+	for _, b := range c.blocks {
+		for _, a := range b.Arms {
+			side := 0
+			if a.Variant == variant {
+				side = 1
+			} else if a.Variant != 0 {
+				continue
+			}
+			sent[side] += float64(a.Requests)
+			failed[side] += float64(a.Errors)
+		}
+	}
+	base, share := failed[0]/max(sent[0], 1), failed[1]/max(sent[1], 1)
+	if share-base <= mostFailing {
+		return ""
+	}
+	return fmt.Sprintf("%.1f%% of its requests failed, and %.1f%% of the baseline's: what is measured is of the rest; have error_ratio for a guard", 100*share, 100*base)
 }
 
 // deaths says how a variant died where the baseline did not.

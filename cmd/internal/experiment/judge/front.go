@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -12,6 +13,15 @@ import (
 // dimensions are what variants are weighed by when there are many: tail latency,
 // memory, CPU, throughput.
 var dimensions = []string{"latency_p99_seconds", "rss_peak_bytes", "cpu_seconds_per_request", "throughput_per_second"}
+
+// weighed is the dimensions by which a variant is given up: the goal is one, whatever
+// it is, since a variant that is worth its price in it is what is looked for.
+func (c *court) weighed() []string {
+	if c.plan.Goal == nil || slices.Contains(dimensions, c.plan.Goal.Metric) {
+		return dimensions
+	}
+	return append(slices.Clone(dimensions), c.plan.Goal.Metric)
+}
 
 // costs is each variant's log ratio to the baseline in every dimension, the lower
 // the better; NaN where it is not known. The baseline's is zero.
@@ -121,11 +131,40 @@ func Hopeless(h experiment.Header, blocks []experiment.Block, v *experiment.Verd
 	return out
 }
 
+// stopped says of each variant that is run no longer why it is not: it lacks the
+// last rounds, which others have.
+func (c *court) stopped(v *experiment.Verdict) {
+	rounds := make([]int, len(c.plan.Variants))
+	last := 0
+	for _, b := range c.blocks {
+		if b.Phase == experiment.PhaseCalibration {
+			continue
+		}
+		for _, a := range b.Arms {
+			if a.Variant > 0 && a.Variant < len(rounds) {
+				rounds[a.Variant] = max(rounds[a.Variant], b.Round+1)
+				last = max(last, b.Round+1)
+			}
+		}
+	}
+	var why map[int]string
+	for i := range v.Comparisons {
+		k := &v.Comparisons[i]
+		if last-rounds[k.Variant] < 2 { // a quad that is not finished
+			continue
+		}
+		if why == nil {
+			why = Hopeless(c.header, c.blocks, v)
+		}
+		k.Eliminated = cmp.Or(why[k.Variant], fmt.Sprintf("it was beaten at %d pairs", rounds[k.Variant]))
+	}
+}
+
 // beats says in what u is shown to be better than v by more than worthwhile, when
 // v's estimate is nowhere better than u's; "" when that is not shown.
 func (c *court) beats(u, v int) string {
 	why := ""
-	for _, name := range dimensions {
+	for _, name := range c.weighed() {
 		x, y := paired.Interval{}, c.cost(name, v)
 		if u != 0 {
 			x = c.cost(name, u)

@@ -54,6 +54,7 @@ func Judge(h experiment.Header, blocks []experiment.Block) *experiment.Verdict {
 	v.Warnings = c.warnings(v)
 	if len(h.Plan.Variants) > 2 {
 		v.Front = c.front()
+		c.stopped(v)
 	}
 	c.outcome(v)
 	return v

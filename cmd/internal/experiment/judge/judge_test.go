@@ -154,6 +154,10 @@ func TestJudge(t *testing.T) {
 			w.plan.Guards = append(w.plan.Guards, experiment.Guard{Metric: "error_ratio", Margin: 0.001})
 			w.errors[1] = 0.02
 		}, 20, experiment.Fail, map[string]experiment.Finding{"error_ratio": experiment.Regressed}, "errors regressed: +2.0 points"},
+		{"a gain of not answering", func(w *world) {
+			w.effect[1] = map[string]float64{"rss_peak_bytes": math.Log(0.8)}
+			w.errors[1] = 0.03
+		}, 20, experiment.Undecided, map[string]experiment.Finding{"rss_peak_bytes": experiment.Improved}, "3.0% of its requests failed, and 0.0% of the baseline's"},
 		{"no errors on either side", func(w *world) {
 			w.plan.Guards = append(w.plan.Guards, experiment.Guard{Metric: "error_ratio", Margin: 0.001})
 			w.effect[1] = map[string]float64{"rss_peak_bytes": math.Log(0.8)}
@@ -266,6 +270,33 @@ func TestSweep(t *testing.T) {
 	}
 	if got := fmt.Sprint(v.Front); strings.Contains(got, "2") || !strings.Contains(got, "1") || !strings.Contains(got, "3") {
 		t.Errorf("front %v, want 1 and 3 and not 2", v.Front)
+	}
+}
+
+// TestSweepGoal: what is worse in memory, CPU, latency and throughput is not given
+// up where it is better in what the plan is for.
+func TestSweepGoal(t *testing.T) {
+	w := newWorld(3, 11)
+	w.plan.Design.Kind = experiment.Both
+	w.plan.Goal, w.plan.Guards = &experiment.Goal{Metric: "latency_p50_seconds", Margin: 0.05}, []experiment.Guard{{Metric: "rss_peak_bytes", Margin: 1}}
+	w.effect[1] = map[string]float64{"rss_peak_bytes": 0.3, "cpu_seconds_per_request": 0.1, "latency_p99_seconds": 0.5, "throughput_per_second": -0.2, "latency_p50_seconds": -0.5}
+	w.effect[2] = map[string]float64{"rss_peak_bytes": 0.3, "cpu_seconds_per_request": 0.1, "latency_p99_seconds": 0.5, "throughput_per_second": -0.2, "latency_p50_seconds": 0.5}
+	h, blocks := w.run(8)
+	v := Judge(h, blocks)
+	if stopped := Hopeless(h, blocks, v); stopped[1] != "" || stopped[2] == "" {
+		t.Errorf("stopped %v, want variant 2 alone", stopped)
+	}
+	if v.Comparisons[1].Eliminated != "" {
+		t.Errorf("a variant that has every round was stopped: %s", v.Comparisons[1].Eliminated)
+	}
+	// One that lacks the last quad is said to be stopped, and why.
+	for i := range blocks {
+		if b := &blocks[i]; b.Quad == 7 && b.Phase != experiment.PhaseCalibration {
+			b.Arms = slices.DeleteFunc(b.Arms, func(a experiment.Arm) bool { return a.Variant == 2 })
+		}
+	}
+	if v := Judge(h, blocks); !strings.Contains(v.Comparisons[1].Eliminated, "regressed") || v.Comparisons[0].Eliminated != "" {
+		t.Errorf("stopped: %q and %q", v.Comparisons[0].Eliminated, v.Comparisons[1].Eliminated)
 	}
 }
 

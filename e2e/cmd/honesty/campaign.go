@@ -146,7 +146,7 @@ func (b *bench) experiment(ctx context.Context, it item) (Experiment, error) {
 		}
 		defer stop()
 	}
-	doc, err := b.compare(ctx, plan, result)
+	doc, err := b.compare(ctx, plan, "-o", result)
 	e.Seconds = time.Since(e.Started).Seconds()
 	if ctx.Err() != nil {
 		return e, ctx.Err()
@@ -161,9 +161,9 @@ func (b *bench) experiment(ctx context.Context, it item) (Experiment, error) {
 }
 
 // compare runs heapwright compare, whose verdict may be any.
-func (b *bench) compare(ctx context.Context, plan, result string) (document, error) {
+func (b *bench) compare(ctx context.Context, args ...string) (document, error) {
 	var doc document
-	cmd := exec.CommandContext(ctx, b.heapwright, "compare", plan, "-o", result, "--json")
+	cmd := exec.CommandContext(ctx, b.heapwright, append(append([]string{"compare"}, args...), "--json")...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
 	var stdout, stderr bytes.Buffer
@@ -180,6 +180,50 @@ func (b *bench) compare(ctx context.Context, plan, result string) (document, err
 		return doc, fmt.Errorf("reading what heapwright compare says: %w", err)
 	}
 	return doc, nil
+}
+
+// judgeCommand has the results judged again.
+func judgeCommand(ctx context.Context, args []string, out io.Writer) error {
+	dir, err := defaultDir()
+	if err != nil {
+		return err
+	}
+	b := bench{out: out}
+	fs := flag.NewFlagSet("judge", flag.ContinueOnError)
+	fs.StringVar(&b.heapwright, "heapwright", "", "the heapwright binary")
+	fs.StringVar((*string)(&b.dir), "dir", dir, "where experiments are kept")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if b.heapwright == "" {
+		return errors.New("-heapwright is needed: the path of the binary")
+	}
+	all, err := b.dir.experiments()
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		e := &all[i]
+		if e.Failed != "" {
+			continue
+		}
+		k, ok := kindNamed(e.Kind)
+		if !ok {
+			return fmt.Errorf("there is an experiment of kind %q", e.Kind)
+		}
+		result := b.dir.path(k.file(e.N) + ".hwcmp")
+		doc, err := b.compare(ctx, "report", result)
+		if err == nil {
+			err = e.read(doc, result)
+		}
+		if err != nil {
+			return fmt.Errorf("judging %s %d again: %w", e.Kind, e.N, err)
+		}
+	}
+	if err := b.dir.replace(all); err != nil {
+		return err
+	}
+	return b.dir.report(out)
 }
 
 func lastLine(s string) string {

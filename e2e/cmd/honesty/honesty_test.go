@@ -59,6 +59,7 @@ func TestRefuses(t *testing.T) {
 		"no binary":          {"run", "-dir", t.TempDir()},
 		"no such kind":       {"run", "-heapwright", "/bin/false", "-dir", t.TempDir(), "-kinds", "a/b"},
 		"no results":         {"report", "-dir", t.TempDir()},
+		"judges by nothing":  {"judge", "-dir", t.TempDir()},
 		"broken results":     {"report", "-dir", broken},
 		"burns for no time":  {"burn", "-over", "0s"},
 		"burns without end":  {"burn", "-most", "2"},
@@ -73,6 +74,10 @@ func TestRefuses(t *testing.T) {
 // fake is a heapwright whose machine becomes slower by the block, and which finds
 // what the plan hides and nothing else.
 const fake = `#!/bin/sh
+if [ "$1 $2" = "compare report" ] && [ "$4" = --json ]; then
+	printf '{"verdict":"PASS","metrics":[{"name":"cpu_seconds_per_request","role":"goal","verdict":"IMPROVED","ratio":0.5}]}\n'
+	exit 0
+fi
 [ "$1" = compare ] && [ "$3" = -o ] && [ "$5" = --json ] || exit 2
 finding=EQUIVALENT ratio=1.001 outcome=FAIL status=1
 case "$(cat "$2")" in
@@ -164,6 +169,35 @@ func TestCampaign(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report does not say %q:\n%s", want, out.Bytes())
 		}
+	}
+}
+
+// TestJudge: another heapwright says something else of the same blocks.
+func TestJudge(t *testing.T) {
+	dir := t.TempDir()
+	heapwright := filepath.Join(dir, "heapwright")
+	if err := os.WriteFile(heapwright, []byte(fake), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"run", "-heapwright", heapwright, "-dir", dir, "-null", "1", "-kinds", "a/a"}, &bytes.Buffer{}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := store(dir).experiments()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"judge", "-heapwright", heapwright, "-dir", dir}, &bytes.Buffer{}); err != nil {
+		t.Fatal(err)
+	}
+	after, err := store(dir).experiments()
+	if err != nil || len(after) != 1 || len(before) != 1 {
+		t.Fatalf("%d experiments, were %d, %v", len(after), len(before), err)
+	}
+	if got := after[0].Findings["cpu_seconds_per_request"].Verdict; got != "IMPROVED" || after[0].Outcome != "PASS" {
+		t.Errorf("it is judged %s, %s", got, after[0].Outcome)
+	}
+	if len(after[0].Blocks) != len(before[0].Blocks) || after[0].Seconds != before[0].Seconds {
+		t.Errorf("more than the judgement was changed: %+v, was %+v", after[0], before[0])
 	}
 }
 

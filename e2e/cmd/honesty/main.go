@@ -15,10 +15,12 @@
 // fixed threshold.
 //
 //	honesty run -heapwright PATH [-dir DIR] [-null 40] [-power 20] [-duets 0] [-kinds NAME,...] [-within 50m]
+//	honesty judge -heapwright PATH [-dir DIR]
 //	honesty report [-dir DIR] [-json]
 //
 // run skips what DIR has already, and reports in the end. It begins nothing new
-// after -within.
+// after -within. judge has all experiments judged again, from their blocks, by a
+// heapwright that judges otherwise than the one that ran them.
 package main
 
 import (
@@ -46,13 +48,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		switch args[0] {
 		case "run":
 			return measure(ctx, args[1:], out)
+		case "judge":
+			return judgeCommand(ctx, args[1:], out)
 		case "report":
 			return reportCommand(args[1:], out)
 		case "burn":
 			return burnCommand(ctx, args[1:])
 		}
 	}
-	return errors.New("usage: honesty run -heapwright PATH [flags] | honesty report [flags]")
+	return errors.New("usage: honesty run -heapwright PATH [flags] | honesty judge -heapwright PATH [flags] | honesty report [flags]")
 }
 
 // defaultDir is where experiments and results are kept.

@@ -95,6 +95,23 @@ func (s store) save(e Experiment) error {
 	return errors.Join(err, f.Close())
 }
 
+// replace keeps these experiments in the place of what there was.
+func (s store) replace(all []Experiment) error {
+	var text []byte
+	for _, e := range all {
+		line, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		text = append(append(text, line...), '\n')
+	}
+	beside := s.path("experiments.new")
+	if err := os.WriteFile(beside, text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(beside, s.path("experiments.jsonl"))
+}
+
 // readBlocks reads the blocks that count from a result file of heapwright.
 func readBlocks(text []byte) (out []Block, external float64, err error) {
 	n := 0

@@ -25,6 +25,7 @@ type Block struct {
 	Arms    []Arm     `json:"arms"`
 	Host    Host      `json:"host"`
 	Invalid string    `json:"invalid,omitempty"` // why it does not count, by covariates alone, never by an outcome
+	Retried string    `json:"retried,omitempty"` // why a first try at it came to nothing; this is the second
 }
 
 // An Arm is one process of a block.

@@ -242,10 +242,22 @@ func (c *court) warnings(v *experiment.Verdict) []string {
 	if c.grade == "C" {
 		out = append(out, "more than half of the machine's CPU was used by others (grade C): latency is claimed from duets alone, the tail of pauses not at all")
 	}
+	if n, why := c.retried(); n > 0 {
+		out = append(out, fmt.Sprintf("%d of %d blocks were measured at the second try; the last first try ended with: %s", n, len(c.blocks), why))
+	}
 	if late := c.lateBlocks(); late > 0 {
 		out = append(out, fmt.Sprintf("in %d of %d blocks the generator sent one request in a hundred more than %s late: latency includes that, on both sides alike", late, len(c.blocks), "1 ms"))
 	}
 	return out
+}
+
+func (c *court) retried() (n int, why string) {
+	for _, b := range c.blocks {
+		if b.Retried != "" {
+			n, why = n+1, b.Retried
+		}
+	}
+	return n, why
 }
 
 func (c *court) lateBlocks() int {

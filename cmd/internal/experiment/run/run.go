@@ -13,12 +13,14 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/journal"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/judge"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/schedule"
+	"github.com/heapwright/heapwright/cmd/internal/term"
 )
 
 // A Lab builds and measures. One lab serves one experiment.
@@ -121,6 +123,9 @@ func Verdict(h experiment.Header, blocks []experiment.Block, end *experiment.End
 	}
 	return v
 }
+
+// maxWhy bounds what is kept of an error, in characters.
+const maxWhy = 300
 
 type runner struct {
 	Options
@@ -329,8 +334,11 @@ func (r *runner) block(ctx context.Context, it schedule.Item, doing string, done
 	start := r.Now()
 	b, err := r.Lab.Block(ctx, it)
 	if err != nil && ctx.Err() == nil {
-		// Once may be chance: a port that was taken, a machine that stood still.
+		// Once may be chance: a port that was taken, a machine that stood still. It is
+		// kept with the block, as a program that seldom starts is no chance.
+		why, _, _ := strings.Cut(err.Error(), "\n")
 		b, err = r.Lab.Block(ctx, it)
+		b.Retried = term.Cut(term.Clean(why), maxWhy)
 	}
 	if ctx.Err() != nil {
 		return experiment.EndInterrupted, "interrupted; go on with --resume", nil

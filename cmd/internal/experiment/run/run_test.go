@@ -322,6 +322,29 @@ func TestRunEnds(t *testing.T) {
 	}
 }
 
+// TestRunTriesAgain: that a block came to nothing at first is kept, and said.
+func TestRunTriesAgain(t *testing.T) {
+	lab, opt := fixture(t, 2)
+	lab.effect[1] = math.Log(0.8)
+	lab.before = func(n int) error {
+		if n == 30 {
+			return errors.New("variant v1 ended before it was \x1bready\nlog")
+		}
+		return nil
+	}
+	mustRun(t, opt)
+	r, err := journal.Read(opt.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Blocks[29].Retried; !strings.Contains(got, "before it was") || strings.ContainsAny(got, "\x1b\n") {
+		t.Errorf("kept of the first try: %q", got)
+	}
+	if got := strings.Join(r.Ending.Verdict.Warnings, "; "); !strings.Contains(got, "1 of 54 blocks were measured at the second try") {
+		t.Errorf("warnings: %s", got)
+	}
+}
+
 // TestRunNeedsAFile: what cannot be written is not run.
 func TestRunNeedsAFile(t *testing.T) {
 	lab, opt := fixture(t, 2)

@@ -69,6 +69,9 @@ func (b *Bench) Prepare(ctx context.Context, progress func(Progress)) (experimen
 // Restore implements Lab.
 func (b *Bench) Restore(ctx context.Context, h experiment.Header, progress func(Progress)) error {
 	b.rate = h.Rate
+	if err := sameMachine(h.Machine, machine()); err != nil {
+		return err
+	}
 	if err := b.ready(ctx, progress); err != nil {
 		return err
 	}
@@ -318,7 +321,7 @@ func arm(a schedule.Arm, r *running, p subject.Program, took float64, end experi
 	}
 	rep := r.report
 	values, pauses, marks, levels := measure.Values(r.raw, rep.Answered, rep.Seconds)
-	out.Values, out.Pauses, out.Cycles, out.Heap = values, pauses, marks, levels
+	out.Values, out.Pauses, out.Cycles, out.Heap = values, pauses, thin(marks), levels
 	out.Requests, out.Errors, out.Audit = rep.Requests, rep.Errors, rep.Audit
 	out.Values["throughput_per_second"] = rep.Throughput()
 	if rep.Requests > 0 {
@@ -340,6 +343,23 @@ func arm(a schedule.Arm, r *running, p subject.Program, took float64, end experi
 		}
 	}
 	return out
+}
+
+// mostMarks bounds the cycles that are kept for the time line of a block, whose line
+// in the journal is bounded. What is computed has them all.
+const mostMarks = 1 << 14
+
+// thin takes every second mark, or every fourth, ...
+func thin(marks []experiment.Mark) []experiment.Mark {
+	for len(marks) > mostMarks {
+		n := 0
+		for i := 0; i < len(marks); i += 2 {
+			marks[n] = marks[i]
+			n++
+		}
+		marks = marks[:n]
+	}
+	return marks
 }
 
 // target is the plan's load on one process.
@@ -369,6 +389,15 @@ func target(l experiment.Load, expand func(string) string) load.Target {
 		}
 	}
 	return t
+}
+
+// sameMachine refuses blocks of two machines in one result: the rate and the
+// calibration are of the one.
+func sameMachine(was, now experiment.Machine) error {
+	if was.CPU == now.CPU && was.Cores == now.Cores {
+		return nil
+	}
+	return fmt.Errorf("resuming: the experiment began on another machine (%d cores of %q, here %d of %q): run it anew", was.Cores, was.CPU, now.Cores, now.CPU)
 }
 
 // machine says where we are.

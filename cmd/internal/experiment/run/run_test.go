@@ -354,6 +354,39 @@ func TestRunNeedsAFile(t *testing.T) {
 	}
 }
 
+func TestSameMachine(t *testing.T) {
+	was := experiment.Machine{CPU: "x", Cores: 2, Kernel: "6.1"}
+	if err := sameMachine(was, experiment.Machine{CPU: "x", Cores: 2, Kernel: "6.2"}); err != nil {
+		t.Error(err)
+	}
+	if err := sameMachine(was, experiment.Machine{CPU: "x", Cores: 4}); err == nil || !strings.Contains(err.Error(), "another machine") {
+		t.Error(err)
+	}
+}
+
+// TestLongBlock: a block with as many cycles as are watched has a line that the
+// journal takes.
+func TestLongBlock(t *testing.T) {
+	var a experiment.Arm
+	for i := range 1 << 16 {
+		at := float64(i) * 0.054931640625123
+		a.Cycles = append(a.Cycles, experiment.Mark{At: at, Pause: 1.23456789e-4 + at*1e-9})
+		a.Pauses = append(a.Pauses, 1.23456789e-4+at*1e-9)
+	}
+	a.Cycles = thin(a.Cycles)
+	if n := len(a.Cycles); n != mostMarks || a.Cycles[n-1].At < 0.99*float64(1<<16)*0.054931640625123 {
+		t.Errorf("%d marks, the last at %v", n, a.Cycles[n-1].At)
+	}
+	j, err := journal.Create(filepath.Join(t.TempDir(), "r"), experiment.Header{Plan: &experiment.Plan{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if err := j.Block(experiment.Block{Arms: []experiment.Arm{a, a}}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSettings(t *testing.T) {
 	base := experiment.Variant{Name: "base"}
 	for _, tt := range []struct {

@@ -127,11 +127,9 @@ func (b *bench) build(ctx context.Context) error {
 // experiment runs one. What goes wrong in it is in what it returns; an error is that
 // of this program, or of who interrupts it.
 func (b *bench) experiment(ctx context.Context, it item) (Experiment, error) {
-	how := b.protocol
-	how.Pairs += it.kind.More
-	e := Experiment{Kind: it.kind.Name, N: it.n, Protocol: how, Down: it.kind.Drift && it.n%2 == 1, Started: time.Now().UTC()}
+	e := Experiment{Kind: it.kind.Name, N: it.n, Protocol: b.protocol, Down: it.kind.Drift && it.n%2 == 1, Started: time.Now().UTC()}
 	plan, result := b.dir.path(it.kind.file(it.n)+".yaml"), b.dir.path(it.kind.file(it.n)+".hwcmp")
-	if err := os.WriteFile(plan, []byte(how.plan(it, b.orders)), 0o644); err != nil {
+	if err := os.WriteFile(plan, []byte(b.protocol.plan(it, b.orders)), 0o644); err != nil {
 		return e, err
 	}
 	// What an interrupted campaign left is not resumed: the other program would be
@@ -140,7 +138,7 @@ func (b *bench) experiment(ctx context.Context, it item) (Experiment, error) {
 		return e, err
 	}
 	if it.kind.Drift && b.most > 0 {
-		stop, err := burn(time.Duration(how.seconds()*float64(time.Second)), b.most, e.Down)
+		stop, err := burn(time.Duration(b.protocol.seconds()*float64(time.Second)), b.most, e.Down)
 		if err != nil {
 			return e, fmt.Errorf("starting the other program: %w", err)
 		}

@@ -51,7 +51,7 @@ type KindReport struct {
 	Truth    string         `json:"truth"`
 	Runs     int            `json:"runs"` // that came to an end
 	Failed   int            `json:"failed"`
-	Pairs    int            `json:"pairs"` // in each
+	Pairs    float64        `json:"pairs"` // in the mean
 	First    time.Time      `json:"first"`
 	Last     time.Time      `json:"last"`
 	Seconds  float64        `json:"seconds"`            // of all together
@@ -117,7 +117,7 @@ func count(all []Experiment) Report {
 			if end := e.Started.Add(time.Duration(e.Seconds * float64(time.Second))); end.After(kr.Last) {
 				kr.Last = end
 			}
-			kr.Pairs = e.Protocol.Pairs
+			kr.Pairs += float64(e.Pairs)
 			kr.Seconds += e.Seconds
 			kr.External += e.External
 			kr.Grades[e.Grade]++
@@ -133,6 +133,7 @@ func count(all []Experiment) Report {
 			continue
 		}
 		kr.External /= float64(max(kr.Runs, 1))
+		kr.Pairs /= float64(max(kr.Runs, 1))
 		kr.Claimed = honesty.RateOf(claimed, kr.Runs)
 		if !k.null() {
 			rate := honesty.RateOf(found, kr.Runs)
@@ -230,7 +231,7 @@ func (s store) report(out io.Writer) error {
 		if k.Truth != "nothing to find" {
 			said = "FOUND IT TO BE WORSE"
 		}
-		fmt.Fprintf(out, "\n%s: %s. %d runs of %d pairs, %s to %s UTC (%.0f minutes); %d failed; others used %.0f%% of the CPU in the mean; grades %v; verdicts %v\n",
+		fmt.Fprintf(out, "\n%s: %s. %d runs of %.1f pairs in the mean, %s to %s UTC (%.0f minutes); %d failed; others used %.0f%% of the CPU in the mean; grades %v; verdicts %v\n",
 			k.Kind, k.Truth, k.Runs, k.Pairs, k.First.Format("2006-01-02 15:04"), k.Last.Format("15:04"), k.Seconds/60, k.Failed, 100*k.External, k.Grades, k.Outcomes)
 		fmt.Fprintf(out, "goal better or worse, or a guard worse: %v\n", k.Claimed)
 		if k.Found != nil {

@@ -270,7 +270,9 @@ func TestBadServers(t *testing.T) {
 				protocol = "http2"
 			}
 			c := config(100, get(protocol, url))
-			c.Timeout = 300 * time.Millisecond
+			if strings.Contains(tt.want, "no answer") { // others may take their time on a busy machine
+				c.Timeout = 300 * time.Millisecond
+			}
 			r := run(t, c, 0, 300*time.Millisecond)[0]
 			if r.Requests == 0 || r.Errors != r.Requests || r.Answered != 0 {
 				t.Errorf("%+v", r)

@@ -203,6 +203,9 @@ func TestNotReady(t *testing.T) {
 			s.Subject.Ready.Within = time.Minute
 			if tt.how == experiment.EndedKilled {
 				s.Subject.Ready.Within = 300 * time.Millisecond
+				if tt.http != "" {
+					s.Subject.Ready.Within = 5 * time.Second // it has to come to answer, on a busy machine too
+				}
 			}
 			_, err := Start(t.Context(), s)
 			e := new(NotReadyError)

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -398,6 +399,12 @@ func TestVerifyFinds(t *testing.T) {
 			}
 		}, []string{"it says PASS, and the blocks give FAIL", "REGRESSED"}},
 		{"block left out", func(r *experiment.Result) { r.Blocks[3].Invalid = "it was unlucky" }, []string{`block 3 counts: it says "it was unlucky", and its covariates say nothing against it`}},
+		{"block taken out", func(r *experiment.Result) {
+			r.Blocks = slices.Delete(r.Blocks, 2, 3)
+			for i := range r.Blocks {
+				r.Blocks[i].N = i
+			}
+		}, []string{"the order: block 2 is not the one that the plan's seed draws there (calibration switchback, round 1)"}},
 	} {
 		file := strings.ReplaceAll(tc.name, " ", "-") + ".hwcmp"
 		rewrite(t, "tea.hwcmp", file, tc.change)

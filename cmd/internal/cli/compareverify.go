@@ -15,6 +15,7 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/experiment/judge"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/planfile"
 	runner "github.com/heapwright/heapwright/cmd/internal/experiment/run"
+	"github.com/heapwright/heapwright/cmd/internal/experiment/schedule"
 	"github.com/heapwright/heapwright/cmd/internal/term"
 )
 
@@ -25,8 +26,9 @@ func verifyCommand() command {
 		short: "compute the verdict of a result again from its blocks",
 		long: `
 Holds every line of a result against its sum, the plan against its hash and its
-text, and what blocks were left out for against their covariates; then computes
-the verdict from the blocks, and says whether it is the one that the result has.
+text, the blocks against the order that the plan's seed draws, and what blocks
+were left out for against their covariates; then computes the verdict from the
+blocks, and says whether it is the one that the result has.
 
 The exit code is that of the verdict: 0 PASS, 1 FAIL, 3 INCONCLUSIVE; or 2 when
 something was changed, or the verdict is another.`,
@@ -118,6 +120,9 @@ func (j *judgedResult) compareWithStored() {
 		if now := judge.Invalid(b); (now == "") != (says == "") {
 			j.differ("block %d counts: it says %s, and its covariates say %s", b.N, orNothing(says), orNothing(now))
 		}
+	}
+	if err := schedule.Check(j.result.Header.Plan, j.result.Blocks, j.result.Looks); err != nil {
+		j.differ("the order: %v", err)
 	}
 	if j.result.Ending == nil || j.result.Ending.Verdict == nil {
 		return

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -303,20 +302,12 @@ func (r *runner) look(l experiment.Look) error {
 	return nil
 }
 
-// follows says whether a block is the one that the schedule has there.
-func follows(b experiment.Block, it schedule.Item) bool {
-	return b.Phase == it.Phase && b.Design == it.Design && b.Round == it.Round && b.Quad == it.Quad &&
-		slices.EqualFunc(b.Arms, it.Arms, func(a experiment.Arm, want schedule.Arm) bool {
-			return a.Variant == want.Variant && a.Slot == want.Slot
-		})
-}
-
 // block measures one block and keeps it, or takes the one that an earlier run
 // measured.
 func (r *runner) block(ctx context.Context, it schedule.Item, doing string, done, of int) (how, text string, err error) {
 	if r.at < len(r.result.Blocks) {
 		b := r.result.Blocks[r.at]
-		if !follows(b, it) {
+		if !it.Is(b) {
 			err := fmt.Errorf("block %d is not the one that the plan's seed draws there (%s %s %d): the result is of another version of Heapwright, or was edited: run it anew", b.N, it.Phase, it.Design, it.Round)
 			return experiment.EndRefused, err.Error(), err
 		}

@@ -13,6 +13,8 @@
 package schedule
 
 import (
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 
@@ -127,6 +129,106 @@ func Quad(p *experiment.Plan, phase experiment.Phase, design string, quad int, v
 		}
 	}
 	return items
+}
+
+// Check says whether blocks are those that the plan's seed draws, in their order and
+// with none left out; the last quad may not be whole. From when on a variant did not
+// run is taken from the blocks, that it was stopped from the looks, or from how its
+// processes ended.
+func Check(p *experiment.Plan, blocks []experiment.Block, looks []experiment.Look) error {
+	n, err := follow(blocks, 0, Calibration(p))
+	if err != nil {
+		return err
+	}
+	all := map[int]bool{}
+	for v := 1; v < len(p.Variants); v++ {
+		all[v] = true
+	}
+	alive, last := all, left(all, blocks, looks)
+	for quad := 0; n < len(blocks); quad++ {
+		// The blocks that say they are of the quad, and who is in them.
+		there, end := map[int]bool{}, n
+		for ; end < len(blocks) && blocks[end].Quad == quad; end++ {
+			for _, a := range blocks[end].Arms {
+				if alive[a.Variant] {
+					there[a.Variant] = true
+				}
+			}
+		}
+		sets := []map[int]bool{there}
+		if end == len(blocks) { // not all may have had their turn
+			sets = []map[int]bool{alive, last, there}
+		}
+		found := false
+		for _, set := range sets {
+			items := Comparison(p, quad, slices.Sorted(maps.Keys(set)))
+			m, e := follow(blocks[:end], n, items)
+			if e == nil && (m < end || m == n || end < len(blocks) && m-n < len(items)) {
+				e = fmt.Errorf("after block %d there are blocks missing, or too many: %d of quad %d, which has %d", n, end-n, quad, len(items))
+			}
+			if e == nil {
+				if m-n == len(items) {
+					alive = set
+				}
+				n, found = m, true
+				break
+			}
+			if err == nil {
+				err = e
+			}
+		}
+		if !found {
+			return err
+		}
+		err = nil
+	}
+	for v := range last {
+		if !alive[v] {
+			return fmt.Errorf("variant %d is not in the last blocks, and no look has stopped it", v)
+		}
+	}
+	return nil
+}
+
+// follow counts on from block n as far as the blocks are the items; they may end
+// before those do.
+func follow(blocks []experiment.Block, n int, items []Item) (int, error) {
+	for _, it := range items {
+		if n == len(blocks) {
+			break
+		}
+		if !it.Is(blocks[n]) {
+			return n, fmt.Errorf("block %d is not the one that the plan's seed draws there (%s %s, round %d)", n, it.Phase, it.Design, it.Round)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// left is who runs on after the looks, and where processes ended by themselves.
+func left(alive map[int]bool, blocks []experiment.Block, looks []experiment.Look) map[int]bool {
+	out := maps.Clone(alive)
+	for _, l := range looks {
+		for _, v := range l.Stopped {
+			delete(out, v)
+		}
+	}
+	for _, b := range blocks {
+		for _, a := range b.Arms {
+			if a.End.How == experiment.EndedCrashed || a.End.How == experiment.EndedOOM {
+				delete(out, a.Variant)
+			}
+		}
+	}
+	return out
+}
+
+// Is says whether a block is the one that is to be run.
+func (it Item) Is(b experiment.Block) bool {
+	return b.Phase == it.Phase && b.Design == it.Design && b.Round == it.Round && b.Quad == it.Quad &&
+		slices.EqualFunc(b.Arms, it.Arms, func(a experiment.Arm, want Arm) bool {
+			return a.Variant == want.Variant && a.Slot == want.Slot
+		})
 }
 
 // key makes the random numbers of each quad its own, whatever ran before it.

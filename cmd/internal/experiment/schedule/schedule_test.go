@@ -152,3 +152,94 @@ func TestCalibration(t *testing.T) {
 		}
 	}
 }
+
+// drawn are the blocks of a plan, with the variants that run in each quad.
+func drawn(p *experiment.Plan, alive ...[]int) (blocks []experiment.Block) {
+	items := Calibration(p)
+	for quad, variants := range alive {
+		items = append(items, Comparison(p, quad, variants)...)
+	}
+	for n, it := range items {
+		b := experiment.Block{N: n, Phase: it.Phase, Design: it.Design, Round: it.Round, Quad: it.Quad}
+		for _, a := range it.Arms {
+			b.Arms = append(b.Arms, experiment.Arm{Variant: a.Variant, Slot: a.Slot})
+		}
+		blocks = append(blocks, b)
+	}
+	return blocks
+}
+
+func TestCheck(t *testing.T) {
+	p := plan(5, experiment.Both)
+	all := []int{1, 2, 3}
+	looks := []experiment.Look{{Stopped: []int{2}}}
+	whole := drawn(p, all, all, []int{1, 3}, []int{1, 3})
+	for n := range len(whole) + 1 {
+		if err := Check(p, whole[:n], looks); err != nil {
+			t.Errorf("%d blocks: %v", n, err)
+		}
+	}
+	oom := slices.Clone(whole)
+	for i := range oom {
+		oom[i].Arms = slices.Clone(oom[i].Arms)
+		for j := range oom[i].Arms {
+			if oom[i].Arms[j].Variant == 2 {
+				oom[i].Arms[j].End.How = experiment.EndedOOM
+			}
+		}
+	}
+	if err := Check(p, oom, nil); err != nil {
+		t.Errorf("a variant that was killed: %v", err)
+	}
+	if err := Check(p, whole, nil); err == nil || !strings.Contains(err.Error(), "variant 2 is not in the last blocks") {
+		t.Errorf("a variant that nobody stopped: %v", err)
+	}
+	if err := Check(p, drawn(p, all, []int{1, 3}, all), looks); err == nil {
+		t.Error("a variant came back")
+	}
+	for n := range len(whole) - 1 {
+		if Check(p, slices.Delete(slices.Clone(whole), n, n+1), looks) == nil {
+			t.Errorf("without block %d nobody misses it", n)
+		}
+		swapped := slices.Clone(whole)
+		swapped[n], swapped[n+1] = swapped[n+1], swapped[n]
+		if Check(p, swapped, looks) == nil {
+			t.Errorf("with block %d after the next nobody sees it", n)
+		}
+	}
+	// Two rounds that were left out, and the others numbered anew.
+	short := drawn(p, all, all, all)
+	first := len(Calibration(p))
+	quad := len(Comparison(p, 0, all))
+	short = slices.Delete(short, first, first+quad)
+	for i := first; i < len(short); i++ {
+		short[i].Quad--
+		short[i].Round -= 2
+	}
+	if Check(p, short, nil) == nil {
+		t.Error("a quad that was left out is not missed")
+	}
+	other := plan(6, experiment.Both)
+	if Check(other, whole, looks) == nil {
+		t.Error("another seed drew the same")
+	}
+}
+
+// FuzzCheck gives blocks that say anything.
+func FuzzCheck(f *testing.F) {
+	f.Add(uint64(1), 3)
+	f.Fuzz(func(t *testing.T, seed uint64, cut int) {
+		rnd := rand.New(rand.NewPCG(seed, 2))
+		p := plan(seed, experiment.Both)
+		blocks := drawn(p, []int{1, 2, 3}, []int{1, 3}, []int{3})
+		blocks = blocks[:len(blocks)-min(max(cut, 0), len(blocks))]
+		for range rnd.IntN(4) {
+			if len(blocks) > 0 {
+				b := &blocks[rnd.IntN(len(blocks))]
+				b.Quad, b.Round = rnd.IntN(9)-4, rnd.IntN(9)-4
+				b.Arms = []experiment.Arm{{Variant: rnd.IntN(9) - 4, Slot: rnd.IntN(4) - 2}}
+			}
+		}
+		_ = Check(p, blocks, []experiment.Look{{Stopped: []int{rnd.IntN(9) - 4}}})
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -61,6 +62,9 @@ func (b *Bench) Prepare(ctx context.Context, progress func(Progress)) (experimen
 		b.rate = k.Rate * float64(b.Plan.Load.KneeShare)
 	}
 	h.Rate = b.rate
+	if why := tooSeldom(b.Plan, b.rate); why != "" {
+		return h, &UnfitError{Why: why}
+	}
 	var err error
 	h.Forecasts, h.NoForecast, err = b.forecast(ctx, progress)
 	return h, err
@@ -313,6 +317,31 @@ func each(arms []*running, do func(*running) error) (died bool, err error) {
 // block before the block has one.
 const fewestBeyond = 5
 
+// latencies are the quantiles of latency.
+var latencies = map[string]float64{"latency_p50_seconds": 0.5, "latency_p90_seconds": 0.9, "latency_p99_seconds": 0.99, "latency_p999_seconds": 0.999}
+
+// tooSeldom says that a quantile which the plan decides by would be missing from its
+// blocks, for want of requests; "" when none would.
+func tooSeldom(p *experiment.Plan, rate float64) string {
+	for _, m := range experiment.Metrics() {
+		q, ok := latencies[m.Name]
+		if !ok || p.Role(m.Name) == experiment.RoleExploratory {
+			continue
+		}
+		in := rate * p.Design.Measure.Seconds()
+		where := "a block"
+		if slices.Contains(schedule.Designs(p), experiment.Duet) {
+			in, where = in/2, "a block of a duet, whose two processes share the rate"
+		}
+		// Arrivals are at random: what is enough on average is too few in every other block.
+		if want := fewestBeyond / (1 - q); in < want+2*math.Sqrt(want) {
+			return fmt.Sprintf("%s takes %.0f requests to a process in %s, and %.4g a second for %v are %.0f: raise the rate, measure longer, or take a lower quantile",
+				m.Name, want+2*math.Sqrt(want), where, rate, p.Design.Measure, in)
+		}
+	}
+	return ""
+}
+
 // arm is what is kept of one process.
 func arm(a schedule.Arm, r *running, p subject.Program, took float64, end experiment.End) experiment.Arm {
 	out := experiment.Arm{Variant: a.Variant, Slot: a.Slot, Values: map[string]float64{}, WarmupSeconds: r.warmup.Seconds(), End: end}
@@ -327,7 +356,7 @@ func arm(a schedule.Arm, r *running, p subject.Program, took float64, end experi
 	if rep.Requests > 0 {
 		out.Values["error_ratio"] = float64(rep.Errors) / float64(rep.Requests)
 	}
-	for name, q := range map[string]float64{"latency_p50_seconds": 0.5, "latency_p90_seconds": 0.9, "latency_p99_seconds": 0.99, "latency_p999_seconds": 0.999} {
+	for name, q := range latencies {
 		if n := float64(rep.Latency.TotalCount()); n*(1-q) >= fewestBeyond {
 			out.Values[name] = float64(rep.Latency.ValueAtPercentile(100*q)) / 1e6
 		}

@@ -354,6 +354,28 @@ func TestRunNeedsAFile(t *testing.T) {
 	}
 }
 
+func TestTooSeldom(t *testing.T) {
+	for _, tt := range []struct {
+		metric, kind string
+		rate         float64
+		measure      time.Duration
+		want         string
+	}{
+		{"latency_p99_seconds", experiment.Switchback, 40, 3 * time.Second, "latency_p99_seconds takes 545 requests to a process in a block, and 40 a second for 3s are 120"},
+		{"latency_p99_seconds", experiment.Switchback, 200, 3 * time.Second, ""},
+		{"latency_p99_seconds", experiment.Auto, 200, 3 * time.Second, "share the rate, and 200 a second for 3s are 300"},
+		{"latency_p99_seconds", experiment.Auto, 400, 3 * time.Second, ""},
+		{"latency_p999_seconds", experiment.Switchback, 800, 6 * time.Second, "takes 5141 requests"},
+		{"latency_p50_seconds", experiment.Auto, 40, 3 * time.Second, ""},
+		{"rss_peak_bytes", experiment.Auto, 1, time.Second, ""},
+	} {
+		p := &experiment.Plan{Guards: []experiment.Guard{{Metric: tt.metric}}, Design: experiment.Design{Kind: tt.kind, Measure: tt.measure}}
+		if got := tooSeldom(p, tt.rate); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s at %v: %q, want %q", tt.metric, tt.rate, got, tt.want)
+		}
+	}
+}
+
 func TestSameMachine(t *testing.T) {
 	was := experiment.Machine{CPU: "x", Cores: 2, Kernel: "6.1"}
 	if err := sameMachine(was, experiment.Machine{CPU: "x", Cores: 2, Kernel: "6.2"}); err != nil {

@@ -117,6 +117,11 @@ func Verdict(h experiment.Header, blocks []experiment.Block, end *experiment.End
 		// Whatever was to come, it is not known that there was nothing.
 		v.Outcome = experiment.Undecided
 		v.Reasons = append([]string{fmt.Sprintf("the experiment was cut off after %d blocks: --resume goes on with it", len(blocks))}, v.Reasons...)
+	case end.How == experiment.EndInterrupted && v.Outcome != experiment.Undecided:
+		// A variant of several has passed, and a better one may have been to come; or
+		// there are the pairs of a look that was not taken.
+		v.Outcome = experiment.Undecided
+		v.Reasons = append([]string{"the experiment was interrupted before its end: --resume goes on with it"}, v.Reasons...)
 	case end.How == experiment.EndRefused:
 		v.Outcome, v.Reasons = experiment.Undecided, []string{end.Text}
 	}

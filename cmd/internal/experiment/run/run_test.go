@@ -345,6 +345,33 @@ func TestRunTriesAgain(t *testing.T) {
 	}
 }
 
+// TestInterruptedAfterALook: one variant has passed, the others are open.
+func TestInterruptedAfterALook(t *testing.T) {
+	lab, opt := fixture(t, 4)
+	lab.sigma, lab.effect[1], lab.effect[2], lab.effect[3] = 0.06, math.Log(0.7), math.Log(0.69), math.Log(0.96)
+	lab.change = func(b *experiment.Block) {
+		for i := range b.Arms {
+			if b.Arms[i].Variant == 2 {
+				b.Arms[i].Values["latency_p99_seconds"] *= 1.22 // near the margin of its guard
+			}
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	opt.Progress = func(p Progress) {
+		if p.Block != nil && p.Block.Quad == 5 && p.Block.Phase != experiment.PhaseCalibration {
+			cancel()
+		}
+	}
+	r, err := Run(ctx, opt)
+	if err != nil || len(r.Looks) != 1 || r.Looks[0].Outcome != experiment.Pass {
+		t.Fatalf("want a look at which a variant passed, and to go on: %+v, %v", r.Looks, err)
+	}
+	if v := r.Ending.Verdict; r.Ending.How != experiment.EndInterrupted || v.Outcome != experiment.Undecided || v.Comparisons[0].Outcome != experiment.Pass {
+		t.Errorf("%s: %s %q", r.Ending.How, v.Outcome, v.Reasons)
+	}
+}
+
 // TestRunNeedsAFile: what cannot be written is not run.
 func TestRunNeedsAFile(t *testing.T) {
 	lab, opt := fixture(t, 2)

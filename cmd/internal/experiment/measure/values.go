@@ -21,8 +21,8 @@ const (
 	// see lag. Two standard deviations of that may be this share of the growth.
 	mostLag = 0.02
 
-	// Per-request values are growth in the window over requests of the load: the
-	// window may be this much shorter or longer than the load was.
+	// Per-request values are growth in the window over its share of the requests of
+	// the load: the window may be this much shorter or longer than the load was.
 	leastCover, mostCover = 0.9, 1.25
 
 	// A mean over time wants a reading at least so often: this share of the window.
@@ -68,8 +68,10 @@ func Values(raw Raw, requests uint64, seconds float64) (values map[string]float6
 		return v.out, nil, nil, nil
 	}
 	if cover := v.span / seconds; requests > 0 && cover >= leastCover && cover <= mostCover {
-		v.cpu(float64(requests))
-		v.allocation(float64(requests))
+		// A window within the load has its share of the requests, one around it has all.
+		in := float64(requests) * min(cover, 1)
+		v.cpu(in)
+		v.allocation(in)
 	}
 	v.collector()
 	pauses = v.pauses()

@@ -240,6 +240,7 @@ func TestPerRequest(t *testing.T) {
 	}{
 		{"same", 1000, 10, true},
 		{"a tail of late answers", 1000, 8.5, true},
+		{"the load is a little longer", 1100, 11, true},
 		{"hardly any load in it", 1000, 5, false},
 		{"the load began before", 1000, 12, false},
 		{"no requests", 0, 10, false},
@@ -248,8 +249,13 @@ func TestPerRequest(t *testing.T) {
 	} {
 		got, _, _, _ := Values(window(), c.requests, c.seconds)
 		for _, name := range []string{"cpu_seconds_per_request", "alloc_bytes_per_request", "alloc_objects_per_request"} {
-			if _, ok := got[name]; ok != c.known {
+			x, ok := got[name]
+			if ok != c.known {
 				t.Errorf("%s: %s is known: %v, want %v", c.name, name, ok, c.known)
+			}
+			// A thousand requests are in the ten seconds of the window, in each.
+			if want, _, _, _ := Values(window(), 1000, 10); ok && math.Abs(x/want[name]-1) > 1e-9 {
+				t.Errorf("%s: %s is %v, want %v", c.name, name, x, want[name])
 			}
 		}
 		if _, ok := got["gc_cycles_per_second"]; !ok {

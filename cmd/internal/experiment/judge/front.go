@@ -39,8 +39,27 @@ func (c *court) costs() [][]float64 {
 	return out
 }
 
-// cost is the log ratio of a variant to the baseline, with its interval, the lower the better.
+// cost is the log ratio of a variant to the baseline, with its interval, the lower
+// the better. It is kept, as every variant is held against every other.
 func (c *court) cost(name string, variant int) paired.Interval {
+	of := costOf{name, variant}
+	iv, ok := c.kept[of]
+	if !ok {
+		iv = c.computeCost(name, variant)
+		if c.kept == nil {
+			c.kept = map[costOf]paired.Interval{}
+		}
+		c.kept[of] = iv
+	}
+	return iv
+}
+
+type costOf struct {
+	metric  string
+	variant int
+}
+
+func (c *court) computeCost(name string, variant int) paired.Interval {
 	m, _ := experiment.MetricByName(name)
 	design := c.design(m)
 	s := seriesOf(pairsOf(c.blocks, phaseOf(design), design, variant), m, c.quads[design])

@@ -76,6 +76,7 @@ type court struct {
 	blocks []experiment.Block
 	grade  string
 	quads  map[string]bool // designs in which neighbouring pairs are alike, so that a quad is the unit
+	kept   map[costOf]paired.Interval
 }
 
 // alpha is one-sided, of each bound of an interval: 5%, shared among the looks,

@@ -42,6 +42,7 @@ type Arm struct {
 	Requests      uint64    `json:"requests"`
 	Errors        uint64    `json:"errors"`
 	WarmupSeconds float64   `json:"warmup_seconds"`
+	Unsettled     bool      `json:"unsettled,omitempty"` // the heap goal still moved when the measured time began
 	Audit         Audit     `json:"generator"`
 	End           End       `json:"end"`
 }

@@ -30,7 +30,7 @@ import (
 const (
 	maxLine  = 8 << 20 // bytes
 	maxLines = 200_000
-	maxFile  = 2 << 30
+	maxFile  = 256 << 20
 	maxKind  = 32 // bytes of a line's kind
 )
 

@@ -65,7 +65,7 @@ func (r *reader) read(f io.Reader) error {
 		r.lines++
 		r.size += int64(len(line))
 		if r.lines > maxLines || r.size > maxFile {
-			return fmt.Errorf("%s is larger than any result: %d lines or %d GiB", r.path, maxLines, maxFile>>30)
+			return fmt.Errorf("%s is larger than any result: %d lines or %d MiB", r.path, maxLines, maxFile>>20)
 		}
 	}
 }

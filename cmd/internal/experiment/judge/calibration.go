@@ -31,6 +31,10 @@ func Calibrate(p *experiment.Plan, blocks []experiment.Block) []experiment.Calib
 		design := c.design(m)
 		pairs := pairsOf(blocks, experiment.PhaseCalibration, design, 0)
 		s := seriesOf(pairs, m, false)
+		if len(pairs) > 0 && s.why != "" && p.Role(m.Name) != experiment.RoleExploratory {
+			out = append(out, experiment.Calibration{Name: m.Name, Design: design, Bias: 1, Failed: "it cannot be judged here: " + s.why})
+			continue
+		}
 		if len(s.d) < 2 || s.why != "" {
 			continue
 		}

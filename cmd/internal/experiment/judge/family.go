@@ -242,6 +242,9 @@ func (c *court) warnings(v *experiment.Verdict) []string {
 	if c.grade == "C" {
 		out = append(out, "more than half of the machine's CPU was used by others (grade C): latency is claimed from duets alone, the tail of pauses not at all")
 	}
+	if n := c.unsettled(); 2*n > len(c.blocks) {
+		out = append(out, fmt.Sprintf("in %d of %d blocks the heap goal still moved after the warm-up, or there was no cycle to tell: a longer warmup would compare steadier heaps", n, len(c.blocks)))
+	}
 	if n, why := c.retried(); n > 0 {
 		out = append(out, fmt.Sprintf("%d of %d blocks were measured at the second try; the last first try ended with: %s", n, len(c.blocks), why))
 	}
@@ -258,6 +261,16 @@ func (c *court) retried() (n int, why string) {
 		}
 	}
 	return n, why
+}
+
+func (c *court) unsettled() int {
+	n := 0
+	for _, b := range c.blocks {
+		if slices.ContainsFunc(b.Arms, func(a experiment.Arm) bool { return a.Unsettled }) {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *court) lateBlocks() int {

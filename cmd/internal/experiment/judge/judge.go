@@ -307,14 +307,35 @@ func (c *court) design(m experiment.Metric) string {
 
 // refuses says why this host cannot carry a claim.
 func (c *court) refuses(m experiment.Metric, design string) string {
+	latency := m.Family == experiment.Latency && m.Unit == experiment.Seconds
 	switch {
-	case c.grade != "C":
-	case m.Family == experiment.Latency && m.Unit == experiment.Seconds && design != experiment.Duet:
+	case latency && design != experiment.Duet && c.grade == "C":
 		return "this host is too busy for claims of latency from a switchback (grade C): ask for a duet"
-	case m.Name == "gc_pause_p99_seconds":
+	case latency && design != experiment.Duet && c.lateTails():
+		return "in most blocks the generator was late by a quarter of the p99 or more: ask for a duet, whose sides share that"
+	case m.Name == "gc_pause_p99_seconds" && c.grade == "C":
 		return "this host is too busy for claims about the tail of pauses (grade C)"
 	}
 	return ""
+}
+
+// lateTails says whether, in most switchbacks, the tail of the latency is in good
+// part the generator's. In a duet both sides have the same of it.
+func (c *court) lateTails() bool {
+	late, n := 0, 0
+	for _, b := range c.blocks {
+		for _, a := range b.Arms {
+			p99, ok := a.Values["latency_p99_seconds"]
+			if b.Design != experiment.Switchback || !ok {
+				continue
+			}
+			n++
+			if a.Audit.SlipP99 > max(maxSlip, p99/4) {
+				late++
+			}
+		}
+	}
+	return 2*late > n
 }
 
 // interferes holds the design that a metric is judged by against the other one:

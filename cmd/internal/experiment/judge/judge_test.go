@@ -254,6 +254,12 @@ func TestCalibration(t *testing.T) {
 	if v := Judge(h, blocks); v.Outcome != experiment.Undecided {
 		t.Errorf("nothing compared: %s", v.Outcome)
 	}
+	for i := range blocks {
+		delete(blocks[i].Arms[0].Values, "cpu_seconds_per_request")
+	}
+	if why := Refusal(w.plan, Calibrate(w.plan, blocks)); !strings.Contains(why, "cannot be judged here: absent in") {
+		t.Errorf("a guard that no block has: %q", why)
+	}
 }
 
 func TestSweep(t *testing.T) {
@@ -297,6 +303,22 @@ func TestSweepGoal(t *testing.T) {
 	}
 	if v := Judge(h, blocks); !strings.Contains(v.Comparisons[1].Eliminated, "regressed") || v.Comparisons[0].Eliminated != "" {
 		t.Errorf("stopped: %q and %q", v.Comparisons[0].Eliminated, v.Comparisons[1].Eliminated)
+	}
+}
+
+// TestLateTails: tails that are the generator's are not claimed of the subject.
+func TestLateTails(t *testing.T) {
+	w := newWorld(2, 17)
+	w.plan.Design.Kind = experiment.Switchback
+	h, blocks := w.run(10)
+	if mv := find(t, Judge(h, blocks), 1, "latency_p99_seconds"); mv.Verdict == experiment.Unusable {
+		t.Errorf("a generator in time: %+v", mv)
+	}
+	for i := range blocks {
+		blocks[i].Arms[0].Audit.SlipP99 = 3e-3
+	}
+	if mv := find(t, Judge(h, blocks), 1, "latency_p99_seconds"); mv.Verdict != experiment.Unusable || !strings.Contains(mv.Why, "generator was late") {
+		t.Errorf("3 ms late, of a p99 of 5 ms: %+v", mv)
 	}
 }
 

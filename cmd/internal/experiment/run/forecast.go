@@ -78,7 +78,7 @@ func (b *Bench) record(ctx context.Context) (*record.Recording, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.stop()
+	defer r.stop(ctx)
 	if r.end != nil {
 		return nil, fmt.Errorf("the baseline ended by itself: %s", r.end.Text)
 	}

@@ -43,7 +43,7 @@ func (b *Bench) knee(ctx context.Context, progress func(Progress)) (*experiment.
 			opt.Start = k.Rate / 2 // it is somewhere there
 		}
 		rate, tries, err := load.Knee(ctx, try, opt)
-		r.stop()
+		r.stop(ctx)
 		k.Tries = append(k.Tries, tries...)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

@@ -30,6 +30,7 @@ type Bench struct {
 
 	programs []subject.Program
 	rate     float64
+	warmup   time.Duration // the longest that an arm has needed so far
 	release  func()
 }
 
@@ -130,11 +131,13 @@ type running struct {
 	has     bool // raw and report are there
 }
 
-// start starts a variant. A variant that the kernel kills for memory before it is
-// ready is a result, and running.end says so.
+// start starts a variant. One that ends by itself before it is ready, or that the
+// kernel kills for memory, is a result, and running.end says so; of the baseline only
+// the latter is.
 func (b *Bench) start(ctx context.Context, variant int) (*running, error) {
 	p, err := subject.Start(ctx, subject.Spec{Program: b.programs[variant], Subject: b.Plan.Subject, Variant: b.Plan.Variants[variant], Group: subject.Needed(b.Plan)})
-	if early := new(subject.NotReadyError); errors.As(err, &early) && early.End.How == experiment.EndedOOM {
+	if early := new(subject.NotReadyError); errors.As(err, &early) &&
+		(early.End.How == experiment.EndedOOM || early.End.How == experiment.EndedCrashed && variant > 0) {
 		return &running{end: &early.End}, nil
 	}
 	if err != nil {
@@ -151,14 +154,21 @@ func (b *Bench) start(ctx context.Context, variant int) (*running, error) {
 	return &running{process: p, watch: w}, nil
 }
 
-// stop ends a process. The context may be over.
-func (r *running) stop() experiment.End {
+// patience is how long a process may take to end after an interrupt, whatever the
+// plan says.
+const patience = 3 * time.Second
+
+// stop ends a process, within the plan's time to stop. The context may be over.
+func (r *running) stop(ctx context.Context) experiment.End {
 	if r.watch != nil {
 		r.watch.Close()
 	}
 	if r.end == nil {
-		// The plan's time to stop bounds it.
-		end := r.process.Stop(context.Background())
+		stopping, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		hurry := context.AfterFunc(ctx, func() { time.AfterFunc(patience, cancel) })
+		defer hurry()
+		end := r.process.Stop(stopping)
 		r.end = &end
 	}
 	return *r.end
@@ -169,7 +179,7 @@ func (b *Bench) Block(ctx context.Context, it schedule.Item) (experiment.Block, 
 	arms := make([]*running, 0, len(it.Arms))
 	defer func() {
 		for _, r := range arms {
-			r.stop()
+			r.stop(ctx)
 		}
 	}()
 	alive := true
@@ -194,7 +204,7 @@ func (b *Bench) Block(ctx context.Context, it schedule.Item) (experiment.Block, 
 		if r.process != nil {
 			took = r.process.StartSeconds()
 		}
-		end := r.stop()
+		end := r.stop(ctx)
 		block.Arms = append(block.Arms, arm(it.Arms[i], r, b.programs[it.Arms[i].Variant], took, end))
 		if r.has {
 			block.Host.SlipP99 = max(block.Host.SlipP99, r.report.Audit.SlipP99)
@@ -284,13 +294,19 @@ func (b *Bench) measure(ctx context.Context, arms []*running, seed uint64) (host
 	return host, start.UTC(), seconds, err
 }
 
-// warm waits until the heap of every arm is settled.
+// warm waits until the heap of every arm is settled, and for no less than any arm
+// before has taken for that: processes that are compared are of the same age.
 func (b *Bench) warm(ctx context.Context, arms []*running) (died bool, err error) {
-	least := b.Plan.Design.Warmup
-	return each(arms, func(r *running) (err error) {
-		r.warmup, err = r.watch.Warm(ctx, least, slowWarmup*least)
+	most := slowWarmup * b.Plan.Design.Warmup
+	least := max(b.Plan.Design.Warmup, min(b.warmup, most))
+	died, err = each(arms, func(r *running) (err error) {
+		r.warmup, err = r.watch.Warm(ctx, least, most)
 		return err
 	})
+	for _, r := range arms {
+		b.warmup = max(b.warmup, r.warmup)
+	}
+	return died, err
 }
 
 // each does the same to all arms at once. An arm whose process has ended is no
@@ -348,6 +364,7 @@ func arm(a schedule.Arm, r *running, p subject.Program, took float64, end experi
 	if !r.has {
 		return out
 	}
+	out.Unsettled = !r.watch.Settled()
 	rep := r.report
 	values, pauses, marks, levels := measure.Values(r.raw, rep.Answered, rep.Seconds)
 	out.Values, out.Pauses, out.Cycles, out.Heap = values, pauses, thin(marks), levels

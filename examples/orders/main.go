@@ -24,7 +24,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -68,9 +67,6 @@ func run() error {
 	factor, err := fromEnv("ALLOC_FACTOR", 1, 100)
 	if err != nil {
 		return err
-	}
-	if burn > 0 && cpu(rusageThread) == 0 {
-		return errors.New("BURN_RATIO: this system does not say what CPU a thread takes")
 	}
 	s := &service{page: int(factor * page), burnRatio: burn}
 	for i := range s.orders {
@@ -161,33 +157,30 @@ func (s *service) burn() {
 		return
 	}
 	burned := s.burned.Load()
-	owed := s.burnRatio*float64(cpu(syscall.RUSAGE_SELF)-burned) - float64(burned)
-	if owed <= 0 {
-		return
+	owed := s.burnRatio*float64(cpu()-burned) - float64(burned)
+	most := min(time.Duration(owed), burnMost)
+	// By the clock: the kernel adds a thread's CPU up at its ticks alone, which are
+	// longer than a burn.
+	spent := time.Duration(0)
+	for start := time.Now(); spent < most; {
+		hash()
+		spent = max(time.Since(start), spent+1)
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	most := int64(min(owed, float64(burnMost)))
-	start := cpu(rusageThread)
-	var block [4096]byte
-	spent := int64(0)
-	for range 1000 {
-		sum := sha256.Sum256(block[:])
-		copy(block[:], sum[:])
-		if spent = cpu(rusageThread) - start; spent >= most {
-			break
-		}
-	}
-	s.burned.Add(spent)
+	s.burned.Add(int64(spent))
 }
 
-// rusageThread asks for the calling thread's CPU, which Linux alone answers.
-const rusageThread = 1
+// hash is a unit of what is burned: some microseconds, in no memory to speak of.
+func hash() {
+	var block [4096]byte
+	sum := sha256.Sum256(block[:])
+	copy(block[:], sum[:])
+}
 
-// cpu is what was used of the CPU, in ns; 0 where the system does not say.
-func cpu(who int) int64 {
+// cpu is what this process has used of the CPU, in ns; 0 where the system does not
+// say.
+func cpu() int64 {
 	var ru syscall.Rusage
-	if err := syscall.Getrusage(who, &ru); err != nil {
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &ru); err != nil {
 		return 0
 	}
 	return ru.Utime.Nano() + ru.Stime.Nano()

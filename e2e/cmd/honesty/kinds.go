@@ -24,7 +24,7 @@ var kinds = []kind{
 	{Name: "drift", Drift: true},
 	// A tenth is not far above the noise of blocks that are so short: it has more looks,
 	// as a user would declare.
-	{Name: "burn", Env: "BURN_RATIO=0.1", Finds: "cpu_seconds_per_request", Looks: []int{16, 24}},
+	{Name: "burn", Env: "BURN_RATIO=0.1", Finds: "cpu_seconds_per_request", Looks: []int{16, 24, 32}},
 	{Name: "alloc", Env: "ALLOC_FACTOR=2", Finds: "alloc_bytes_per_request"},
 	{Name: "duet", Duet: true},
 }

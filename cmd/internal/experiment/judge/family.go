@@ -2,6 +2,7 @@ package judge
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -310,6 +311,9 @@ func effect(mv experiment.MetricVerdict) string {
 	unit := "%"
 	if mv.Name == "error_ratio" {
 		unit = " points"
+	}
+	if math.IsInf(mv.High, 0) || math.IsInf(mv.Low, 0) {
+		return fmt.Sprintf("%+.1f%s, of too few pairs for an interval", 100*(mv.Ratio-1), unit)
 	}
 	return fmt.Sprintf("%+.1f%s [%+.1f, %+.1f]", 100*(mv.Ratio-1), unit, 100*(mv.Low-1), 100*(mv.High-1))
 }

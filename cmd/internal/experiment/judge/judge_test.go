@@ -137,7 +137,7 @@ func TestJudge(t *testing.T) {
 		}, 20, experiment.Fail, map[string]experiment.Finding{"rss_peak_bytes": experiment.Improved, "cpu_seconds_per_request": experiment.Regressed}, "CPU per request regressed: +37.2%"},
 		{"too few pairs", func(w *world) {
 			w.effect[1] = map[string]float64{"rss_peak_bytes": math.Log(0.5)}
-		}, 4, experiment.Undecided, map[string]experiment.Finding{"rss_peak_bytes": experiment.Inconclusive}, "the first look is at 10 pairs"},
+		}, 2, experiment.Undecided, map[string]experiment.Finding{"rss_peak_bytes": experiment.Inconclusive}, "of too few pairs for an interval; the first look is at 10 pairs"},
 		{"too much noise", func(w *world) {
 			w.sigma["latency_p99_seconds"] = 1
 			w.effect[1] = map[string]float64{"rss_peak_bytes": math.Log(0.8)}

@@ -202,6 +202,9 @@ func TestCompareRefuses(t *testing.T) {
 		files   map[string]string
 		want    string // in the message
 		result  bool   // there is one, which says that it was refused
+		// busy says that a machine which is busy with other things may be the reason:
+		// then it is INCONCLUSIVE.
+		busy bool
 	}{
 		{name: "does_not_build", want: `building variant base(.|\n)*undefined: nonesuch`,
 			replace: []string{`command: ["PROGRAM"]`, "source: src"},
@@ -215,7 +218,7 @@ func TestCompareRefuses(t *testing.T) {
 			replace: []string{"- name: base", "- name: base\n    env: {MODE: refuses}"}},
 		{name: "baseline_crashes", want: `the baseline "base" ended by itself under the load`, result: true,
 			replace: []string{"- name: base", "- name: base\n    env: {MODE: crashes}"}},
-		{name: "rate_above_the_knee", want: `rate is above what it can serve`, result: true,
+		{name: "rate_above_the_knee", want: `rate is above what it can\s+serve`, result: true, busy: true,
 			replace: []string{"- name: base", "- name: base\n    env: {MODE: slow}", "timeout: 1s", "timeout: 2s"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -234,7 +237,8 @@ func TestCompareRefuses(t *testing.T) {
 				replace[i] = strings.ReplaceAll(replace[i], "PROGRAM", l.program)
 			}
 			r := l.run(t, l.plan(t, replace...), "-o", l.result())
-			if r.Code != harness.CouldNotRun || len(r.Stdout) > 0 || !regexp.MustCompile(tt.want).MatchString(r.Stderr) {
+			busy := tt.busy && r.Code == 3
+			if text := string(r.Stdout) + r.Stderr; !busy && (r.Code != harness.CouldNotRun || len(r.Stdout) > 0) || !regexp.MustCompile(tt.want).MatchString(text) {
 				t.Errorf("want exit code 2 and %q\n%v", tt.want, r)
 			}
 			if !tt.result {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/measure"
@@ -57,7 +58,11 @@ func Fit(h experiment.Header, blocks []experiment.Block) error {
 			return &UnfitError{Why: fmt.Sprintf("the baseline %q ended by itself under the load (%s): %s", h.Plan.Baseline().Name, a.End.How, orNothing(a.End.Text))}
 		}
 		if share := float64(a.Errors) / float64(a.Requests); a.Requests >= fewest && share > maxError {
-			return &UnfitError{Why: fmt.Sprintf("%.0f%% of the baseline's requests failed, the first with: %s", 100*share, orNothing(a.Audit.FirstError))}
+			why := fmt.Sprintf("%.0f%% of the baseline's requests failed, the first with: %s", 100*share, orNothing(a.Audit.FirstError))
+			if strings.Contains(a.Audit.FirstError, "no answer within") {
+				why += ": perhaps the rate is above what it can serve here; lower it, or say `rate: knee`"
+			}
+			return &UnfitError{Why: why}
 		}
 	}
 	var due, answered float64

@@ -109,7 +109,13 @@ func (p *Product) Run(t testing.TB, args ...string) *Result {
 // RunWith is Run with a change to the command before it starts.
 func (p *Product) RunWith(t testing.TB, change func(*exec.Cmd), args ...string) *Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	return p.RunWithin(t, 2*time.Minute, change, args...)
+}
+
+// RunWithin is RunWith with another limit of time.
+func (p *Product) RunWithin(t testing.TB, limit time.Duration, change func(*exec.Cmd), args ...string) *Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.Binary, args...)
 	var stdout, stderr bytes.Buffer

@@ -23,7 +23,7 @@ var kinds = []kind{
 	{Name: "a/a"},
 	{Name: "drift", Drift: true},
 	// A tenth is not far above the noise of blocks that are so short: it has more looks,
-	// as a user would declare.
+	// and nothing beside it to decide, as who asks for so little would declare.
 	{Name: "burn", Env: "BURN_RATIO=0.1", Finds: "cpu_seconds_per_request", Looks: []int{16, 24, 32}},
 	{Name: "alloc", Env: "ALLOC_FACTOR=2", Finds: "alloc_bytes_per_request"},
 	{Name: "duet", Duet: true},
@@ -40,8 +40,11 @@ func (k kind) file(n int) string {
 // declared are the metrics that the plans have a margin for, the goal first, with the
 // margin. Others are exploratory.
 func (k kind) declared() []declared {
-	if k.Duet {
+	switch {
+	case k.Duet:
 		return []declared{{"latency_p99_seconds", 0.25}, {"latency_p50_seconds", 0.10}}
+	case len(k.Looks) > 0:
+		return []declared{{k.Finds, 0.02}}
 	}
 	return []declared{
 		{"cpu_seconds_per_request", 0.03},
@@ -113,7 +116,9 @@ func (p protocol) plan(it item, orders string) string {
 	for i, d := range it.kind.declared() {
 		switch i {
 		case 0:
-			fmt.Fprintf(&b, "goal:\n  metric: %s\n  margin: %g%%\nguards:\n", d.metric, 100*d.margin)
+			fmt.Fprintf(&b, "goal:\n  metric: %s\n  margin: %g%%\n", d.metric, 100*d.margin)
+		case 1:
+			fmt.Fprintf(&b, "guards:\n  - metric: %s\n    margin: %g%%\n", d.metric, 100*d.margin)
 		default:
 			fmt.Fprintf(&b, "  - metric: %s\n    margin: %g%%\n", d.metric, 100*d.margin)
 		}

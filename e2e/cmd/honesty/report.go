@@ -83,7 +83,7 @@ type MetricReport struct {
 }
 
 // shown are exploratory metrics that are reported beside those of the plan.
-var shown = []string{"latency_p50_seconds", "latency_p90_seconds"}
+var shown = []string{"alloc_bytes_per_request", "rss_mean_bytes", "latency_p50_seconds", "latency_p90_seconds"}
 
 func kindNamed(name string) (kind, bool) {
 	i := slices.IndexFunc(kinds, func(k kind) bool { return k.Name == name })

@@ -51,6 +51,16 @@ type Comparison struct {
 	Same       bool            `json:"same_program,omitempty"` // the same binary, settings and limits as the baseline: an A/A
 }
 
+// Metric finds what is said about a metric; ok is false when nothing is.
+func (c Comparison) Metric(name string) (mv MetricVerdict, ok bool) {
+	for _, mv := range c.Metrics {
+		if mv.Name == name {
+			return mv, true
+		}
+	}
+	return MetricVerdict{}, false
+}
+
 // A MetricVerdict is what the pairs show about one metric. Ratios are variant over baseline.
 type MetricVerdict struct {
 	Name      string    `json:"name"`

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
-	"github.com/heapwright/heapwright/cmd/internal/experiment/measure"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/schedule"
 )
 
@@ -81,7 +80,7 @@ func Fit(h experiment.Header, blocks []experiment.Block) error {
 	// One block may have met a machine that stood still.
 	if n >= enough && answered < minShare*due {
 		e := &UnfitError{Why: fmt.Sprintf("the baseline answered %.0f of the %.0f requests that were due in time: the rate is above what it can serve here; lower it, or say `rate: knee`", answered, due)}
-		if measure.Grade(hosts) == "C" {
+		if Grade(hosts) == "C" {
 			e.Busy, e.Why = true, e.Why+"; or try again when the machine is less busy with other things"
 		}
 		return e

@@ -6,7 +6,6 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/paired"
-	"github.com/heapwright/heapwright/cmd/internal/experiment/schedule"
 )
 
 // biasAlpha is two-sided, over all metrics of the plan (Holm): how often a sound
@@ -81,9 +80,6 @@ func Refusal(p *experiment.Plan, cal []experiment.Calibration) string {
 	}
 	return ""
 }
-
-// CalibrationBlocks is how many blocks the calibration of a plan has.
-func CalibrationBlocks(p *experiment.Plan) int { return len(schedule.Calibration(p)) }
 
 func last(looks []int) int {
 	if len(looks) == 0 {

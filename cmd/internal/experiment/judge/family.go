@@ -195,8 +195,8 @@ func (c *court) better(a, b experiment.Comparison) bool {
 		name = c.plan.Goal.Metric
 	}
 	m, _ := experiment.MetricByName(name)
-	x, okX := metricOf(a, name)
-	y, okY := metricOf(b, name)
+	x, okX := a.Metric(name)
+	y, okY := b.Metric(name)
 	if !okX || !okY || !(x.Ratio > 0) || !(y.Ratio > 0) {
 		return false
 	}
@@ -204,14 +204,6 @@ func (c *court) better(a, b experiment.Comparison) bool {
 		return x.Ratio > y.Ratio
 	}
 	return x.Ratio < y.Ratio
-}
-
-func metricOf(k experiment.Comparison, name string) (experiment.MetricVerdict, bool) {
-	i := slices.IndexFunc(k.Metrics, func(mv experiment.MetricVerdict) bool { return mv.Name == name })
-	if i < 0 {
-		return experiment.MetricVerdict{}, false
-	}
-	return k.Metrics[i], true
 }
 
 func rank(o experiment.Outcome) int {
@@ -250,7 +242,7 @@ func (c *court) warnings(v *experiment.Verdict) []string {
 		out = append(out, fmt.Sprintf("%d of %d blocks were measured at the second try; the last first try ended with: %s", n, len(c.blocks), why))
 	}
 	if late := c.lateBlocks(); late > 0 {
-		out = append(out, fmt.Sprintf("in %d of %d blocks the generator sent one request in a hundred more than %s late: latency includes that, on both sides alike", late, len(c.blocks), "1 ms"))
+		out = append(out, fmt.Sprintf("in %d of %d blocks the generator sent one request in a hundred more than 1 ms late: latency includes that, on both sides alike", late, len(c.blocks)))
 	}
 	return out
 }

@@ -18,7 +18,6 @@ import (
 	"slices"
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
-	"github.com/heapwright/heapwright/cmd/internal/experiment/measure"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/paired"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/schedule"
 )
@@ -91,7 +90,7 @@ func (c *court) hosts() {
 	for _, b := range c.blocks {
 		hosts = append(hosts, b.Host)
 	}
-	c.grade = measure.Grade(hosts)
+	c.grade = Grade(hosts)
 }
 
 // units finds the designs in which the calibration saw neighbours alike.

@@ -112,7 +112,7 @@ func (w *world) run(quads int) (experiment.Header, []experiment.Block) {
 
 func find(t *testing.T, v *experiment.Verdict, variant int, metric string) experiment.MetricVerdict {
 	t.Helper()
-	mv, ok := metricOf(v.Comparisons[variant-1], metric)
+	mv, ok := v.Comparisons[variant-1].Metric(metric)
 	if !ok {
 		t.Fatalf("no verdict on %s of variant %d", metric, variant)
 	}

@@ -361,7 +361,7 @@ func (o *outcome) sweepTable() *sweepTable {
 		}
 		for _, name := range names {
 			cell := sweepCell{Value: "-"}
-			if m, ok := metricOf(c, name); ok {
+			if m, ok := c.Metric(name); ok {
 				cell = sweepCell{value(m.Value, unitOf(name)), difference(m), ""}
 				if differs(m) {
 					cell.Class = findingClass(m.Verdict)

@@ -147,7 +147,7 @@ func TestFigures(t *testing.T) {
 	s := samples()["interrupted"]
 	o := of(s.r, s.v, "")
 	c := o.verdict.Comparisons[0]
-	m, ok := metricOf(c, "latency_p99_seconds")
+	m, ok := c.Metric("latency_p99_seconds")
 	if !ok {
 		t.Fatal("no p99")
 	}

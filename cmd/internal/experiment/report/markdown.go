@@ -150,7 +150,7 @@ func (d *document) sweep(o *outcome) {
 		}
 		for _, name := range names {
 			cell := "-"
-			if m, ok := metricOf(c, name); ok {
+			if m, ok := c.Metric(name); ok {
 				cell = value(m.Value, unitOf(name)) + " " + difference(m)
 			}
 			row = append(row, cell)

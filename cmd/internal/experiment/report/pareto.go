@@ -31,8 +31,8 @@ func (o *outcome) points(mx, my string) []point {
 	bx, by := math.NaN(), math.NaN()
 	var out []point
 	for _, c := range o.verdict.Comparisons {
-		x, ok1 := metricOf(c, mx)
-		y, ok2 := metricOf(c, my)
+		x, ok1 := c.Metric(mx)
+		y, ok2 := c.Metric(my)
 		if !ok1 || !ok2 || !known(x.Ratio) || !known(y.Ratio) {
 			continue
 		}

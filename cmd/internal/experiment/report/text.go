@@ -243,18 +243,10 @@ var frontMetrics = []string{"latency_p99_seconds", "rss_peak_bytes", "cpu_second
 // frontText says what the front is.
 const frontText = "no other is at least as good in p99, peak RSS, CPU per request and throughput, and better in one"
 
-func metricOf(c experiment.Comparison, name string) (experiment.MetricVerdict, bool) {
-	i := slices.IndexFunc(c.Metrics, func(m experiment.MetricVerdict) bool { return m.Name == name })
-	if i < 0 {
-		return experiment.MetricVerdict{}, false
-	}
-	return c.Metrics[i], true
-}
-
 // baseline is the value of the baseline, as the first comparison that has it says.
 func (o *outcome) baseline(metric string) string {
 	for _, c := range o.verdict.Comparisons {
-		if m, ok := metricOf(c, metric); ok {
+		if m, ok := c.Metric(metric); ok {
 			return value(m.Baseline, unitOf(metric))
 		}
 	}
@@ -286,7 +278,7 @@ func (p *printer) sweep(o *outcome) {
 		row := []texttab.Cell{front(c.Variant), {Text: o.variant(c.Variant)}}
 		pairs := 0
 		for _, name := range names {
-			m, ok := metricOf(c, name)
+			m, ok := c.Metric(name)
 			if !ok {
 				row = append(row, texttab.Cell{Text: "-"}, texttab.Cell{})
 				continue

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/e2e/internal/gain"
+	"github.com/heapwright/heapwright/e2e/internal/jsonl"
 	"github.com/heapwright/heapwright/e2e/internal/ladder"
 )
 
@@ -146,33 +146,9 @@ func (s store) groups() (out []Group, err error) {
 }
 
 // results reads what came of all runs.
-func (s store) results() (out []Result, err error) {
-	text, err := os.ReadFile(s.path("results.jsonl"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	for line := range bytes.Lines(text) {
-		var r Result
-		if err := json.Unmarshal(line, &r); err != nil {
-			return nil, fmt.Errorf("reading results: %w", err)
-		}
-		out = append(out, r)
-	}
-	return out, err
-}
+func (s store) results() ([]Result, error) { return jsonl.Read[Result](s.path("results.jsonl")) }
 
-func (s store) saveResult(r Result) error {
-	line, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(s.path("results.jsonl"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(line, '\n'))
-	return errors.Join(err, f.Close())
-}
+func (s store) saveResult(r Result) error { return jsonl.Append(s.path("results.jsonl"), r) }
 
 // series is what came of one variant of a group.
 func series(all []Result, group, variant string) gain.Series {

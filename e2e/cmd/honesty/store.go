@@ -3,14 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/heapwright/heapwright/e2e/internal/honesty"
+	"github.com/heapwright/heapwright/e2e/internal/jsonl"
 )
 
 // An Experiment is one that was run.
@@ -67,33 +66,11 @@ type store string
 
 func (s store) path(name string) string { return filepath.Join(string(s), name) }
 
-func (s store) experiments() (out []Experiment, err error) {
-	text, err := os.ReadFile(s.path("experiments.jsonl"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	for line := range bytes.Lines(text) {
-		var e Experiment
-		if err := json.Unmarshal(line, &e); err != nil {
-			return nil, fmt.Errorf("reading experiments: %w", err)
-		}
-		out = append(out, e)
-	}
-	return out, err
+func (s store) experiments() ([]Experiment, error) {
+	return jsonl.Read[Experiment](s.path("experiments.jsonl"))
 }
 
-func (s store) save(e Experiment) error {
-	line, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(s.path("experiments.jsonl"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(line, '\n'))
-	return errors.Join(err, f.Close())
-}
+func (s store) save(e Experiment) error { return jsonl.Append(s.path("experiments.jsonl"), e) }
 
 // replace keeps these experiments in the place of what there was.
 func (s store) replace(all []Experiment) error {

@@ -126,8 +126,9 @@ func TestRecordingCutShort(t *testing.T) {
 			t.Errorf("the recording holds %v", kinds)
 		}
 		d := diagnose(t, whole)
-		if d.Find("HW9002") == nil || d.Find("HW2001") == nil {
-			t.Errorf("want HW9002, that the recording is cut, and HW2001, what is in it:\n%v", d)
+		// What else is found depends on how much of the CPU the program got.
+		if d.Find("HW9002") == nil {
+			t.Errorf("want HW9002, that the recording is cut:\n%v", d)
 		}
 	})
 	t.Run("cut", func(t *testing.T) {

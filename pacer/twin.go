@@ -191,11 +191,13 @@ func (t *Twin) Forecasts(s []Settings) []Forecast {
 	var wg sync.WaitGroup
 	workers := min(runtime.GOMAXPROCS(0), len(s))
 	for w := range workers {
-		wg.Go(func() {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
 			for i := w; i < len(s); i += workers {
 				out[i] = t.Forecast(s[i])
 			}
-		})
+		}()
 	}
 	wg.Wait()
 	return out

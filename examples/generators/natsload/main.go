@@ -92,7 +92,11 @@ func run(args []string, out io.Writer) error {
 	start := time.Now()
 	got := &arrivals{}
 	var receiving sync.WaitGroup
-	receiving.Go(func() { got.receive(sub, start) })
+	receiving.Add(1)
+	go func() {
+		defer receiving.Done()
+		got.receive(sub, start)
+	}()
 	length := time.Duration(*seconds * float64(time.Second))
 	r := report{Schema: "heapwright.load/1", Seconds: *seconds}
 	slips, err := publish(pub, start, length, *rate, *seed, *size, *timeout)

@@ -86,6 +86,11 @@ func fetch(t testing.TB, url string) string {
 func nothingLeft(t testing.TB, p *Process, pids ...int) {
 	t.Helper()
 	for _, pid := range append(pids, p.PID()) {
+		// A process that was killed is there until the last of its threads has
+		// noticed.
+		for deadline := time.Now().Add(20 * time.Second); alive(pid) && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
 		if alive(pid) {
 			t.Errorf("process %d still runs", pid)
 		}

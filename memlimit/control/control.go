@@ -162,7 +162,7 @@ type Controller struct {
 	runway    float64 // the bounds' own, found by trying: assists and pauses
 	tried     time.Duration
 	stormFrom time.Duration // a storm's first sign; -1 is none
-	calmFrom  time.Duration // until when its measures stay
+	calmAt    time.Duration // when its measures may end; -1 is none
 	leak      leak
 }
 
@@ -191,7 +191,7 @@ func New(c Config) (*Controller, error) {
 	case o.PauseP99 < 0 || c.WarmUp < 0:
 		return nil, &ConfigError{"a time is negative"}
 	}
-	return &Controller{conf: c, stormFrom: -1, calmFrom: -1}, nil
+	return &Controller{conf: c, stormFrom: -1, calmAt: -1}, nil
 }
 
 // Step takes a sample and says what to set. Samples may come more often than
@@ -211,7 +211,7 @@ func (c *Controller) Step(s Sample) Action {
 	case s.At < c.last.At || s.Cycles < c.last.Cycles || s.AllocBytes < c.last.AllocBytes || s.GCCPU < c.last.GCCPU || s.AssistCPU < c.last.AssistCPU:
 		c.started, c.first, c.last = true, s, s
 		c.leak.restart(s.At)
-		c.stormFrom, c.calmFrom = -1, -1
+		c.stormFrom, c.calmAt = -1, -1
 	case s.Cycles > c.last.Cycles && s.At > c.last.At:
 		c.learn(s)
 		c.last = s
@@ -248,8 +248,23 @@ func (c *Controller) learn(s Sample) {
 		c.stormFrom = c.last.At
 	}
 	if s.LimiterCycle > c.last.LimiterCycle || c.stormFrom >= 0 && s.At-c.stormFrom >= stormAfter {
-		c.calmFrom = s.At + calmAfter
+		c.calmAt = s.At + calmAfter
 	}
+}
+
+// stormy reports whether measures against a storm are due: for a while after one
+// was seen, and as long as it would come back with no more than the budget.
+func (c *Controller) stormy(s Sample) bool {
+	if c.calmAt < 0 {
+		return false
+	}
+	if s.At >= c.calmAt {
+		e := s.within(s.BudgetBytes)
+		if c.cost.n == 0 || e > 0 && c.cost.v*c.alloc.v/e/s.Procs < 0.7*stormRatio {
+			c.calmAt = -1
+		}
+	}
+	return c.calmAt >= 0
 }
 
 // base is what GOGC is a percentage of.
@@ -276,7 +291,7 @@ func (c *Controller) decide(s Sample) Action {
 	// The limit first: it is the budget, or what keeps the runway's floor.
 	limit := s.BudgetBytes
 	leaking := c.leak.found
-	stormy := c.calmFrom >= 0 && s.At < c.calmFrom
+	stormy := c.stormy(s)
 	if need := s.limitFor(floor); need > float64(limit) || stormy {
 		a.Mode = Pressed
 		if need > float64(s.CeilingBytes) {

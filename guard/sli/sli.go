@@ -12,7 +12,6 @@
 package sli
 
 import (
-	"iter"
 	"math"
 	"slices"
 	"time"
@@ -142,17 +141,17 @@ func (r *Reading) Set(s Signal, v float64) bool {
 
 // All yields the signals that are known: those of this package first, then the
 // service's own in the order they were set.
-func (r *Reading) All() iter.Seq2[Signal, float64] {
-	return func(yield func(Signal, float64) bool) {
-		for i, name := range signals {
-			if r.has&(1<<i) != 0 && !yield(name, r.values[i]) {
-				return
-			}
+//
+//	for signal, v := range reading.All {
+func (r *Reading) All(yield func(Signal, float64) bool) {
+	for i, name := range signals {
+		if r.has&(1<<i) != 0 && !yield(name, r.values[i]) {
+			return
 		}
-		for _, c := range r.custom {
-			if !yield(c.name, c.value) {
-				return
-			}
+	}
+	for _, c := range r.custom {
+		if !yield(c.name, c.value) {
+			return
 		}
 	}
 }

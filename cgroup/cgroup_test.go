@@ -69,7 +69,8 @@ func TestFixtures(t *testing.T) {
 		{
 			name: "v1_docker_host", pid: 100, version: 1, container: Container{testID, "docker", ""}, levels: 3, workingSet: 74857600,
 			want: Stats{
-				has:         memory | StatOOMKills | StatCPUQuota | StatThrottling | StatMemoryPressure,
+				has:         memory | StatOOMKills | StatMemoryParts | StatCPUQuota | StatThrottling | StatMemoryPressure,
+				MemoryParts: MemoryParts{NonReclaimable: 122000000, Anon: 120000000, Shmem: 1000000, Unevictable: 12000000, Kernel: 15000000},
 				MemoryLimit: 268435456, MemoryUsage: 200000000, OOMKills: 3, CPUQuota: 1.5,
 				Throttling: Throttling{1000, 250, 12 * time.Second},
 				MemoryPressure: Pressure{Host: true, Some: Stall{0.015, 0.0025, 0, 2500 * time.Millisecond},
@@ -90,7 +91,9 @@ func TestFixtures(t *testing.T) {
 		{
 			name: "v2_k8s_host", pid: 100, version: 2, container: Container{testID, "containerd", podUID}, levels: 5, workingSet: 320000000,
 			want: Stats{
-				has:         memory | StatMemoryHigh | StatOOMKills | StatCPUQuota | StatThrottling | StatMemoryPressure | StatCPUPressure,
+				has:         memory | StatMemoryHigh | StatOOMKills | StatOOMs | StatMemoryParts | StatCPUQuota | StatThrottling | StatMemoryPressure | StatCPUPressure,
+				OOMs:        2,
+				MemoryParts: MemoryParts{NonReclaimable: 312500000, Anon: 300000000, Shmem: 4000000, Unevictable: 6000000, Kernel: 9500000, KernelReclaimable: 3000000},
 				MemoryLimit: 536870912, MemoryHigh: 550000000, MemoryUsage: 400000000, OOMKills: 1, CPUQuota: 0.5,
 				Throttling: Throttling{4000, 120, 6 * time.Second},
 				MemoryPressure: Pressure{Some: Stall{0.1234, 0.05, 0.01, 7 * time.Second},
@@ -182,6 +185,12 @@ func checkMethods(t *testing.T, g *Group, want *Stats) {
 	check("MemoryUsage", StatMemoryUsage, usage, want.MemoryUsage, err == nil, err)
 	kills, err := g.OOMKills()
 	check("OOMKills", StatOOMKills, kills, want.OOMKills, err == nil, err)
+	ooms, err := g.OOMs()
+	check("OOMs", StatOOMs, ooms, want.OOMs, err == nil, err)
+	parts, err := g.MemoryParts()
+	check("MemoryParts", StatMemoryParts, parts, want.MemoryParts, err == nil, err)
+	pinned, err := g.MemoryNonReclaimable()
+	check("MemoryNonReclaimable", StatMemoryParts, pinned, want.MemoryParts.NonReclaimable, err == nil, err)
 	quota, ok, err := g.CPUQuota()
 	check("CPUQuota", StatCPUQuota, quota, want.CPUQuota, ok && err == nil, err)
 	throttling, err := g.Throttling()
@@ -487,6 +496,33 @@ func TestParseNumbers(t *testing.T) {
 	}
 }
 
+func TestParseParts(t *testing.T) {
+	const lists = "inactive_anon 10\nactive_anon 20\nunevictable 5\n"
+	for _, tt := range []struct {
+		name, text string
+		version    int
+		want       MemoryParts
+		ok         bool
+	}{
+		{"v2 before the kernel's sum", "anon 31\nshmem 3\nkernel_stack 1\npagetables 2\npercpu 4\nslab 8\nslab_reclaimable 6\nsock 16\n" + lists, 2,
+			MemoryParts{NonReclaimable: 35 + 25, Anon: 31, Shmem: 3, Unevictable: 5, Kernel: 31, KernelReclaimable: 6}, true},
+		{"v2 with it", "kernel 100\nslab 8\nslab_reclaimable 6\n" + lists, 2, MemoryParts{NonReclaimable: 35 + 94, Unevictable: 5, Kernel: 100, KernelReclaimable: 6}, true},
+		{"v2 torn", "kernel 1\nslab_reclaimable 6\n" + lists, 2, MemoryParts{NonReclaimable: 35, Unevictable: 5, Kernel: 1, KernelReclaimable: 6}, true},
+		{"v2 absurd", "kernel 18446744073709551615\nsock 18446744073709551615\n" + lists, 2,
+			MemoryParts{NonReclaimable: 1<<64 - 1, Unevictable: 5, Kernel: 1<<64 - 1}, true},
+		{"v1 of the group alone", lists, 1, MemoryParts{}, false},
+		{"v1", "total_inactive_anon 10\ntotal_active_anon 20\ntotal_unevictable 5\ntotal_rss 7\ntotal_shmem 9\n", 1,
+			MemoryParts{NonReclaimable: 35, Anon: 7, Shmem: 9, Unevictable: 5}, true},
+		{"no list", "anon 31\ninactive_anon 10\nactive_anon 20\n", 2, MemoryParts{}, false},
+		{"negative", "inactive_anon -10\nactive_anon 20\nunevictable 5\n", 2, MemoryParts{}, false},
+		{"empty", "", 2, MemoryParts{}, false},
+	} {
+		if p, ok := parseParts([]byte(tt.text), tt.version); p != tt.want || ok != tt.ok {
+			t.Errorf("%s: %+v, %t; want %+v, %t", tt.name, p, ok, tt.want, tt.ok)
+		}
+	}
+}
+
 func TestBelow(t *testing.T) {
 	for _, tt := range []struct {
 		root, path, rel string
@@ -563,6 +599,11 @@ func FuzzParsers(f *testing.F) {
 		parseBytes(b)
 		parseCFS(b, b)
 		lookup(b, "nr_periods")
+		for version := 1; version <= 2; version++ {
+			if p, ok := parseParts(b, version); ok && p.NonReclaimable < p.Unevictable {
+				t.Errorf("%q is made of %+v", text, p)
+			}
+		}
 		if cores, _, ok := parseCPUMax(b); ok && cores < 0 {
 			t.Errorf("%q is a quota of %v", text, cores)
 		}

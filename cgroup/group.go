@@ -320,6 +320,23 @@ func (g *Group) MemoryWorkingSet() (bytes uint64, err error) {
 	return 0, &Error{Op: op, Path: g.path, Err: ErrUnavailable}
 }
 
+// MemoryParts is what the usage is made of, of the same group as MemoryUsage. The
+// kernel gathers it anew on each call, so it costs far more than MemoryUsage.
+func (g *Group) MemoryParts() (MemoryParts, error) {
+	s, err := g.stats("reading memory.stat", StatMemoryParts)
+	if err == nil && !s.Has(StatMemoryParts) {
+		err = &Error{Op: "reading memory.stat", Path: g.path, Err: ErrUnavailable}
+	}
+	return s.MemoryParts, err
+}
+
+// MemoryNonReclaimable is what of the usage the kernel cannot drop to make room, in
+// bytes. See [MemoryParts].
+func (g *Group) MemoryNonReclaimable() (bytes uint64, err error) {
+	p, err := g.MemoryParts()
+	return p.NonReclaimable, err
+}
+
 // CPUQuota is how many CPUs' worth of time the group may use: the smallest quota
 // divided by its period along the path (cpu.max; v1: cpu.cfs_quota_us). ok is
 // false when there is no quota.
@@ -347,6 +364,16 @@ func (g *Group) OOMKills() (uint64, error) {
 		err = &Error{Op: "reading OOM kills", Path: g.path, Err: ErrUnavailable}
 	}
 	return s.OOMKills, err
+}
+
+// OOMs is how often the group was at its limit and an allocation was about to fail,
+// whether or not a process was killed then (memory.events). Cgroup v1 does not count it.
+func (g *Group) OOMs() (uint64, error) {
+	s, err := g.stats("reading out-of-memory events", StatOOMs)
+	if err == nil && !s.Has(StatOOMs) {
+		err = &Error{Op: "reading out-of-memory events", Path: g.path, Err: ErrUnavailable}
+	}
+	return s.OOMs, err
 }
 
 // MemoryPressure is the time lost waiting for memory. See [Pressure].
@@ -463,6 +490,27 @@ func (g *Group) stats(op string, which Stat) (s Stats, err error) {
 	}
 	err = r.Read(&s)
 	return s, err
+}
+
+// MemoryParts is what the memory usage of a group is made of (memory.stat), in bytes.
+// The parts overlap, so their sum means nothing. The page cache, which the kernel drops
+// when memory is wanted, is in none of them.
+type MemoryParts struct {
+	// NonReclaimable is what the kernel cannot drop to make room, each page once: memory
+	// that no file stands behind, and what is locked, by the lists of the kernel
+	// (active_anon, inactive_anon, unevictable); with v2 the kernel's own memory too,
+	// but for what of it can be dropped. It does not reckon with swap.
+	NonReclaimable uint64
+
+	Anon        uint64 // of processes; what was given back with MADV_FREE and not yet taken is in here
+	Shmem       uint64 // tmpfs, and memory that is shared without a file
+	Unevictable uint64 // locked, of whatever kind
+	// Kernel is the kernel's own: page tables, stacks, slab, sockets' buffers. With v1
+	// it is memory.kmem.usage_in_bytes, and not in NonReclaimable: v1 does not say how
+	// much of it are caches of file names and inodes, which grow until there is no
+	// room and are dropped then.
+	Kernel            uint64
+	KernelReclaimable uint64 // of Kernel; 0 with v1
 }
 
 // A Throttling counts since the group was made.

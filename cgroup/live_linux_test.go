@@ -14,8 +14,8 @@ import (
 )
 
 // The test binary is the child in the groups of these tests. It obeys its
-// standard input: "allocate" touches 256 MiB, "spin" burns CPU; at the end of
-// the input it exits.
+// standard input: "allocate" touches 256 MiB, "hold" touches 32 MiB and keeps them,
+// "cache" makes page cache, "spin" burns CPU; at the end of the input it exits.
 func TestMain(m *testing.M) {
 	if os.Getenv("CGROUP_CHILD") == "" {
 		os.Exit(m.Run())
@@ -31,6 +31,18 @@ func TestMain(m *testing.M) {
 			}
 			runtime.KeepAlive(mem)
 			fmt.Println("allocated")
+		case "hold":
+			held = make([]byte, 32<<20)
+			for i := 0; i < len(held); i += 4096 {
+				held[i] = 1
+			}
+			fmt.Println("held")
+		case "cache":
+			if err := fillCache(64 << 20); err != nil {
+				fmt.Println(err)
+				continue
+			}
+			fmt.Println("cached")
 		case "spin":
 			go func() {
 				//lint:ignore SA5002 using the CPU up is what it is for
@@ -40,6 +52,30 @@ func TestMain(m *testing.M) {
 		}
 	}
 }
+
+var held []byte
+
+// fillCache makes page cache: it writes a file and removes its name, and leaves it open.
+func fillCache(bytes int64) error {
+	f, err := os.CreateTemp("", "heapwright-test-")
+	if err != nil {
+		return err
+	}
+	os.Remove(f.Name())
+	block := make([]byte, 1<<20)
+	for n := int64(0); n < bytes; n += int64(len(block)) {
+		if _, err := f.Write(block); err != nil {
+			return err
+		}
+	}
+	if err := f.Sync(); err != nil { // dirty pages can't be dropped at once
+		return err
+	}
+	cache = f
+	return nil
+}
+
+var cache *os.File
 
 type child struct {
 	*exec.Cmd
@@ -172,6 +208,35 @@ func TestLiveV1Memory(t *testing.T) {
 	if limit, ok, err := inside.MemoryLimit(); limit != 100663296 || !ok || err != nil {
 		t.Errorf("seen from inside: %d, %t, %v; want the hidden limit 100663296", limit, ok, err)
 	}
+
+	write(t, outer, "memory.limit_in_bytes", "-1")
+	write(t, inner, "memory.limit_in_bytes", "-1")
+	before, err := g.MemoryNonReclaimable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(c.in, "cache\n")
+	if line, err := c.out.ReadString('\n'); line != "cached\n" {
+		t.Fatalf("child said %q, %v", line, err)
+	}
+	io.WriteString(c.in, "hold\n")
+	if line, err := c.out.ReadString('\n'); line != "held\n" {
+		t.Fatalf("child said %q, %v", line, err)
+	}
+	usage, err := g.MemoryUsage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Of 64 MiB of page cache and 32 MiB of memory only the latter can't be dropped. The
+	// kernel's counts are exact to some pages for each CPU.
+	const slack = 8 << 20
+	if after, err := g.MemoryNonReclaimable(); err != nil || after < before+32<<20-slack || after > before+32<<20+slack {
+		t.Errorf("%d bytes can't be dropped, %v; want %d and 32 MiB", after, err, before)
+	} else if usage < after+64<<20-slack {
+		t.Skipf("the page cache was charged to another group: usage %d", usage)
+	}
+	write(t, inner, "memory.limit_in_bytes", "167772160")
+	write(t, outer, "memory.limit_in_bytes", "100663296")
 
 	kills, err := g.OOMKills()
 	if errors.Is(err, ErrUnavailable) {

@@ -94,6 +94,51 @@ func lookup(b []byte, key string) (uint64, bool) {
 	return 0, false
 }
 
+// parseParts parses memory.stat, but for the kernel's memory of cgroup v1, which is in
+// a file of its own. It is not ok when the lists are missing that tell what can be dropped.
+func parseParts(b []byte, version int) (p MemoryParts, ok bool) {
+	get := func(key string) uint64 {
+		v, _ := lookup(b, key)
+		return v
+	}
+	keys := partsKeys[version-1]
+	// The kernel's lists: every page of user memory is in one of them, unlike in the
+	// counts by kind, where a locked page is anonymous and unevictable.
+	inactive, ok1 := lookup(b, keys.inactiveAnon)
+	active, ok2 := lookup(b, keys.activeAnon)
+	unevictable, ok3 := lookup(b, keys.unevictable)
+	if !ok1 || !ok2 || !ok3 {
+		return p, false
+	}
+	p = MemoryParts{Anon: get(keys.anon), Shmem: get(keys.shmem), Unevictable: unevictable}
+	p.NonReclaimable = saturatingAdd(saturatingAdd(inactive, active), unevictable)
+	if version == 1 {
+		return p, true
+	}
+	p.KernelReclaimable = get("slab_reclaimable")
+	if p.Kernel, ok = lookup(b, "kernel"); !ok { // before Linux 5.18
+		for _, key := range [...]string{"kernel_stack", "pagetables", "percpu", "slab"} {
+			p.Kernel = saturatingAdd(p.Kernel, get(key))
+		}
+	}
+	p.Kernel = saturatingAdd(p.Kernel, get("sock"))
+	p.NonReclaimable = saturatingAdd(p.NonReclaimable, p.Kernel-min(p.Kernel, p.KernelReclaimable))
+	return p, true
+}
+
+// partsKeys are the keys of memory.stat in cgroup v1 and v2, of the group and those below.
+var partsKeys = [2]struct{ anon, shmem, activeAnon, inactiveAnon, unevictable string }{
+	{"total_rss", "total_shmem", "total_active_anon", "total_inactive_anon", "total_unevictable"},
+	{"anon", "shmem", "active_anon", "inactive_anon", "unevictable"},
+}
+
+func saturatingAdd(a, b uint64) uint64 {
+	if s := a + b; s >= a {
+		return s
+	}
+	return math.MaxUint64
+}
+
 // parsePressure parses a PSI file (Documentation/accounting/psi.rst).
 func parsePressure(b []byte) (p Pressure, ok bool) {
 	for len(b) > 0 {

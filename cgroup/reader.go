@@ -22,6 +22,8 @@ const (
 	StatMemoryPressure
 	StatCPUPressure
 	StatIOPressure
+	StatOOMs
+	StatMemoryParts
 
 	// StatAll is all of them.
 	StatAll Stat = 1<<iota - 1
@@ -35,8 +37,10 @@ type Stats struct {
 	MemoryLimit uint64  // bytes
 	MemoryHigh  uint64  // bytes
 	OOMKills    uint64  // cumulative
+	OOMs        uint64  // cumulative
 	CPUQuota    float64 // CPUs
 
+	MemoryParts    MemoryParts
 	Throttling     Throttling
 	MemoryPressure Pressure
 	CPUPressure    Pressure
@@ -49,7 +53,7 @@ type Stats struct {
 func (s *Stats) Has(which Stat) bool { return s.has&which == which }
 
 const (
-	memoryStats = StatMemoryUsage | StatMemoryLimit | StatMemoryHigh | StatOOMKills
+	memoryStats = StatMemoryUsage | StatMemoryLimit | StatMemoryHigh | StatOOMKills | StatOOMs | StatMemoryParts
 	cpuStats    = StatCPUQuota | StatThrottling
 )
 
@@ -60,10 +64,10 @@ type Reader struct {
 	levels []memoryLevel // leaf first
 	// stat is memory.stat of a v1 leaf whose limit comes from a group above what
 	// we can see.
-	stat   *keptFile
-	oom    *keptFile
-	oomKey string
-	quotas []cpuLevel
+	stat     *keptFile
+	oom      *keptFile
+	oomWhich Stat
+	quotas   []cpuLevel
 
 	pressure [3]struct {
 		file *keptFile
@@ -76,6 +80,7 @@ type Reader struct {
 type memoryLevel struct {
 	dir                string
 	limit, high, usage *keptFile // nil when the kernel has no such file here
+	stat, kernel       *keptFile
 }
 
 type cpuLevel struct {
@@ -158,7 +163,7 @@ func (r *Reader) file(dir, name string) (*keptFile, error) {
 func (r *Reader) openMemory(which Stat) error {
 	h := &r.g.memory
 	limit, high, usage := "memory.max", "memory.high", "memory.current"
-	events, key := "memory.events", "oom_kill"
+	events := "memory.events"
 	if h.version == 1 {
 		limit, high, usage = "memory.limit_in_bytes", "", "memory.usage_in_bytes"
 		events = "memory.oom_control"
@@ -166,7 +171,7 @@ func (r *Reader) openMemory(which Stat) error {
 	for i, dir := range h.dirs {
 		l := memoryLevel{dir: dir}
 		var err error
-		if which&(StatMemoryLimit|StatMemoryUsage) != 0 { // the limit decides whose usage it is
+		if which&(StatMemoryLimit|StatMemoryUsage|StatMemoryParts) != 0 { // the limit decides whose usage it is
 			if l.limit, err = r.file(dir, limit); err != nil {
 				return err
 			}
@@ -181,12 +186,22 @@ func (r *Reader) openMemory(which Stat) error {
 				return err
 			}
 		}
-		if which&StatOOMKills != 0 && r.oom == nil {
+		if which&StatMemoryParts != 0 {
+			if l.stat, err = r.file(dir, "memory.stat"); err != nil {
+				return err
+			}
+			if h.version == 1 {
+				if l.kernel, err = r.file(dir, "memory.kmem.usage_in_bytes"); err != nil {
+					return err
+				}
+			}
+		}
+		if which&(StatOOMKills|StatOOMs) != 0 && r.oom == nil {
 			// The first level that has the controller on.
 			if r.oom, err = r.file(dir, events); err != nil {
 				return err
 			}
-			r.oomKey = key
+			r.oomWhich = which & (StatOOMKills | StatOOMs)
 		}
 		r.levels = append(r.levels, l)
 		if i == 0 && h.version == 1 && l.limit != nil {
@@ -308,10 +323,14 @@ func (r *Reader) Read(s *Stats) error {
 
 func (r *Reader) readMemory(s *Stats) error {
 	var usage *keptFile
+	var parts *memoryLevel
 	for i := range r.levels {
 		l := &r.levels[i]
 		if usage == nil {
 			usage = l.usage
+		}
+		if parts == nil && l.stat != nil {
+			parts = l
 		}
 		v, limited, err := r.readBytes(l.limit)
 		if err != nil {
@@ -322,6 +341,9 @@ func (r *Reader) readMemory(s *Stats) error {
 			s.has |= StatMemoryLimit
 			if l.usage != nil {
 				usage = l.usage
+			}
+			if l.stat != nil {
+				parts = l
 			}
 		}
 		if v, limited, err = r.readBytes(l.high); err != nil {
@@ -345,6 +367,7 @@ func (r *Reader) readMemory(s *Stats) error {
 			s.MemoryLimit = v
 			s.has |= StatMemoryLimit
 			usage = r.levels[0].usage // the usage of the hidden group is hidden too
+			parts = &r.levels[0]
 		}
 	}
 	if usage != nil {
@@ -364,10 +387,47 @@ func (r *Reader) readMemory(s *Stats) error {
 			return err
 		}
 		var ok bool
-		if s.OOMKills, ok = lookup(text, r.oomKey); ok {
-			s.has |= StatOOMKills
+		if s.OOMKills, ok = lookup(text, "oom_kill"); ok {
+			s.has |= StatOOMKills & r.oomWhich
+		}
+		if s.OOMs, ok = lookup(text, "oom"); ok {
+			s.has |= StatOOMs & r.oomWhich
 		}
 	}
+	if parts != nil {
+		return r.readParts(parts, s)
+	}
+	return nil
+}
+
+// readParts reads what the usage of a level is made of.
+func (r *Reader) readParts(l *memoryLevel, s *Stats) error {
+	if l.stat == nil {
+		return nil
+	}
+	text, err := r.read(l.stat)
+	if err != nil {
+		return err
+	}
+	p, ok := parseParts(text, r.g.memory.version)
+	if !ok {
+		return nil // the kernel does not say it, as at the root
+	}
+	if l.kernel != nil {
+		text, err := r.read(l.kernel)
+		switch {
+		case errors.Is(err, ErrUnavailable):
+			// Not kept for this group (cgroup.memory=nokmem).
+		case err != nil:
+			return err
+		default:
+			if p.Kernel, _, ok = parseBytes(text); !ok {
+				return malformed(l.kernel)
+			}
+		}
+	}
+	s.MemoryParts = p
+	s.has |= StatMemoryParts
 	return nil
 }
 

@@ -1,0 +1,508 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/heapwright/heapwright/guard/evidence"
+	"github.com/heapwright/heapwright/guard/shed"
+	"github.com/heapwright/heapwright/guard/sli"
+	"github.com/heapwright/heapwright/metric"
+)
+
+// A Guard guards the process it is in. Its methods are safe for concurrent use.
+type Guard struct {
+	conf    Config
+	gate    *shed.Gate
+	signals signals
+	rungs   []*rung
+	base    int64 // the gate's capacity while the limiter has nothing against it
+	start   time.Time
+
+	ready  atomic.Bool
+	events chan Event
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+	closed sync.Once
+	err    error
+
+	mu       sync.Mutex // of what follows
+	machine  machine
+	limiter  limiter
+	trackers []*tracker
+	reading  sli.Reading // of the last second
+	cycles   uint64
+	history  []Event // transitions and steps, oldest first
+	bundles  []evidence.Bundle
+	counts   counts
+	broken   string // what the guard itself panicked with: it is off then
+}
+
+type counts struct {
+	trips, steps, callbackFailures, eventsLost, limits uint64
+}
+
+const (
+	keepEvents  = 100
+	keepBundles = 16
+	queueEvents = 256
+)
+
+// Start guards this process until Close. The error says what of the Config cannot
+// be, or why the process cannot be measured.
+func Start(c Config) (*Guard, error) {
+	c, err := c.complete()
+	if err != nil {
+		return nil, err
+	}
+	s, err := openProcess(c)
+	if err != nil {
+		return nil, fmt.Errorf("guard: %w", err)
+	}
+	return start(c, s), nil
+}
+
+func start(c Config, s signals) *Guard {
+	ctx, stop := context.WithCancel(context.Background())
+	g := &Guard{
+		conf:    c,
+		gate:    shed.NewGate(c.Shed),
+		signals: s,
+		start:   time.Now(),
+		events:  make(chan Event, queueEvents),
+		stop:    stop,
+		machine: machine{reach: c.Reach, dwells: defaultDwells},
+		limiter: newLimiter(),
+	}
+	g.base = g.gate.Capacity()
+	g.ready.Store(true)
+	for _, d := range c.Ladder {
+		g.machine.marks = append(g.machine.marks, mark{d.Above, d.Below})
+		name := d.Name
+		g.rungs = append(g.rungs, newRung(d, c.CallbackTimeout, func(what string, err error) {
+			g.mu.Lock()
+			g.counts.callbackFailures++
+			g.mu.Unlock()
+			g.emit(Event{Kind: EventCallbackFailed, Name: name, Reason: fmt.Sprintf("%s: %v", what, err)})
+		}))
+	}
+	for _, o := range c.Objectives {
+		g.trackers = append(g.trackers, newTracker(o, 0))
+	}
+	g.done.Add(2)
+	go func() {
+		defer g.done.Done()
+		g.report(ctx)
+	}()
+	go func() {
+		defer g.done.Done()
+		g.watch(ctx)
+	}()
+	return g
+}
+
+// Gate is what admits requests, for servers that Handler is not for.
+func (g *Guard) Gate() *shed.Gate { return g.gate }
+
+// Handler returns a handler that lets the guard's gate decide which requests next
+// serves. Health checks always pass; what was begun is never cut.
+func (g *Guard) Handler(next http.Handler) http.Handler {
+	return shed.Handler(g.gate, next, g.conf.HTTP)
+}
+
+// Ready reports whether the service should be sent requests: false on rungs that
+// are NotReady.
+func (g *Guard) Ready() bool { return g.ready.Load() }
+
+// ReadyHandler answers 200 while Ready, else 503: for a readiness probe.
+func (g *Guard) ReadyHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		if !g.Ready() {
+			http.Error(w, "not ready: "+g.State().String(), http.StatusServiceUnavailable)
+			return
+		}
+		w.WriteHeader(http.StatusOK)
+	})
+}
+
+// State is the state now.
+func (g *Guard) State() State {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.machine.state
+}
+
+// Close undoes every degradation, admits every request from then on, and waits for
+// the callbacks, as long as CallbackTimeout at most; the error names one that still
+// runs.
+func (g *Guard) Close() error {
+	g.closed.Do(func() {
+		g.stop()
+		g.done.Wait()
+		g.open()
+		ctx, cancel := context.WithTimeout(context.Background(), g.conf.CallbackTimeout)
+		defer cancel()
+		for _, r := range slices.Backward(g.rungs) {
+			g.err = errors.Join(g.err, r.wait(ctx))
+		}
+		g.err = errors.Join(g.err, g.signals.close())
+	})
+	return g.err
+}
+
+// open leaves every rung and admits everything.
+func (g *Guard) open() {
+	for _, r := range slices.Backward(g.rungs) {
+		r.want(false)
+	}
+	g.gate.SetShares(shed.All())
+	g.gate.SetCapacity(g.base)
+	g.ready.Store(true)
+}
+
+func (g *Guard) watch(ctx context.Context) {
+	t := time.NewTicker(tickEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if !g.tick() {
+				return
+			}
+		}
+	}
+}
+
+// tick looks, decides and acts. A guard that panics must not take its service
+// along: it ends, and lets everything in.
+func (g *Guard) tick() (goOn bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			g.mu.Lock()
+			g.broken = fmt.Sprint(p)
+			g.mu.Unlock()
+			g.open()
+			g.emit(Event{Kind: EventBroken, Reason: fmt.Sprintf("the guard has panicked and is off, this is a bug: %v", p)})
+			goOn = false
+		}
+	}()
+	cycles := g.signals.take()
+	r, ok := g.signals.window(fastWindow)
+	if !ok {
+		return true
+	}
+	now := time.Since(g.start)
+	g.decide(now, r, cycles)
+	return true
+}
+
+// decide takes one reading through the objectives, the limiter and the machine.
+func (g *Guard) decide(now time.Duration, r sli.Reading, cycles uint64) {
+	tripped, events := g.evaluate(now)
+
+	g.mu.Lock()
+	g.reading = r
+	g.mu.Unlock()
+	ratio, ok := memory(&r)
+	capacity := math.Inf(1)
+	if !g.conf.NoLimiter {
+		var e []Event
+		capacity, e = g.limit(now, &r, cycles)
+		events = append(events, e...)
+	}
+
+	g.mu.Lock()
+	change, changed := g.machine.step(now, demand{memory: ratio, memoryOK: ok, objectives: len(tripped) > 0, limited: g.limiter.limited()})
+	why := g.limiter.why
+	if change.to == Degraded && change.from != Degraded {
+		g.counts.trips++
+	}
+	if change.fromRung != change.toRung {
+		g.counts.steps++
+	}
+	top := len(g.rungs)
+	g.mu.Unlock()
+
+	reason := ""
+	switch {
+	case change.to != Degraded:
+		reason = "nothing is wrong any more"
+	case ok && g.machine.want > 0:
+		reason = fmt.Sprintf("memory is at %.0f%% of the limit", 100*ratio)
+	case len(tripped) > 0:
+		reason = fmt.Sprintf("objective %s is not kept", tripped[0])
+	case why != "":
+		reason = "requests are held back: " + why
+	}
+	if changed {
+		g.apply(change)
+		if change.from != change.to {
+			events = append(events, Event{Kind: EventState, From: change.from.String(), To: change.to.String(), Reason: reason})
+		}
+		if change.fromRung != change.toRung {
+			events = append(events, Event{Kind: EventStep, From: g.rungName(change.fromRung), To: g.rungName(change.toRung), Reason: reason})
+		}
+	}
+	if !g.conf.DryRun {
+		c := g.base
+		if capacity < float64(c) {
+			c = int64(capacity)
+		}
+		g.gate.SetCapacity(c)
+	}
+	for _, e := range events {
+		g.emit(e)
+	}
+	if change.from == Healthy && change.to == Degraded || change.toRung > change.fromRung && change.toRung == top {
+		g.capture(reason)
+	}
+}
+
+// memory is what the ladder and the limiter go by: how full of what cannot be freed
+// the narrower of the container's limit and GOMEMLIMIT is.
+func memory(r *sli.Reading) (ratio float64, ok bool) {
+	ratio, ok = r.Get(sli.MemoryRatio)
+	if v, has := r.Get(sli.GoMemoryRatio); has {
+		ratio, ok = max(ratio, v), true
+	}
+	return ratio, ok
+}
+
+// evaluate evaluates the objectives that are due, and returns the names of those
+// that are not kept.
+func (g *Guard) evaluate(now time.Duration) (tripped []string, events []Event) {
+	for _, t := range g.trackers {
+		if now >= t.due {
+			v, ok := 0.0, false
+			if r, has := g.signals.window(t.Interval); has {
+				v, ok = r.Get(t.Signal)
+			}
+			g.mu.Lock()
+			changed := t.evaluate(now, v, ok)
+			g.mu.Unlock()
+			if changed {
+				e := Event{Kind: EventObjective, Name: t.Name, From: "kept", To: "violated", Reason: fmt.Sprintf("%s is %.4g, at most %.4g is good", t.Signal, v, t.Max)}
+				if !t.tripped {
+					e.From, e.To, e.Reason = e.To, e.From, fmt.Sprintf("for %v it was kept", t.Cooldown)
+				}
+				events = append(events, e)
+			}
+		}
+		if t.tripped {
+			tripped = append(tripped, t.Name)
+		}
+	}
+	return tripped, events
+}
+
+// limit asks the limiter.
+func (g *Guard) limit(now time.Duration, r *sli.Reading, cycles uint64) (float64, []Event) {
+	value := func(s sli.Signal) float64 {
+		if v, ok := r.Get(s); ok {
+			return v
+		}
+		return math.NaN()
+	}
+	w := g.gate.Window()
+	in := load{
+		memory:   math.NaN(),
+		resident: value(sli.ResidentRatio),
+		gcCPU:    value(sli.GCCPURatio),
+		schedP99: value(sli.SchedP99),
+		inFlight: float64(max(w.PeakInFlightBytes, w.InFlightBytes)),
+		requests: float64(max(w.PeakInFlight, w.InFlight)),
+		procs:    float64(runtime.GOMAXPROCS(0)),
+	}
+	if v, ok := memory(r); ok {
+		in.memory = v
+	}
+	if s := w.Elapsed.Seconds(); s > 0 {
+		in.throughput = float64(w.Completed.Total()) / s
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	in.fresh = cycles != g.cycles
+	g.cycles = cycles
+	was := g.limiter.limited()
+	c := g.limiter.step(now, in)
+	switch is := g.limiter.limited(); {
+	case is && !was:
+		g.counts.limits++
+		return c, []Event{{Kind: EventLimit, From: "open", To: "limited", Reason: g.limiter.why}}
+	case was && !is:
+		return c, []Event{{Kind: EventLimit, From: "limited", To: "open", Reason: "nobody was held back for a while"}}
+	}
+	return c, nil
+}
+
+// apply carries a change of the machine out.
+func (g *Guard) apply(c change) {
+	if g.conf.DryRun || c.fromRung == c.toRung {
+		return
+	}
+	shares, ready := shed.All(), true
+	for i, r := range g.rungs {
+		on := i < c.toRung
+		r.want(on)
+		if !on {
+			continue
+		}
+		ready = ready && !r.NotReady
+		if r.Admit != nil {
+			for class, v := range r.Admit {
+				shares[class] = min(shares[class], v)
+			}
+		}
+	}
+	g.gate.SetShares(shares)
+	g.ready.Store(ready)
+}
+
+func (g *Guard) rungName(i int) string {
+	if i == 0 {
+		return "ground"
+	}
+	return g.rungs[i-1].Name
+}
+
+// capture has evidence taken, without waiting for it.
+func (g *Guard) capture(reason string) {
+	if g.conf.Evidence == nil {
+		return
+	}
+	g.done.Add(1)
+	go func() {
+		defer g.done.Done()
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		b, err := g.conf.Evidence.Capture(ctx, reason, g.signals.samples())
+		switch {
+		case errors.Is(err, evidence.ErrRateLimited), errors.Is(err, evidence.ErrBusy):
+			return
+		case err != nil:
+			g.emit(Event{Kind: EventEvidence, Reason: err.Error()})
+			return
+		}
+		g.mu.Lock()
+		b.Data = nil
+		g.bundles = append(g.bundles, b)
+		if len(g.bundles) > keepBundles {
+			g.bundles = slices.Delete(g.bundles, 0, 1)
+		}
+		g.mu.Unlock()
+		g.emit(Event{Kind: EventEvidence, Name: b.Path, Reason: reason})
+	}()
+}
+
+// emit notes an event, and has it reported.
+func (g *Guard) emit(e Event) {
+	e.Time = time.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.history) == keepEvents {
+		g.history = slices.Delete(g.history, 0, 1)
+	}
+	g.history = append(g.history, e)
+	for {
+		select {
+		case g.events <- e:
+			return
+		default:
+		}
+		select {
+		case <-g.events:
+			g.counts.eventsLost++
+		default:
+		}
+	}
+}
+
+// report logs events and hands them on, until ctx is done and none is left.
+func (g *Guard) report(ctx context.Context) {
+	for {
+		select {
+		case e := <-g.events:
+			g.hand(e)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (g *Guard) hand(e Event) {
+	defer func() {
+		if p := recover(); p != nil {
+			g.mu.Lock()
+			g.counts.callbackFailures++
+			g.mu.Unlock()
+			g.conf.Logger.Error("heapwright: OnEvent panicked", "panic", fmt.Sprint(p))
+		}
+	}()
+	level := slog.LevelInfo
+	if e.Kind == EventCallbackFailed || e.Kind == EventBroken || e.To == Degraded.String() {
+		level = slog.LevelWarn
+	}
+	attrs := []slog.Attr{slog.String("event", e.Kind)}
+	for _, a := range [][2]string{{"name", e.Name}, {"from", e.From}, {"to", e.To}, {"reason", e.Reason}} {
+		if a[1] != "" {
+			attrs = append(attrs, slog.String(a[0], a[1]))
+		}
+	}
+	if g.conf.DryRun {
+		attrs = append(attrs, slog.Bool("dry_run", true))
+	}
+	g.conf.Logger.LogAttrs(context.Background(), level, "heapwright guard", attrs...)
+	if g.conf.OnEvent != nil {
+		g.conf.OnEvent(e)
+	}
+}
+
+// Metrics emits what the guard and its gate are doing. See metric.Source.
+func (g *Guard) Metrics(emit func(metric.Metric)) {
+	s := g.Status()
+	gauge := func(name, unit, help string, v float64, labels ...metric.Label) {
+		emit(metric.Metric{Name: "heapwright.guard." + name, Unit: unit, Help: help, Kind: metric.Gauge, Value: v, Labels: labels})
+	}
+	counter := func(name, unit, help string, v uint64) {
+		emit(metric.Metric{Name: "heapwright.guard." + name, Unit: unit, Help: help, Kind: metric.Counter, Value: float64(v)})
+	}
+	for _, st := range []State{Healthy, Degraded, Recovering} {
+		gauge("state", "{state}", "1 for the state that the guard is in, else 0.", bit(s.State == st), metric.Label{Key: "state", Value: st.String()})
+	}
+	gauge("rung", "{rung}", "Place on the ladder of degradations, 0 is none.", float64(s.Rung))
+	gauge("ready", "", "1 when the service should be sent requests.", bit(s.Ready))
+	gauge("limited", "", "1 when the bytes of requests in flight are bounded.", bit(s.LimitedBy != ""))
+	counter("trips", "{trip}", "How often the state became degraded.", s.Trips)
+	counter("steps", "{step}", "Steps on the ladder, up and down.", s.Steps)
+	counter("callback_failures", "{failure}", "Callbacks that failed, panicked or took too long.", s.CallbackFailures)
+	counter("events_lost", "{event}", "Events that waited too long to be handed on.", s.EventsLost)
+	for i, o := range s.Objectives {
+		l := []metric.Label{{Key: "objective", Value: o.Name}, {Key: "index", Value: strconv.Itoa(i)}}
+		gauge("objective.violations", "1", "Share of the evaluations in the window that violated the objective.", o.Violations, l...)
+		gauge("objective.violated", "", "1 when the objective is not kept.", bit(o.Tripped), l...)
+	}
+	for _, v := range s.Signals {
+		gauge("signal", "", "Signals of the last second, each in the unit that its name ends in.", v.Value, metric.Label{Key: "signal", Value: v.Name})
+	}
+	g.gate.Metrics(emit)
+}
+
+func bit(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

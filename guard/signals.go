@@ -1,0 +1,135 @@
+package guard
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/heapwright/heapwright/guard/sli"
+	"github.com/heapwright/heapwright/record"
+)
+
+// signals are where readings come from; take measures, and says how many
+// collections there were since the process started. They are used by one goroutine, but for
+// samples.
+type signals interface {
+	take() (cycles uint64)
+	window(time.Duration) (sli.Reading, bool)
+	samples() []record.Sample
+	close() error
+}
+
+const (
+	tickEvery   = 100 * time.Millisecond
+	fastWindow  = time.Second // what memory and the limiter go by
+	sampleEvery = time.Second
+	sampleAge   = 2 * time.Minute
+	readEvery   = time.Second // of the service's own signals
+	staleAfter  = 10 * time.Second
+)
+
+// process is the signals of this process: points of the last second at every tick,
+// and of the last minutes at every second.
+type process struct {
+	source     *sli.Source
+	fast       *sli.Ring
+	mu         sync.Mutex // of slow, which evidence is taken from
+	slow       *sli.Ring
+	lastSample time.Time
+	custom     []*custom
+}
+
+func openProcess(c Config) (*process, error) {
+	s, err := sli.NewSource(sli.Options{Limit: c.Limit})
+	if err != nil {
+		return nil, err
+	}
+	longest := sampleAge
+	for _, o := range c.Objectives {
+		longest = max(longest, o.Interval)
+	}
+	p := &process{
+		source: s,
+		fast:   sli.NewRing(int(fastWindow/tickEvery)+2, fastWindow),
+		slow:   sli.NewRing(int(sampleAge/sampleEvery)+2, longest),
+	}
+	for _, s := range c.Signals {
+		p.custom = append(p.custom, newCustom(s))
+	}
+	return p, nil
+}
+
+func (p *process) take() (cycles uint64) {
+	last := p.fast.Read(p.source)
+	now, cycles := last.Time, last.GCCycles
+	if now.Sub(p.lastSample) >= sampleEvery || p.lastSample.IsZero() {
+		p.mu.Lock()
+		p.slow.Read(p.source)
+		p.mu.Unlock()
+		p.lastSample = now
+		for _, c := range p.custom {
+			c.poll()
+		}
+	}
+	return cycles
+}
+
+func (p *process) window(d time.Duration) (sli.Reading, bool) {
+	ring := p.slow
+	if d <= fastWindow {
+		ring = p.fast
+	}
+	r, ok := ring.Window(d)
+	if ok {
+		for _, c := range p.custom {
+			if v, ok := c.value(); ok {
+				r.Set(c.Name, v)
+			}
+		}
+	}
+	return r, ok
+}
+
+func (p *process) samples() []record.Sample {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.slow.Samples(sampleAge)
+}
+
+func (p *process) close() error { return p.source.Close() }
+
+// A custom is a signal of the service's own. Each reading has a goroutine, so that
+// one which blocks makes its signal absent and holds up nothing; until it has
+// returned it is not read again.
+type custom struct {
+	sli.Custom
+	busy atomic.Bool
+	last atomic.Pointer[customValue]
+}
+
+type customValue struct {
+	at time.Time
+	v  float64
+	ok bool
+}
+
+func newCustom(c sli.Custom) *custom { return &custom{Custom: c} }
+
+func (c *custom) poll() {
+	if !c.busy.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		defer c.busy.Store(false)
+		v, ok, _ := c.Value()
+		c.last.Store(&customValue{time.Now(), v, ok})
+	}()
+}
+
+func (c *custom) value() (float64, bool) {
+	l := c.last.Load()
+	if l == nil || !l.ok || time.Since(l.at) > staleAfter {
+		return 0, false
+	}
+	return l.v, true
+}

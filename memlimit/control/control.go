@@ -140,7 +140,13 @@ const (
 	leakGrowth = 1.15
 	leakParts  = 10
 
-	surges = 32 // how many collections the surge of the live heap is taken over
+	// GOGC is changed when that many collections in a row asked for it: GOMEMLIMIT is
+	// what bounds memory at once, so that GOGC has the time to be sure.
+	persistDown, persistUp = 6, 20
+
+	// The live heap is taken for what it was at most in so many collections, where
+	// memory is at stake.
+	peaks = 32
 )
 
 // A Controller remembers what it needs of earlier samples: a few hundred bytes.
@@ -151,13 +157,17 @@ type Controller struct {
 	first, last Sample
 	started     bool
 
-	alloc   ewma // bytes per second
-	cost    ewma // seconds of CPU per collection
-	costs   [3]float64
-	share   ewma // of the CPUs in collections
-	assist  ewma
-	growths [surges]float64 // by how much the live heap grew from one collection to the next
-	grown   int
+	alloc  ewma // bytes per second
+	cost   ewma // seconds of CPU per collection
+	costs  [3]float64
+	share  ewma // of the CPUs in collections
+	assist ewma
+	live   ewma // bytes
+	lives  [peaks]float64
+	seen   int
+	askUp  int // how many collections in a row asked for a higher GOGC
+	askLow int
+	asked  uint64 // the collection that last did
 
 	runway    float64 // the bounds' own, found by trying: assists and pauses
 	tried     time.Duration
@@ -221,7 +231,7 @@ func (c *Controller) Step(s Sample) Action {
 
 // learn takes in what happened between the last collection and this one.
 func (c *Controller) learn(s Sample) {
-	dt := s.At - c.last.At
+	dt := max(s.At-c.last.At, 1) // an overflow is no time
 	n := float64(s.Cycles - c.last.Cycles)
 	weight := 1 - math.Exp(-dt.Seconds()/rateTime.Seconds())
 	c.alloc.add(float64(s.AllocBytes-c.last.AllocBytes)/dt.Seconds(), weight)
@@ -234,10 +244,11 @@ func (c *Controller) learn(s Sample) {
 	if c.costs[0] > 0 {
 		m := c.costs
 		slices.Sort(m[:])
-		c.cost.add(m[1], 0.3)
+		c.cost.add(m[1], 0.1)
 	}
-	c.growths[c.grown%surges] = max(0, float64(s.LiveBytes)-float64(c.last.LiveBytes))
-	c.grown++
+	c.live.add(float64(s.LiveBytes), 0.2)
+	c.lives[c.seen%peaks] = float64(s.LiveBytes)
+	c.seen++
 	c.leak.add(s.At, float64(s.LiveBytes))
 
 	storm := s.LimiterCycle > c.last.LimiterCycle || gc/dt.Seconds()/s.Procs > stormRatio
@@ -259,7 +270,7 @@ func (c *Controller) stormy(s Sample) bool {
 		return false
 	}
 	if s.At >= c.calmAt {
-		e := s.within(s.BudgetBytes)
+		e := s.within(s.BudgetBytes, c.most(&s))
 		if c.cost.n == 0 || e > 0 && c.cost.v*c.alloc.v/e/s.Procs < 0.7*stormRatio {
 			c.calmAt = -1
 		}
@@ -268,31 +279,43 @@ func (c *Controller) stormy(s Sample) bool {
 }
 
 // base is what GOGC is a percentage of.
-func (s *Sample) base() float64 {
-	return max(1, float64(s.LiveBytes)+float64(s.StackBytes)+float64(s.GlobalsBytes))
+func (s *Sample) base(live float64) float64 {
+	return max(1, live+float64(s.StackBytes)+float64(s.GlobalsBytes))
 }
 
 // within is the runway that a memory limit leaves.
-func (s *Sample) within(limit int64) float64 {
-	return headroom*(float64(limit)-float64(s.NonHeapBytes)) - float64(s.LiveBytes)
+func (s *Sample) within(limit int64, live float64) float64 {
+	return headroom*(float64(limit)-float64(s.NonHeapBytes)) - live
 }
 
 // limitFor is the memory limit that leaves a runway.
-func (s *Sample) limitFor(runway float64) float64 {
-	return float64(s.NonHeapBytes) + (float64(s.LiveBytes)+runway)/headroom
+func (s *Sample) limitFor(runway, live float64) float64 {
+	return float64(s.NonHeapBytes) + (live+runway)/headroom
+}
+
+// usual and most are the live heap, smoothed, and at its peak of late.
+func (c *Controller) usual(s *Sample) float64 {
+	if c.live.n == 0 {
+		return float64(s.LiveBytes)
+	}
+	return c.live.v
+}
+
+func (c *Controller) most(s *Sample) float64 {
+	return max(float64(s.LiveBytes), slices.Max(c.lives[:]))
 }
 
 func (c *Controller) decide(s Sample) Action {
-	base := s.base()
+	base, most := s.base(c.usual(&s)), c.most(&s)
 	floor := base * float64(c.conf.MinGOGC) / 100
-	roof := min(base*float64(c.conf.MaxGOGC)/100, max(floor, s.within(s.BudgetBytes)-c.surge()))
+	roof := min(base*float64(c.conf.MaxGOGC)/100, max(floor, s.within(s.BudgetBytes, most)))
 	a := Action{Mode: Steady, GOGC: s.GOGC, GOMEMLIMIT: s.GOMEMLIMIT, GCCPURatio: math.NaN()}
 
 	// The limit first: it is the budget, or what keeps the runway's floor.
 	limit := s.BudgetBytes
 	leaking := c.leak.found
 	stormy := c.stormy(s)
-	if need := s.limitFor(floor); need > float64(limit) || stormy {
+	if need := s.limitFor(floor, most); need > float64(limit) || stormy {
 		a.Mode = Pressed
 		if need > float64(s.CeilingBytes) {
 			a.Mode = Exhausted
@@ -300,7 +323,11 @@ func (c *Controller) decide(s Sample) Action {
 		if stormy {
 			need = float64(s.CeilingBytes)
 		}
-		limit = max(limit, int64(min(need, float64(s.CeilingBytes))))
+		if need >= float64(s.CeilingBytes) { // which a float may not hold exactly
+			limit = s.CeilingBytes
+		} else {
+			limit = max(limit, int64(need))
+		}
 	}
 	warm := s.At-c.first.At >= c.conf.WarmUp && s.Cycles-c.first.Cycles >= c.conf.WarmUpCycles && c.cost.n > 0
 	switch {
@@ -330,16 +357,35 @@ func (c *Controller) decide(s Sample) Action {
 	}
 	want = min(max(want, float64(c.conf.MinGOGC)), float64(c.conf.MaxGOGC))
 	a.GOGC = int(now)
-	if a.Mode != WarmingUp && (want > now*deadBand || want < now/deadBand) {
+	switch {
+	case a.Mode == WarmingUp:
+		a.GOGC = s.GOGC // whatever it is
+	case c.persists(s, want, now, a.Mode):
 		if want > now {
 			want = min(want, max(now*stepUp, now+1))
 		}
 		a.GOGC = int(math.Round(want))
-	} else if s.GOGC < 0 {
-		a.GOGC = s.GOGC // off, and not ours to touch before it is warm
+		c.askUp, c.askLow = 0, 0
 	}
 	c.explain(&a, s)
 	return a
+}
+
+// persists reports whether GOGC is to change now.
+func (c *Controller) persists(s Sample, want, now float64, m Mode) bool {
+	if s.Cycles == c.asked {
+		return false
+	}
+	c.asked = s.Cycles
+	switch {
+	case want > now*deadBand:
+		c.askUp, c.askLow = c.askUp+1, 0
+	case want < now/deadBand:
+		c.askUp, c.askLow = 0, c.askLow+1
+	default:
+		c.askUp, c.askLow = 0, 0
+	}
+	return c.askUp >= persistUp || c.askLow >= persistDown || c.askLow > 0 && m == Exhausted
 }
 
 // wanted is the runway that the objective asks for, in bytes.
@@ -365,7 +411,7 @@ func (c *Controller) try(s Sample, roof float64) float64 {
 	const wait = 10 * time.Second
 	o := c.conf.Objective
 	if c.runway == 0 {
-		c.runway, c.tried = s.base(), s.At // GOGC=100
+		c.runway, c.tried = s.base(c.usual(&s)), s.At // GOGC=100
 	}
 	if s.At-c.tried < wait {
 		return c.runway
@@ -379,7 +425,7 @@ func (c *Controller) try(s Sample, roof float64) float64 {
 	case under:
 		c.runway *= 0.92
 	}
-	c.runway = min(max(c.runway, s.base()*float64(c.conf.MinGOGC)/100), roof)
+	c.runway = min(max(c.runway, s.base(c.usual(&s))*float64(c.conf.MinGOGC)/100), roof)
 	return c.runway
 }
 
@@ -394,15 +440,12 @@ func (c *Controller) limit(s Sample, want int64) int64 {
 	return s.GOMEMLIMIT
 }
 
-// surge is how much the live heap grew at most between two collections of late.
-func (c *Controller) surge() float64 { return slices.Max(c.growths[:]) }
-
 // explain fills in what the settings come to.
 func (c *Controller) explain(a *Action, s Sample) {
 	a.Set = a.GOGC != s.GOGC || a.GOMEMLIMIT != s.GOMEMLIMIT
-	e := s.within(a.GOMEMLIMIT)
+	e := s.within(a.GOMEMLIMIT, float64(s.LiveBytes))
 	if a.GOGC >= 0 {
-		e = min(e, s.base()*float64(a.GOGC)/100)
+		e = min(e, s.base(float64(s.LiveBytes))*float64(a.GOGC)/100)
 	}
 	a.RunwayBytes = int64(max(0, e))
 	if c.cost.n > 0 && e > 0 {

@@ -4,7 +4,7 @@ import "time"
 
 // A leak looks at how the least live heap of each of leakParts equal parts of time
 // compares to that of the part before: a heap that breathes with its load falls
-// back in some of them, one that leaks in hardly any. The parts move on with time.
+// back in some of them, one that leaks in hardly any, and goes on as it began. The parts move on with time.
 type leak struct {
 	from  time.Duration
 	least [leakParts]float64 // 0 where nothing was seen
@@ -18,7 +18,7 @@ const part = leakTime / leakParts
 
 func (l *leak) add(at time.Duration, live float64) {
 	i := int((at - l.from) / part)
-	if i > 2*leakParts {
+	if i < 0 || i > 2*leakParts {
 		// Nothing was collected for so long that what there is says nothing.
 		found := l.found
 		l.restart(at)
@@ -50,5 +50,7 @@ func (l *leak) judge() {
 			grew++
 		}
 	}
-	l.found = grew >= leakParts-2 && l.least[leakParts-1] > leakGrowth*l.least[0]
+	first, middle, last := l.least[0], l.least[leakParts/2], l.least[leakParts-1]
+	// What slows down is a cache that fills, or a service that warms up.
+	l.found = grew >= leakParts-2 && last > leakGrowth*first && last-middle > (middle-first)/2
 }

@@ -19,6 +19,7 @@ type found struct {
 	bytes  uint64
 	looks  []Look
 	bad    []Look // of looks, those that somebody got wrong
+	failed string // a look that failed, so that there may be less than was found
 	group  groupLook
 	host   uint64
 }
@@ -53,11 +54,15 @@ func find(sys *system, conf *Config) found {
 		text, err := sys.readFile(name)
 		l := Look{Source: source, Where: where, Found: "nothing"}
 		if err != nil {
+			f.failed = err.Error()
 			said(l, 0, true, fmt.Errorf("reading the memory limit: %w", err))
 			return
 		}
 		l.Found = quote(string(text))
 		v, limited, err := parseQuantity(string(text))
+		if err != nil {
+			f.failed = where + ": " + err.Error()
+		}
 		said(l, v, limited || err != nil, err)
 	}
 	if conf.File != "" {
@@ -74,6 +79,9 @@ func find(sys *system, conf *Config) found {
 	}
 
 	f.group = sys.group()
+	if f.group.err != nil && !f.group.limited {
+		f.failed = f.group.err.Error()
+	}
 	taken := -1
 	for _, l := range f.group.looks {
 		if l.Source == SourceCgroupHigh == f.group.high && l.Where == f.group.path && f.group.limited {
@@ -105,6 +113,18 @@ func find(sys *system, conf *Config) found {
 	l.Taken = true
 	f.source, f.path, f.bytes = l.Source, l.Where, f.group.limit
 	return f
+}
+
+// since is f, after an earlier look: where this one failed in part, a limit that is
+// not seen any more, or that is higher now, is not believed yet.
+func (f *found) since(earlier *found) {
+	if f.failed == "" || earlier.source == SourceNone || earlier.bytes == 0 || f.source != SourceNone && f.bytes <= earlier.bytes {
+		return
+	}
+	f.source, f.path, f.bytes = earlier.source, earlier.path, earlier.bytes
+	for i := range f.looks {
+		f.looks[i].Taken = false
+	}
 }
 
 // quote shows what a file or variable has, in a line.

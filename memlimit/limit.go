@@ -195,13 +195,13 @@ func (l *Limit) start() {
 		case v != "":
 			l.operator = "GOMEMLIMIT=" + v + " in the environment"
 		case g.limit != math.MaxInt64:
-			l.operator = "debug.SetMemoryLimit, called before"
+			l.operator = "debug.SetMemoryLimit, called by the program"
 		}
 		switch v := l.sys.getenv("GOGC"); {
 		case v != "":
 			l.operatorGOGC = "GOGC=" + v + " in the environment"
 		case g.gogc != 100:
-			l.operatorGOGC = "debug.SetGCPercent, called before"
+			l.operatorGOGC = "debug.SetGCPercent, called by the program"
 		}
 	}
 	l.report = Report{Mode: ModeOff, PreviousGOMEMLIMIT: g.limit, PreviousGOGC: g.gogc, Source: SourceNone}
@@ -279,9 +279,10 @@ func (l *Limit) measure(f *found) (uint64, error) {
 
 // takeIn takes in what was seen, and settles. With mu.
 func (l *Limit) takeIn(f found, used uint64, err error) {
-	if l.closed {
+	if l.closed || l.off != "" {
 		return
 	}
+	f.since(&l.found)
 	var g goState
 	l.sys.read(&g)
 	in := inputs{limit: f.bytes, reserve: l.conf.Reserve, live: g.live, fixed: g.fixed}
@@ -290,16 +291,24 @@ func (l *Limit) takeIn(f found, used uint64, err error) {
 	r.Time = time.Now()
 	r.Source, r.Path, r.LimitBytes, r.HostBytes, r.Looks = f.source, f.path, f.bytes, f.host, f.looks
 	r.UsedBytes, r.GoBytes, r.LiveBytes, r.Error = used, g.held, g.live, ""
+	if f.failed != "" && f.source != SourceNone {
+		r.Error = "the limit of before is kept: " + f.failed
+	}
 	if err != nil {
 		r.Error = err.Error()
+	}
+	if r.Error != "" {
 		l.failures.Add(1)
-	} else if r.Refreshes > 1 {
+	}
+	switch {
+	case err != nil:
+	case r.Refreshes > 1:
 		limit := g.limit
 		if l.lowered || l.plan.tooSmall || limit == math.MaxInt64 {
 			limit = -1 // it takes a collection or more to come down
 		}
 		l.noise.add(time.Since(l.started), used, g.held, limit)
-	} else {
+	default:
 		in.nonGo = used - min(used, g.held)
 	}
 	l.lowered = false
@@ -309,6 +318,9 @@ func (l *Limit) takeIn(f found, used uint64, err error) {
 	}
 	changed := f.bytes != l.found.bytes
 	l.found = f
+	if l.prepared > 0 && time.Now().After(l.preparedEnd) {
+		l.prepared = 0
+	}
 	l.plan = settings{}
 	if f.source == SourceNone {
 		l.limit = 0
@@ -334,6 +346,9 @@ func (l *Limit) wanted() (want setting, mode Mode, reason string) {
 		return want, ModeOff, l.off
 	case l.found.source == SourceNone:
 		mode, reason = ModeNoLimit, l.noLimit()
+		if l.prepared > 0 && l.operator == "" && !l.conf.DryRun {
+			want.limit, mode, reason = l.prepared, ModeSet, "lowered, before there is a limit"
+		}
 	case l.operator != "":
 		mode, reason = ModeOperator, l.operator+" is kept"
 		if l.base.limit > l.plan.ceiling {
@@ -373,9 +388,26 @@ func (l *Limit) noLimit() string {
 	return "there is no memory limit"
 }
 
+// follow takes over what somebody changed that we have not set. With mu.
+func (l *Limit) follow(g *goState) {
+	if !l.ours.limit && g.limit != l.base.limit {
+		l.base.limit = g.limit
+		if !l.conf.IgnoreOperator {
+			l.operator = "debug.SetMemoryLimit, called by the program"
+		}
+	}
+	if !l.ours.gogc && g.gogc != l.base.gogc {
+		l.base.gogc = g.gogc
+		if !l.conf.IgnoreOperator {
+			l.operatorGOGC = "debug.SetGCPercent, called by the program"
+		}
+	}
+}
+
 // settle sets what is wanted, and says so. With mu.
 func (l *Limit) settle(g *goState) {
 	r := &l.report
+	l.follow(g)
 	if l.stood == "" && !l.closed {
 		switch {
 		case l.ours.limit && g.limit != l.set.limit:
@@ -403,12 +435,12 @@ func (l *Limit) settle(g *goState) {
 	if want.limit != g.limit {
 		l.sys.setMemoryLimit(want.limit)
 		l.lowered = want.limit < g.limit
-		l.ours.limit = true
+		l.ours.limit = want.limit != l.base.limit
 		changed = true
 	}
 	if want.gogc != g.gogc && want.gogc >= 0 {
 		l.sys.setGCPercent(want.gogc)
-		l.ours.gogc = true
+		l.ours.gogc = want.gogc != l.base.gogc
 		changed = true
 	}
 	l.set = want

@@ -54,7 +54,7 @@ const maxFile = 4 << 10
 
 func realSystem() *system {
 	return &system{
-		getenv: os.Getenv, readFile: readSmall, group: lookAtGroup(), own: ownMemory, host: hostMemory, read: runtimeReader(),
+		getenv: os.Getenv, readFile: readSmall, group: lookAtGroup, own: ownMemory, host: hostMemory, read: runtimeReader(),
 		setMemoryLimit: func(v int64) { debug.SetMemoryLimit(v) },
 		setGCPercent:   func(v int) { debug.SetGCPercent(v) },
 		freeOSMemory:   debug.FreeOSMemory,

@@ -23,6 +23,9 @@ var config = Config{
 	Exits: map[string]string{
 		"cmd/internal/cli": "the second interrupt ends heapwright at once, wherever it is",
 	},
+	Inits: map[string]string{
+		"memlimit/auto": "an import is all that it takes, for programs that want no call of their own; the environment turns it off",
+	},
 	Writes: map[string]string{
 		"cmd/internal/poke": "it is the one place that writes: one aligned word, compared before and read back",
 	},
@@ -136,6 +139,7 @@ func sound() fstest.MapFS {
 		"record/record.go":              "package record\n\nimport \"time\"\n\nvar T time.Time\n",
 		"cgroup/cgroup.go":              "package cgroup\n\nimport \"example.com/m/record\"\n\nvar T = record.T\n",
 		"internal/text/text.go":         "package text\n",
+		"limit/auto/auto.go":            "package auto\n\nfunc init() {}\n",
 		"examples/internal/run/run.go":  "package run\n\nimport \"os\"\n\nfunc End() { os.Exit(1) }\n",
 		"cmd/go.mod":                    "module example.com/m/cmd\n\ngo 1.26.0\n\nrequire (\n\tgolang.org/x/sys v0.49.0 // indirect\n)\n",
 		"cmd/internal/mem/mem.go":       "package mem\n\nimport (\n\t\"unsafe\"\n\n\t\"golang.org/x/sys/unix\"\n)\n\nvar _ unsafe.Pointer\nvar _ = unix.EIO\n",
@@ -201,6 +205,7 @@ func TestRules(t *testing.T) {
 		{"replace", "no-replace", map[string]string{"cmd/go.mod": "module example.com/m/cmd\n\nreplace example.com/m => ../\n"}, "cmd/go.mod:3: replace example.com/m => ../"},
 		{"replace block", "no-replace", map[string]string{"cmd/go.mod": "module example.com/m/cmd\n\nreplace (\n\texample.com/m => ../\n)\n"}, "cmd/go.mod:4: replace example.com/m => ../"},
 		{"init", "no-init", map[string]string{"record/x.go": "package record\n\nfunc init() {}\n"}, "record/x.go:3: has func init"},
+		{"allowed init not needed", "no-init", map[string]string{"limit/auto/auto.go": "package auto\n"}, "limit/auto: may have func init (the test says so) but has not: take it off the list"},
 		{"exit", "no-exit", map[string]string{"cmd/internal/remote/x.go": "package remote\n\nimport \"os\"\n\nfunc f() { os.Exit(1) }\n"}, "cmd/internal/remote/x.go:5: calls os.Exit"},
 		{"fatal", "no-exit", map[string]string{"cgroup/x.go": "package cgroup\n\nimport \"log\"\n\nfunc f() { log.Fatalf(\"\") }\n"}, "cgroup/x.go:5: calls log.Fatalf"},
 		{"allowed exit not needed", "no-exit", map[string]string{"cmd/internal/cli/cli.go": "package cli\n"}, "cmd/internal/cli: may end the process (the test says so) but does not: take it off the list"},
@@ -232,6 +237,7 @@ func TestRules(t *testing.T) {
 			for _, b := range Check(loaded, Config{
 				LowLevel: map[string]string{"cmd/internal/mem": "the test says so", "cmd/internal/poke": "the test says so"},
 				Exits:    map[string]string{"cmd/internal/cli": "the test says so"},
+				Inits:    map[string]string{"limit/auto": "the test says so"},
 				Writes:   map[string]string{"cmd/internal/poke": "the test says so"},
 				Reserved: map[string]map[string]string{
 					"cmd/internal/poke": {"cmd/internal/live": "the test says so"},

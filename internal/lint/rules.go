@@ -47,6 +47,9 @@ type Config struct {
 	// Exits are the directories of packages other than programs that may end the
 	// process.
 	Exits map[string]string
+	// Inits are the directories of packages that act on being imported: that is
+	// what they are for.
+	Inits map[string]string
 	// Writes are the directories of packages that may write to a process's memory.
 	Writes map[string]string
 	// Reserved are packages, by directory, of which only those directories and
@@ -118,7 +121,7 @@ var Rules = []Rule{
 	},
 	{
 		Name:  "no-init",
-		Why:   "importing a package must not do anything: no func init in what is not a program",
+		Why:   "importing a package must not do anything: no func init in what is not a program, nor in what says by its name that its import is the call",
 		check: noInit,
 	},
 	{
@@ -360,16 +363,26 @@ func (s *Source) library() bool {
 	return s.Package != "main" && !s.Test && !under(s.Dir, "examples")
 }
 
-func noInit(t *Tree, _ Config) []Breach {
+func noInit(t *Tree, c Config) []Breach {
 	var out []Breach
+	used := map[string]bool{}
 	for _, s := range t.Sources {
 		if !s.library() {
 			continue
 		}
 		for _, d := range s.AST.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
+				if _, ok := c.Inits[s.Dir]; ok {
+					used[s.Dir] = true
+					continue
+				}
 				out = append(out, Breach{Path: s.Path, Line: s.line(f.Pos()), What: "has func init"})
 			}
+		}
+	}
+	for dir, why := range c.Inits {
+		if !used[dir] {
+			out = append(out, Breach{Path: dir, What: "may have func init (" + why + ") but has not: take it off the list"})
 		}
 	}
 	return out

@@ -117,7 +117,7 @@ type Action struct {
 const (
 	// deadBand is by what factor GOGC has to be wrong before it is touched: that
 	// much it varies by itself, with the live heap.
-	deadBand = 1.10
+	deadBand = 1.13
 	// stepUp bounds one raise of GOGC, per collection. What lowers it is not bounded.
 	stepUp = 1.25
 	// headroom is what the runtime keeps of its limit (runtime/mgcpacer.go,

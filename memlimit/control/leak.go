@@ -2,9 +2,10 @@ package control
 
 import "time"
 
-// A leak looks at how the least live heap of each of leakParts equal parts of time
-// compares to that of the part before: a heap that breathes with its load falls
-// back in some of them, one that leaks in hardly any, and goes on as it began. The parts move on with time.
+// A leak looks at how the least live heap of each of leakParts equal parts of the
+// last minutes compares to that of the part before: a heap that breathes with its
+// load falls back in some of them; one that leaks falls back in hardly any, and goes
+// on as it began.
 type leak struct {
 	from  time.Duration
 	least [leakParts]float64 // 0 where nothing was seen

@@ -137,6 +137,7 @@ type stack struct {
 // does; one that is dropped by its lease is garbage, together with its buffer.
 type block struct {
 	pool  *Pool
+	home  *shard // takes it back: where it was got
 	mem   []byte
 	class int // -1 for one that is never kept
 	// turn counts releases. A lease knows the turn it was given; a release with
@@ -249,6 +250,7 @@ func (p *Pool) Get(n int) Lease {
 	if b == nil {
 		b = p.otherwise(s, class, n)
 	}
+	b.home = s
 	l := Lease{block: b, bytes: b.mem[:n], turn: b.turn.Load()}
 	if sampled {
 		p.watch.begin(p, b)
@@ -409,7 +411,7 @@ func (l *Lease) Release() {
 	if b.sample != nil {
 		p.watch.end(b)
 	}
-	s := p.hints.Get().(*shard)
+	s := b.home
 	s.mu.Lock()
 	s.releases++
 	kept := b.class >= 0 && s.push(p, b)
@@ -417,7 +419,6 @@ func (l *Lease) Release() {
 		s.discards++
 	}
 	s.mu.Unlock()
-	p.hints.Put(s)
 	if !kept {
 		b.discard()
 	}

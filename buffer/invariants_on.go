@@ -2,7 +2,10 @@
 
 package buffer
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
 // invariants says whether misuse is looked for.
 const invariants = true
@@ -24,14 +27,18 @@ func (t trail) released() { t.release = callers(4) }
 type poison struct{ by []uintptr }
 
 func (p *poison) spread(mem []byte) {
-	for i := range mem {
-		mem[i] = poisonByte
+	if len(mem) > 0 {
+		mem[0] = poisonByte
+	}
+	for n := 1; n < len(mem); n *= 2 {
+		copy(mem[n:], mem[:n])
 	}
 	p.by = callers(4)
 }
 
 func (p *poison) check(mem []byte) {
-	if p.by == nil {
+	if p.by == nil || len(mem) == 0 || mem[0] == poisonByte && bytes.Equal(mem[1:], mem[:len(mem)-1]) {
+		p.by = nil
 		return
 	}
 	for i, b := range mem {
@@ -39,7 +46,6 @@ func (p *poison) check(mem []byte) {
 			panic(fmt.Sprintf("buffer: byte %d of %d was written after the release of the buffer, which was at\n%s", i, len(mem), frames(p.by)))
 		}
 	}
-	p.by = nil
 }
 
 // check panics if the lease was released before.

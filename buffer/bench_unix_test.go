@@ -1,0 +1,409 @@
+//go:build unix
+
+package buffer_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"runtime/metrics"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/heapwright/heapwright/buffer"
+)
+
+// A lender is a way to come by buffers. Serve has one for the body of a request,
+// whose size is known, and one for the response, whose size is not.
+type lender struct {
+	name  string
+	serve func(x *exchange)
+}
+
+// An exchange is a request, and where its response goes.
+type exchange struct {
+	body  bytes.Reader
+	rows  int
+	parse bool
+	out   io.Writer
+	into  payload
+	work  *item
+}
+
+// An item is what the service itself allocates: no pool of buffers spares it that.
+type item struct {
+	next *item
+	data [7]*item
+}
+
+type payload struct {
+	ID    int    `json:"id"`
+	Query string `json:"query"`
+}
+
+// build appends a response of some rows.
+func (x *exchange) build(b []byte) []byte {
+	b = append(b, `{"items":[`...)
+	for i := range x.rows {
+		b = x.row(b, i)
+	}
+	return append(b, `]}`...)
+}
+
+func (x *exchange) row(b []byte, i int) []byte {
+	b = append(b, `{"id":`...)
+	b = strconv.AppendInt(b, int64(i), 10)
+	b = append(b, `,"name":"an item of the answer","price":`...)
+	b = strconv.AppendFloat(b, float64(i)*1.25, 'f', 2, 64)
+	return append(b, `},`...)
+}
+
+func (x *exchange) read(b []byte) {
+	x.work = nil
+	for range 16 {
+		x.work = &item{next: x.work}
+	}
+	if _, err := io.ReadFull(&x.body, b); err != nil {
+		panic(err)
+	}
+	if x.parse {
+		if err := json.Unmarshal(b, &x.into); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func plainMake(x *exchange) {
+	in := make([]byte, x.body.Len())
+	x.read(in)
+	_, _ = x.out.Write(x.build(make([]byte, 0, 512)))
+}
+
+// oneSyncPool is what most services have: one pool, whatever the size.
+func oneSyncPool() func(x *exchange) {
+	pool := sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+	return func(x *exchange) {
+		in := pool.Get().(*[]byte)
+		*in = slices.Grow((*in)[:0], x.body.Len())
+		x.read((*in)[:x.body.Len()])
+		out := pool.Get().(*[]byte)
+		*out = x.build((*out)[:0])
+		_, _ = x.out.Write(*out)
+		pool.Put(out)
+		pool.Put(in)
+	}
+}
+
+// classSyncPools is the careful way without a bound: a pool for each power of two, and
+// nothing above a megabyte.
+func classSyncPools() func(x *exchange) {
+	const least, most = 9, 20
+	var pools [most + 1]sync.Pool
+	get := func(n int) *[]byte {
+		log := least
+		for 1<<log < n {
+			log++
+		}
+		if log > most {
+			b := make([]byte, 0, n)
+			return &b
+		}
+		if b, ok := pools[log].Get().(*[]byte); ok {
+			return b
+		}
+		b := make([]byte, 0, 1<<log)
+		return &b
+	}
+	put := func(b *[]byte) {
+		log := least
+		for 1<<(log+1) <= cap(*b) {
+			log++
+		}
+		if log <= most {
+			*b = (*b)[:0]
+			pools[log].Put(b)
+		}
+	}
+	return func(x *exchange) {
+		in := get(x.body.Len())
+		x.read((*in)[:x.body.Len()])
+		out := get(512)
+		*out = x.build((*out)[:0])
+		_, _ = x.out.Write(*out)
+		put(out)
+		put(in)
+	}
+}
+
+func leased(o buffer.Options) func(x *exchange) {
+	pool := buffer.NewPool(o)
+	return func(x *exchange) {
+		in := pool.Get(x.body.Len())
+		defer in.Release()
+		x.read(in.Bytes())
+		out := pool.Get(0)
+		defer out.Release()
+		// What is appended beyond the buffer moves to a greater one.
+		b := append(out.Bytes(), `{"items":[`...)
+		for i := range x.rows {
+			if cap(b)-len(b) < 128 {
+				out.Resize(len(b))
+				out.Resize(len(b) + 128)
+				b = out.Bytes()[:len(b)]
+			}
+			b = x.row(b, i)
+		}
+		_, _ = x.out.Write(append(b, `]}`...))
+	}
+}
+
+func lenders() []lender {
+	return []lender{
+		{"make", plainMake},
+		{"sync.Pool", oneSyncPool()},
+		{"sync.Pool-by-class", classSyncPools()},
+		{"buffer.Pool", leased(buffer.Options{})},
+	}
+}
+
+// A mix is how large requests and responses are: log-normal, with a long tail.
+type mix struct {
+	name   string
+	body   float64 // median bytes
+	rows   float64 // median rows of about 60 bytes
+	spread float64
+	parse  bool
+}
+
+var mixes = []mix{
+	{"json-small", 400, 10, 0.7, true},
+	{"json", 2000, 60, 1.4, true},
+	{"proxy", 16 << 10, 2, 1.4, false},
+}
+
+// requests makes bodies and sizes, the same for every lender.
+func (m mix) requests() []exchange {
+	rng := rand.New(rand.NewPCG(1, 2))
+	draw := func(median float64) int {
+		return int(min(median*math.Exp(rng.NormFloat64()*m.spread), 2<<20))
+	}
+	all := make([]exchange, 512)
+	for i := range all {
+		body := fmt.Appendf(nil, `{"id":%d,"query":"`, i)
+		body = append(body, bytes.Repeat([]byte("q"), draw(m.body))...)
+		body = append(body, `"}`...)
+		all[i] = exchange{rows: draw(m.rows), parse: m.parse, out: io.Discard}
+		all[i].body.Reset(body)
+	}
+	return all
+}
+
+// liveHeap is what the collector has to mark, as in a service that caches.
+func liveHeap(megabytes int) any {
+	type node struct {
+		next *node
+		data [13]*int
+	}
+	var list *node
+	for range megabytes << 20 / 112 {
+		list = &node{next: list}
+	}
+	return list
+}
+
+// serve has two goroutines serve n requests.
+func serve(l lender, reqs []exchange, n int) {
+	var wg sync.WaitGroup
+	for g := range 2 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := range n / 2 {
+				x := reqs[(g*len(reqs)/2+i)%len(reqs)]
+				l.serve(&x)
+			}
+		}()
+	}
+	wg.Wait()
+}
+
+// cost is what serving n requests took.
+type cost struct {
+	cpu, gc    time.Duration
+	gcs        uint32
+	mallocs    uint64
+	allocBytes uint64
+}
+
+func measure(f func()) cost {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	cpu, gc := processCPU(), gcCPU()
+	f()
+	runtime.GC() // the last cycle's cost is known when the next one ends
+	c := cost{cpu: processCPU() - cpu, gc: gcCPU() - gc}
+	runtime.ReadMemStats(&after)
+	c.gcs = after.NumGC - before.NumGC
+	c.mallocs = after.Mallocs - before.Mallocs
+	c.allocBytes = after.TotalAlloc - before.TotalAlloc
+	return c
+}
+
+// gcCPU is the collector's CPU time, as of the end of the last cycle, without what
+// idle Ps gave it.
+func gcCPU() time.Duration {
+	s := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/gc/mark/idle:cpu-seconds"}}
+	metrics.Read(s)
+	return time.Duration((s[0].Value.Float64() - s[1].Value.Float64()) * 1e9)
+}
+
+func processCPU() time.Duration {
+	var ru syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &ru); err != nil {
+		panic(err)
+	}
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
+// BenchmarkServe is the proof: the same requests by every way to come by buffers, in
+// turns, so that what else the machine does meets all alike. An op is a round, a block
+// of requests for each lender in an order that is drawn. Reported is, for each lender,
+// the CPU time of the process a request, with the collector's, as the median over the
+// rounds of its ratio to that of make; and allocations and heap a request.
+//
+//	go test ./buffer -run '^$' -bench Serve -benchtime 30x
+func BenchmarkServe(b *testing.B) {
+	for _, m := range mixes {
+		b.Run(m.name, func(b *testing.B) {
+			keep := liveHeap(8)
+			reqs := m.requests()
+			all := lenders()
+			n := requestsFor(all[0], reqs, 150*time.Millisecond)
+			costs := make([][]cost, len(all))
+			for _, l := range all {
+				serve(l, reqs, n) // warm
+			}
+			rounds := 0
+			for b.Loop() {
+				rounds++
+				for _, i := range rand.Perm(len(all)) {
+					runtime.GC()
+					costs[i] = append(costs[i], measure(func() { serve(all[i], reqs, n) }))
+				}
+			}
+			base := costs[0]
+			for i, l := range all {
+				var ratio, us, share []float64
+				for r, c := range costs[i] {
+					ratio = append(ratio, float64(c.cpu)/float64(base[r].cpu))
+					us = append(us, float64(c.cpu.Nanoseconds())/1e3/float64(n))
+					share = append(share, 100*float64(c.gc)/float64(c.cpu))
+				}
+				last := costs[i][rounds-1]
+				b.ReportMetric(median(ratio), l.name+":cpu/make")
+				b.ReportMetric(median(us), l.name+":cpu-µs/req")
+				b.ReportMetric(median(share), l.name+":GC-CPU-%")
+				b.ReportMetric(float64(last.gcs)*1e3/float64(n), l.name+":GC/1000req")
+				b.ReportMetric(float64(last.mallocs)/float64(n), l.name+":allocs/req")
+				b.ReportMetric(float64(last.allocBytes)/float64(n), l.name+":B/req")
+			}
+			runtime.KeepAlive(keep)
+		})
+	}
+}
+
+// requestsFor is how many requests take about so long.
+func requestsFor(l lender, reqs []exchange, d time.Duration) int {
+	for n := 512; ; n *= 2 {
+		start := time.Now()
+		serve(l, reqs, n)
+		if took := time.Since(start); took > d/4 {
+			return int(float64(n)*float64(d)/float64(took))/2*2 + 2
+		}
+	}
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+// BenchmarkHeld is about memory: 256 buffers of the sizes of a mix are held at any
+// time, by clients that take long, and one after the other is exchanged for one of
+// another size. Reported is how many bytes are in the heap for a byte that was asked
+// for, right after a collection: 1 would be perfect.
+//
+//	go test ./buffer -run '^$' -bench Held -benchtime 1x
+func BenchmarkHeld(b *testing.B) {
+	const clients = 256
+	for _, l := range []struct {
+		name string
+		make func() (hold func(i, n int), stop func())
+	}{
+		{"make", func() (func(i, n int), func()) {
+			held := make([][]byte, clients)
+			return func(i, n int) { held[i] = make([]byte, n) }, func() { clear(held) }
+		}},
+		{"sync.Pool", func() (func(i, n int), func()) {
+			pool := sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+			held := make([]*[]byte, clients)
+			return func(i, n int) {
+				if held[i] != nil {
+					pool.Put(held[i])
+				}
+				held[i] = pool.Get().(*[]byte)
+				*held[i] = slices.Grow((*held[i])[:0], n)
+			}, func() { clear(held) }
+		}},
+		{"buffer.Pool", func() (func(i, n int), func()) {
+			pool := buffer.NewPool(buffer.Options{})
+			held := make([]buffer.Lease, clients)
+			return func(i, n int) {
+				held[i].Release()
+				held[i] = pool.Get(n)
+			}, func() { clear(held) }
+		}},
+	} {
+		for _, spread := range []float64{0.7, 1.4, 2} {
+			b.Run(fmt.Sprintf("%s/spread=%g", l.name, spread), func(b *testing.B) {
+				var per []float64
+				for b.Loop() {
+					before := heapAlloc()
+					rng := rand.New(rand.NewPCG(3, 4))
+					hold, stop := l.make()
+					var asked [clients]int
+					for step := range 20 * clients {
+						i := rng.IntN(clients)
+						asked[i] = int(min(8192*math.Exp(rng.NormFloat64()*spread), 4<<20))
+						hold(i, asked[i])
+						if step%clients == 0 {
+							runtime.GC()
+						}
+					}
+					sum := 0
+					for _, n := range asked {
+						sum += n
+					}
+					per = append(per, float64(heapAlloc()-before)/float64(sum))
+					stop()
+				}
+				b.ReportMetric(median(per), "B/B-asked")
+			})
+		}
+	}
+}
+
+func heapAlloc() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}

@@ -67,7 +67,8 @@ const (
 	// count: with a full page cache that goes on all the time.
 	OOMEvents Signal = "memory_limit_events"
 	// TimeToFull is how long until MemoryRatio is 1 if the live heap goes on to grow
-	// as it did; see [Trend]. Absent when it is not sure to grow.
+	// as it did in the window, by a line that a few outliers do not move (Theil-Sen).
+	// Absent when it is not sure to grow. Only [Ring.Window] can say it.
 	TimeToFull Signal = "memory_exhaustion_seconds"
 )
 

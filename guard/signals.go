@@ -1,6 +1,8 @@
 package guard
 
 import (
+	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,7 +56,7 @@ func openProcess(c Config) (*process, error) {
 		slow:   sli.NewRing(int(sampleAge/sampleEvery)+2, longest),
 	}
 	for _, s := range c.Signals {
-		p.custom = append(p.custom, newCustom(s))
+		p.custom = append(p.custom, newCustom(s, c.Logger))
 	}
 	return p, nil
 }
@@ -103,8 +105,10 @@ func (p *process) close() error { return p.source.Close() }
 // returned it is not read again.
 type custom struct {
 	sli.Custom
-	busy atomic.Bool
-	last atomic.Pointer[customValue]
+	logger *slog.Logger
+	warn   sync.Once
+	busy   atomic.Bool
+	last   atomic.Pointer[customValue]
 }
 
 type customValue struct {
@@ -113,7 +117,7 @@ type customValue struct {
 	ok bool
 }
 
-func newCustom(c sli.Custom) *custom { return &custom{Custom: c} }
+func newCustom(c sli.Custom, l *slog.Logger) *custom { return &custom{Custom: c, logger: l} }
 
 func (c *custom) poll() {
 	if !c.busy.CompareAndSwap(false, true) {
@@ -121,7 +125,12 @@ func (c *custom) poll() {
 	}
 	go func() {
 		defer c.busy.Store(false)
-		v, ok, _ := c.Value()
+		v, ok, panicked := c.Value()
+		if panicked != nil {
+			c.warn.Do(func() {
+				c.logger.Warn("heapwright guard: a signal panicked, it is absent", "signal", string(c.Name), "panic", fmt.Sprint(panicked))
+			})
+		}
 		c.last.Store(&customValue{time.Now(), v, ok})
 	}()
 }

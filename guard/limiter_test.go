@@ -1,0 +1,164 @@
+package guard
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// A shop is a service under open load, in steps of 100 ms: each request holds bytes
+// for as long as it takes, and it takes longer when the dependency is slow or the
+// CPUs are short.
+type shop struct {
+	rate    float64 // requests per second that come
+	cpu     float64 // seconds of CPU that one takes
+	waits   float64 // seconds that one waits elsewhere
+	bytes   float64 // that one holds
+	base    float64 // bytes that live anyway
+	limit   float64
+	procs   float64
+	flying  float64
+	done    float64 // per second, of the last step
+	served  float64
+	refused float64
+	peak    float64 // of the memory ratio
+}
+
+func (s *shop) step(dt, capacity float64) load {
+	arrivals := s.rate * dt
+	room := arrivals
+	if !math.IsInf(capacity, 1) {
+		room = max(0, capacity/s.bytes-s.flying)
+	}
+	in := min(arrivals, room)
+	s.refused += arrivals - in
+	s.flying += in
+	// Each is served in waits + its share of the CPU; the CPUs serve so many a second.
+	byCPU := s.procs / s.cpu
+	byTime := s.flying / (s.waits + s.cpu)
+	s.done = min(byCPU, byTime)
+	out := min(s.flying, s.done*dt)
+	s.flying -= out
+	s.served += out
+	ratio := (s.base + s.flying*s.bytes) / s.limit
+	s.peak = max(s.peak, ratio)
+	sched := 0.001
+	if byTime > byCPU { // who is not waiting elsewhere waits for a CPU
+		sched += (s.flying - byCPU*s.waits) * s.cpu / s.procs
+	}
+	gc := 0.02
+	if ratio > 0.75 {
+		gc = min(0.5, 0.02/(1.02-min(ratio, 1)))
+	}
+	return load{memory: ratio, fresh: true, resident: math.NaN(), gcCPU: gc, schedP99: sched, inFlight: s.flying * s.bytes, requests: s.flying, throughput: s.done, procs: s.procs}
+}
+
+func (s *shop) run(l *limiter, from time.Duration, seconds float64) {
+	const dt = 0.1
+	capacity := l.capacity
+	for i := range int(seconds / dt) {
+		capacity = l.step(from+time.Duration(float64(i)*dt*float64(time.Second)), s.step(dt, capacity))
+	}
+}
+
+func healthyShop() *shop {
+	return &shop{rate: 200, cpu: 0.002, waits: 0.01, bytes: 1 << 20, base: 100 << 20, limit: 512 << 20, procs: 1}
+}
+
+// TestLimiterLeavesAlone: while all is well it has no say.
+func TestLimiterLeavesAlone(t *testing.T) {
+	s, l := healthyShop(), newLimiter()
+	s.run(&l, 0, 600)
+	if l.limited() || s.refused > 0 {
+		t.Errorf("it refused %v of a healthy service's requests", s.refused)
+	}
+}
+
+// TestLimiterSlowDependency: requests that wait hold memory. It has to stay below
+// the limit, use most of it, and let go when it is over.
+func TestLimiterSlowDependency(t *testing.T) {
+	s, l := healthyShop(), newLimiter()
+	s.run(&l, 0, 30)
+	s.waits = 3
+	s.run(&l, 30*time.Second, 30)
+	if !l.limited() || l.why != "memory" && l.why != "gc_cpu" {
+		t.Fatalf("it does not limit (%v, %q)", l.capacity, l.why)
+	}
+	if s.peak > 0.97 {
+		t.Errorf("memory came to %.0f%% of the limit", 100*s.peak)
+	}
+	served := s.served
+	s.run(&l, 60*time.Second, 60)
+	// What memory allows is 310 requests in flight, of 3 s each, up to 80%.
+	if got := (s.served - served) / 60; got < 0.7*310/3 {
+		t.Errorf("it serves %.0f requests a second where memory has room for %d", got, 310/3)
+	}
+	s.waits = 0.01
+	s.run(&l, 120*time.Second, 30)
+	refused := s.refused
+	s.run(&l, 150*time.Second, 30)
+	if l.limited() || s.refused > refused {
+		t.Errorf("half a minute after the fault it still refuses (%v)", s.refused-refused)
+	}
+}
+
+// TestLimiterOverload: more than the CPUs can do. It serves what they can, without
+// a queue that grows.
+func TestLimiterOverload(t *testing.T) {
+	s, l := healthyShop(), newLimiter()
+	s.run(&l, 0, 30)
+	s.rate = 1500 // the CPU serves 500
+	s.run(&l, 30*time.Second, 60)
+	served := s.served
+	s.run(&l, 90*time.Second, 60)
+	if got := (s.served - served) / 60; got < 0.9*500 {
+		t.Errorf("it serves %.0f of 500 requests a second", got)
+	}
+	if latency := s.flying / s.done; latency > 0.5 {
+		t.Errorf("a request takes %.2f s", latency)
+	}
+	s.rate = 200
+	s.run(&l, 150*time.Second, 30)
+	refused := s.refused
+	s.run(&l, 180*time.Second, 30)
+	if l.limited() || s.refused > refused {
+		t.Errorf("half a minute after the fault it still refuses (%v)", s.refused-refused)
+	}
+}
+
+// TestLimiterProperties feeds it anything: its capacity is never NaN, never zero,
+// and never below what two requests a CPU take.
+func TestLimiterProperties(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	l := newLimiter()
+	odd := func(scale float64) float64 {
+		switch r.IntN(12) {
+		case 0:
+			return math.NaN()
+		case 1:
+			return 0
+		case 2:
+			return math.Inf(1)
+		}
+		return r.Float64() * scale
+	}
+	var now time.Duration
+	for range 200_000 {
+		now += time.Duration(r.IntN(int(time.Second)))
+		in := load{memory: odd(1.2), fresh: r.IntN(2) == 0, resident: odd(1.2), gcCPU: odd(1), schedP99: odd(1), procs: 2,
+			inFlight: r.Float64() * 1e9, requests: float64(r.IntN(1000)), throughput: r.Float64() * 1000}
+		c := l.step(now, in)
+		if math.IsNaN(c) || c < 4 {
+			t.Fatalf("capacity %v after %+v", c, in)
+		}
+	}
+}
+
+func BenchmarkLimiter(b *testing.B) {
+	s, l := healthyShop(), newLimiter()
+	s.waits = 3
+	for b.Loop() {
+		s.run(&l, 0, 0.1)
+	}
+}

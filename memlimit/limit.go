@@ -65,6 +65,9 @@ const (
 	tightShare    = 0.10
 	// changeShare is by how much GOMEMLIMIT has to be wrong before it is touched.
 	changeShare = 0.01
+	// sayInterval is the least time between two lines about what the controller does;
+	// those in between are for debugging.
+	sayInterval = 10 * time.Second
 	// maxLines of the log wait for a logger that does not take them.
 	maxLines = 16
 	// closeWait is how long Close waits for a callback that does not return.
@@ -92,7 +95,9 @@ type Limit struct {
 	operator     string // who set GOMEMLIMIT before Start, "" for nobody
 	operatorGOGC string
 
-	look sync.Mutex // held while files are read: one look at a time
+	look     sync.Mutex // held while files are read: one look at a time
+	steering *steering  // of the loop; nil: no controller
+	watchdog *time.Timer
 
 	mu          sync.Mutex // of all below; nothing that may block is called with it
 	found       found
@@ -102,6 +107,10 @@ type Limit struct {
 	limit       int64   // what the plan comes to, without its jitter
 	set         setting // as we, or somebody before us, left it
 	ours        struct{ limit, gogc bool }
+	plans       uint64          // made
+	action      *control.Action // the controller's last; nil: none is carried out
+	broken      string          // what the controller panicked with
+	stalled     bool
 	lowered     bool  // GOMEMLIMIT was lowered since the last look
 	prepared    int64 // of Prepare; 0: none
 	preparedEnd time.Time
@@ -133,6 +142,7 @@ type said struct {
 	mode Mode
 	bad  string
 	err  string
+	at   time.Time
 }
 
 // A line is a line of the log.
@@ -181,6 +191,12 @@ func newLimit(conf Config, sys *system) (*Limit, error) {
 	default:
 		return nil, fmt.Errorf("memory limit: %s is %q: it may be on, off or dry-run", envSwitch, v)
 	}
+	if conf.Objective != nil {
+		var err error
+		if l.steering, err = newSteering(&conf); err != nil {
+			return nil, err
+		}
+	}
 	return l, nil
 }
 
@@ -204,6 +220,10 @@ func (l *Limit) start() {
 			l.operatorGOGC = "debug.SetGCPercent, called by the program"
 		}
 	}
+	if g.gogc < 0 {
+		// Off could not be restored without waiting for a collection that may run.
+		l.operatorGOGC = "GOGC=off"
+	}
 	l.report = Report{Mode: ModeOff, PreviousGOMEMLIMIT: g.limit, PreviousGOGC: g.gogc, Source: SourceNone}
 	l.lines = newCourier(maxLines, &l.dropped, &l.failures, l.write)
 	if l.conf.OnChange != nil {
@@ -219,6 +239,15 @@ func (l *Limit) start() {
 		return
 	}
 	l.refresh()
+	if l.steering != nil {
+		var err error
+		if l.steering.points, err = l.sys.points(); err != nil {
+			l.steering = nil
+			l.breakOff(err.Error())
+		} else {
+			l.watchdog = time.AfterFunc(stallAfter, l.stall)
+		}
+	}
 	go l.run(ctx)
 }
 
@@ -227,14 +256,25 @@ func (l *Limit) run(ctx context.Context) {
 	defer close(l.done)
 	next := time.NewTimer(l.interval())
 	defer next.Stop()
+	var poll <-chan time.Time
+	if l.steering != nil {
+		t := time.NewTicker(pollInterval)
+		defer t.Stop()
+		defer l.steering.points.Close()
+		defer l.watchdog.Stop()
+		poll = t.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-poll:
+			l.steer()
+			l.watchdog.Reset(stallAfter)
 		case <-next.C:
+			l.refresh()
+			next.Reset(l.interval())
 		}
-		l.refresh()
-		next.Reset(l.interval())
 	}
 }
 
@@ -327,8 +367,12 @@ func (l *Limit) takeIn(f found, used uint64, err error) {
 	} else {
 		p := plan(in)
 		l.plan = p
+		before := l.limit
 		if off := math.Abs(float64(p.limit - l.limit)); changed || l.limit <= 0 || l.limit > p.ceiling || off > changeShare*float64(p.limit) {
 			l.limit = p.limit
+		}
+		if l.limit != before || l.plans == 0 {
+			l.plans++
 		}
 		r.NonGoBytes, r.Measured, r.NonGoWhy = p.nonGo, in.measured, p.nonGoWhy
 		r.ReserveBytes, r.ReserveWhy = p.reserve, p.reserveWhy
@@ -362,6 +406,18 @@ func (l *Limit) wanted() (want setting, mode Mode, reason string) {
 		if l.plan.tooSmall {
 			mode = ModeTooSmall
 			reason = fmt.Sprintf("what lives needs %s, which the limit does not leave: less would only make the collector run all the time", human(l.plan.floor))
+		}
+		if a := l.action; a != nil && l.operatorGOGC == "" {
+			want.gogc, want.limit = a.GOGC, min(a.GOMEMLIMIT, max(l.plan.ceiling, l.limit))
+			if a.Reason != "" {
+				reason = a.Reason
+			}
+			switch a.Mode {
+			case control.Leaking:
+				mode, reason = ModeLeak, "the live heap only grows: it is not given more"
+			case control.Exhausted:
+				mode = ModeTooSmall
+			}
 		}
 		if l.prepared > 0 && l.prepared < want.limit {
 			want.limit = l.prepared
@@ -449,20 +505,31 @@ func (l *Limit) settle(g *goState) {
 	}
 	r.Mode, r.Reason = mode, reason
 	r.GOMEMLIMIT, r.GOGC = want.limit, want.gogc
-	r.WouldSet = 0
-	if l.found.source != SourceNone && want.limit != l.limit {
-		r.WouldSet = l.limit
+	would := setting{}
+	if l.found.source != SourceNone {
+		would.limit = l.limit
+		if l.action != nil {
+			would = setting{min(l.action.GOMEMLIMIT, max(l.plan.ceiling, l.limit)), l.action.GOGC}
+		}
 	}
+	if would.limit == want.limit {
+		would.limit = 0
+	}
+	if would.gogc == want.gogc {
+		would.gogc = 0
+	}
+	news := changed || mode == ModeDryRun && (would.limit != r.WouldSet || would.gogc != r.WouldSetGOGC)
+	r.WouldSet, r.WouldSetGOGC = would.limit, would.gogc
 	r.Override = nil
 	if l.lease != nil {
 		c := *l.lease
 		r.Override = &c
 	}
-	l.say(before, changed)
+	l.say(before, news)
 }
 
 // say writes to the log and calls back, when there is something new. With mu.
-func (l *Limit) say(before setting, changed bool) {
+func (l *Limit) say(before setting, news bool) {
 	r := &l.report
 	bad := ""
 	for _, b := range l.found.bad {
@@ -482,10 +549,15 @@ func (l *Limit) say(before setting, changed bool) {
 	}
 	newMode := r.Mode != l.said.mode
 	l.said.mode = r.Mode
-	if !newMode && !changed {
+	if !newMode && !news {
 		return
 	}
 	level := slog.LevelInfo
+	if now := time.Now(); newMode || l.action == nil || now.Sub(l.said.at) >= sayInterval {
+		l.said.at = now
+	} else {
+		level = slog.LevelDebug
+	}
 	text := "memory limit is set"
 	switch r.Mode {
 	case ModeNoLimit:
@@ -504,6 +576,9 @@ func (l *Limit) say(before setting, changed bool) {
 	case ModeStoodDown:
 		level, text = slog.LevelWarn, "memory limit is left alone"
 	}
+	if !newMode && level == slog.LevelWarn {
+		level = slog.LevelInfo
+	}
 	l.lines.post(line{level, text, r.attrs(before)})
 	if l.changes != nil {
 		l.changes.post(l.snapshot())
@@ -521,6 +596,9 @@ func (r *Report) attrs(before setting) []slog.Attr {
 	}
 	if before.gogc != r.GOGC {
 		a = append(a, slog.Int("gogc", r.GOGC), slog.Int("previous_gogc", before.gogc))
+	}
+	if r.WouldSetGOGC != 0 {
+		a = append(a, slog.Int("would_set_gogc", r.WouldSetGOGC))
 	}
 	if r.LimitBytes > 0 {
 		a = append(a, slog.String("limit", human(r.LimitBytes)), slog.String("source", string(r.Source)), slog.String("path", r.Path),
@@ -574,6 +652,7 @@ func (l *Limit) Disable(reason string) {
 		reason = "turned off"
 	}
 	l.off = reason
+	l.action, l.report.Control = nil, nil
 	l.resettle()
 }
 

@@ -9,6 +9,8 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"strings"
+
+	"github.com/heapwright/heapwright/guard/sli"
 )
 
 // A system is what memlimit touches outside of itself. Tests bring their own.
@@ -21,7 +23,11 @@ type system struct {
 	own  func() (uint64, error)
 	host func() uint64 // memory of the host, bytes; 0: not known
 	// read fills in the state of the runtime.
-	read           func(*goState)
+	read func(*goState)
+	// cycles is how many collections there were.
+	cycles func() uint64
+	// points opens what the controller's numbers are from.
+	points         func() (points, error)
 	setMemoryLimit func(int64)
 	setGCPercent   func(int)
 	freeOSMemory   func()
@@ -55,6 +61,8 @@ const maxFile = 4 << 10
 func realSystem() *system {
 	return &system{
 		getenv: os.Getenv, readFile: readSmall, group: lookAtGroup, own: ownMemory, host: hostMemory, read: runtimeReader(),
+		cycles:         cycleReader(),
+		points:         openPoints,
 		setMemoryLimit: func(v int64) { debug.SetMemoryLimit(v) },
 		setGCPercent:   func(v int) { debug.SetGCPercent(v) },
 		freeOSMemory:   debug.FreeOSMemory,
@@ -116,6 +124,21 @@ func runtimeReader() func(*goState) {
 		g.cycles = v(cycles)
 	}
 }
+
+// cycleReader returns a function that asks for nothing but the number of
+// collections. It is not safe for concurrent use.
+func cycleReader() func() uint64 {
+	s := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}}
+	return func() uint64 {
+		metrics.Read(s)
+		if s[0].Value.Kind() != metrics.KindUint64 {
+			return 0
+		}
+		return s[0].Value.Uint64()
+	}
+}
+
+func openPoints() (points, error) { return sli.NewSource(sli.Options{}) }
 
 // field finds a line "Name:  123 kB" of /proc/meminfo or /proc/self/status, in
 // bytes.

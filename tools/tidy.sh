@@ -1,16 +1,16 @@
 #!/bin/bash
 # tidy.sh MODULE... runs go mod tidy in each module. The nested modules import the
-# root module, which go mod tidy would look for on the module proxy: it works on a
-# copy of go.mod that says where our modules are, and what the copy came to goes
-# back without that.
+# root module, and one may import another, which go mod tidy would look for on the
+# module proxy: it works on a copy of go.mod that says where our modules are, and
+# what the copy came to goes back without that.
 set -euo pipefail
 
 root=$PWD
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+ours=$(go list -m -f '{{.Path}}={{.Dir}}') # those of go.work
 export GOWORK=off GOFLAGS=-mod=mod
 
-root_path=$(go list -m)
 for module in "$@"; do
 	cd "$root/$module"
 	echo "tidy $module"
@@ -21,13 +21,16 @@ for module in "$@"; do
 	cp go.mod "$tmp/go.mod"
 	rm -f "$tmp/go.sum"
 	if [ -f go.sum ]; then cp go.sum "$tmp/go.sum"; fi
-	go mod edit -replace "$root_path=$root" "$tmp/go.mod"
+	for m in $ours; do go mod edit -replace "$m" "$tmp/go.mod"; done
 	go mod tidy -modfile="$tmp/go.mod"
-	go mod edit -dropreplace "$root_path" "$tmp/go.mod"
-	# A version of the root module that is on no proxy would break every go get.
-	if grep -q "$root_path v0.0.0" "$tmp/go.mod"; then
-		go mod edit -droprequire "$root_path" "$tmp/go.mod"
-	fi
+	for m in $ours; do
+		path=${m%%=*}
+		go mod edit -dropreplace "$path" "$tmp/go.mod"
+		# A version of ours that is on no proxy would break every go get.
+		if grep -q "$path v0.0.0" "$tmp/go.mod"; then
+			go mod edit -droprequire "$path" "$tmp/go.mod"
+		fi
+	done
 	cp "$tmp/go.mod" go.mod
 	if [ -s "$tmp/go.sum" ]; then cp "$tmp/go.sum" go.sum; else rm -f go.sum; fi
 done

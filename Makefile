@@ -23,8 +23,8 @@ demo: build ## the product on a real server, in minutes, on this machine
 	bin/heapwright demo
 
 .PHONY: test
-test: ## the tests of all modules, with the race detector, and the skipped ones by reason
-	go run ./tools/testsum -modules $(MODULE_LIST) -race .,cmd,tools -- -timeout=30m ./...
+test: ## the tests of all modules, with the race detector; what failed and passed when run again, and what was skipped and why
+	go run ./tools/testsum -modules $(MODULE_LIST) -race .,cmd,tools -again -- -timeout=30m ./...
 
 .PHONY: e2e-long
 e2e-long: ## the end-to-end tests, with those that take long

@@ -2,11 +2,17 @@
 // of each package with tests as go test prints it, the output of what failed, the skipped
 // tests by reason, and a last line with the counts.
 //
-//	testsum [-modules .,cmd] [-race .] -- [go test arguments, with packages]
+//	testsum [-modules .,cmd] [-race .] [-again] -- [go test arguments, with packages]
 //
 // The modules that -race names are tested with the race detector, unless there is
 // no C compiler for it; then testsum says so. Tests that skip because of the race
 // detector, with these words as their reason, are run again without it.
+//
+// With -again, tests that failed are run once more, alone, where they are few: real
+// servers on a machine that others use too fail now and then for reasons that are
+// neither the program's nor the test's. One that passes then is no failure, and is
+// listed by name, so that nobody mistakes it for steady. After a data race or a panic
+// nothing is run again.
 //
 // A test with subtests does not count, its subtests do. A package that fails
 // without a failed test, because it does not compile or ends early, counts as
@@ -47,6 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (ok bool,
 	flags.SetOutput(stderr)
 	modules := flags.String("modules", ".", "comma-separated directories of the modules to test")
 	race := flags.String("race", "", "those of them to test with the race detector")
+	again := flags.Bool("again", false, "run what failed once more, alone")
 	if err := flags.Parse(args); err != nil {
 		return false, err
 	}
@@ -60,19 +67,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (ok bool,
 	}
 	s := newSummary(stdout)
 	for _, dir := range strings.Split(*modules, ",") {
-		if !slices.Contains(raced, dir) {
-			if err := s.test(ctx, dir, flags.Args(), stderr); err != nil {
-				return false, err
-			}
-			continue
+		args := flags.Args()
+		if slices.Contains(raced, dir) {
+			args = append([]string{"-race"}, args...)
 		}
-		if err := s.test(ctx, dir, append([]string{"-race"}, flags.Args()...), stderr); err != nil {
+		before := len(s.failures)
+		if err := s.test(ctx, dir, args, stderr); err != nil {
 			return false, err
 		}
-		again := s.takeRaceSkips()
-		for _, pkg := range slices.Sorted(maps.Keys(again)) {
-			args := append(onlyFlags(flags.Args()), "-run=^("+strings.Join(again[pkg], "|")+")$", pkg)
-			if err := s.test(ctx, dir, args, stderr); err != nil {
+		if *again {
+			if err := s.again(ctx, dir, before, args, stderr); err != nil {
+				return false, err
+			}
+		}
+		if !slices.Contains(raced, dir) {
+			continue
+		}
+		skips := s.takeRaceSkips()
+		for _, pkg := range slices.Sorted(maps.Keys(skips)) {
+			if err := s.test(ctx, dir, only(flags.Args(), pkg, skips[pkg]), stderr); err != nil {
 				return false, err
 			}
 		}
@@ -81,9 +94,34 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (ok bool,
 	return s.ok(), nil
 }
 
-// onlyFlags returns the arguments of go test without the packages.
-func onlyFlags(args []string) []string {
-	return slices.DeleteFunc(slices.Clone(args), func(a string) bool { return !strings.HasPrefix(a, "-") })
+// only returns the arguments of go test for some tests of one package.
+func only(args []string, pkg string, tests []string) []string {
+	args = slices.DeleteFunc(slices.Clone(args), func(a string) bool { return !strings.HasPrefix(a, "-") })
+	return append(args, "-run=^("+strings.Join(tests, "|")+")$", pkg)
+}
+
+// maxAgain is how many tests are run again: more than that fail for a reason.
+const maxAgain = 5
+
+// again runs once more the tests of a module that failed: the failures from the
+// given one on.
+func (s *summary) again(ctx context.Context, dir string, from int, args []string, stderr io.Writer) error {
+	failed := s.takeFailedTests(from, maxAgain)
+	for _, pkg := range slices.Sorted(maps.Keys(failed)) {
+		for _, test := range failed[pkg] {
+			fmt.Fprintf(s.w, "--- again: %s.%s\n", pkg, test)
+		}
+		before := s.failed
+		if err := s.test(ctx, dir, append(only(args, pkg, failed[pkg]), "-count=1"), stderr); err != nil {
+			return err
+		}
+		if s.failed == before {
+			for _, test := range failed[pkg] {
+				s.unsteady = append(s.unsteady, pkg+"."+test)
+			}
+		}
+	}
+	return nil
 }
 
 // noRace says why the race detector cannot be used, "" when it can.
@@ -135,7 +173,7 @@ func (s *summary) test(ctx context.Context, dir string, args []string, stderr io
 		return fmt.Errorf("running go test in %s: %w", dir, err)
 	case s.failed == failedBefore:
 		// go test itself gave up, and has said why on stderr.
-		s.fail(fmt.Sprintf("go test in %s: %v", dir, err))
+		s.fail(fmt.Sprintf("go test in %s: %v", dir, err), "")
 	}
 	return nil
 }

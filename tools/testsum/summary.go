@@ -25,7 +25,9 @@ type event struct {
 type summary struct {
 	w                       io.Writer
 	passed, failed, skipped int
-	failures                []string          // names, in order
+	failures                []failure         // in order
+	grave                   bool              // a data race or a panic was among them
+	unsteady                []string          // tests that failed, and passed when they were run again
 	reasons                 map[string][]skip // of skips, and the tests that gave them
 	running                 map[string]*pkg
 	builds                  map[string][]string // output of the compiler by import path
@@ -33,6 +35,16 @@ type summary struct {
 
 // A skip is a test that skipped.
 type skip struct{ pkg, test string }
+
+// A failure is a test that failed, or, without a test, a package or what else did.
+type failure struct{ pkg, test string }
+
+func (f failure) String() string {
+	if f.test == "" {
+		return f.pkg
+	}
+	return f.pkg + "." + f.test
+}
 
 // A pkg is a package whose tests run.
 type pkg struct {
@@ -85,6 +97,9 @@ func (s *summary) event(e event) {
 		delete(s.builds, e.ImportPath)
 		return
 	}
+	if grave.MatchString(e.Output) {
+		s.grave = true
+	}
 	p := s.running[e.Package]
 	if p == nil {
 		p = &pkg{tests: map[string]*test{}}
@@ -122,7 +137,7 @@ func (s *summary) event(e event) {
 			parent.failedBelow = true
 		}
 		if !t.failedBelow {
-			s.fail(e.Package + "." + e.Test)
+			s.fail(e.Package, e.Test)
 		}
 		s.show(t.output)
 		t.output = nil
@@ -141,7 +156,7 @@ func (s *summary) packageEvent(p *pkg, e event) {
 		}
 		s.show(p.output)
 		if !p.failed {
-			s.fail(e.Package)
+			s.fail(e.Package, "")
 		}
 	case "skip": // it has no tests
 	case "pass":
@@ -159,6 +174,9 @@ func (s *summary) packageEvent(p *pkg, e event) {
 // closing matches the line that go test ends a package with.
 var closing = regexp.MustCompile(`^(?:ok  |FAIL)\t`)
 
+// grave matches what is wrong however seldom it happens.
+var grave = regexp.MustCompile(`^(?:WARNING: DATA RACE|panic: |fatal error: )`)
+
 // noise matches what test2json's verbose mode adds to the output of a test.
 var noise = regexp.MustCompile(`^\s*=== (?:RUN|PAUSE|CONT|NAME) `)
 
@@ -170,9 +188,36 @@ func (s *summary) show(output []string) {
 	}
 }
 
-func (s *summary) fail(name string) {
+func (s *summary) fail(pkg, test string) {
 	s.failed++
-	s.failures = append(s.failures, name)
+	s.failures = append(s.failures, failure{pkg, test})
+}
+
+// takeFailedTests takes out, as if they had not run, the failures from one on, and
+// returns their tests by package, whole ones for their subtests. It takes none if
+// more than most tests failed, or anything that is not a test, or if there was a data
+// race or a panic.
+func (s *summary) takeFailedTests(from, most int) map[string][]string {
+	out, n := map[string][]string{}, 0
+	if s.grave {
+		return nil
+	}
+	for _, f := range s.failures[from:] {
+		if f.test == "" {
+			return nil
+		}
+		whole, _, _ := strings.Cut(f.test, "/")
+		if !slices.Contains(out[f.pkg], whole) {
+			out[f.pkg] = append(out[f.pkg], whole)
+			n++
+		}
+	}
+	if n > most {
+		return nil
+	}
+	s.failed -= len(s.failures) - from
+	s.failures = s.failures[:from]
+	return out
 }
 
 // parentOf returns the test that a subtest belongs to, "" for none.
@@ -222,6 +267,12 @@ func (s *summary) print() {
 	if len(s.failures) > 0 {
 		fmt.Fprintln(s.w, "\nfailed:")
 		for _, name := range s.failures {
+			fmt.Fprintf(s.w, "  %v\n", name)
+		}
+	}
+	if len(s.unsteady) > 0 {
+		fmt.Fprintln(s.w, "\nfailed, and passed when run again alone:")
+		for _, name := range s.unsteady {
 			fmt.Fprintln(s.w, "  "+name)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -20,15 +21,21 @@ func TestRun(t *testing.T) {
 		golden   string
 		packages []string
 		race     bool
+		again    bool
 		ok       bool
 	}{
 		{golden: "good", packages: []string{"./good", "./none"}, ok: true},
 		{golden: "all", packages: []string{"./good", "./bad", "./broken", "./ends", "./none"}},
 		{golden: "missing", packages: []string{"./nowhere"}},
 		{golden: "raced", packages: []string{"./raced"}, race: true, ok: true},
+		{golden: "unsteady", packages: []string{"./unsteady", "./good"}, again: true, ok: true},
+		{golden: "unsteady_once", packages: []string{"./unsteady"}},
+		{golden: "again", packages: []string{"./bad"}, again: true},
+		{golden: "grave", packages: []string{"./grave"}, again: true},
 	} {
 		t.Run(tt.golden, func(t *testing.T) {
 			t.Setenv("GOWORK", "off")
+			t.Setenv("UNSTEADY_DIR", t.TempDir())
 			var out, stderr bytes.Buffer
 			race := ""
 			if tt.race {
@@ -37,7 +44,7 @@ func TestRun(t *testing.T) {
 				}
 				race = "testdata/module"
 			}
-			args := append([]string{"-modules", "testdata/module", "-race", race, "--", "-count=1", "-p=1", "-vet=off"}, tt.packages...)
+			args := append([]string{"-modules", "testdata/module", "-race", race, "-again=" + strconv.FormatBool(tt.again), "--", "-count=1", "-p=1", "-vet=off"}, tt.packages...)
 			ok, err := run(t.Context(), args, &out, &stderr)
 			if err != nil {
 				t.Fatalf("%v\n%s", err, &stderr)

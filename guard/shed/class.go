@@ -1,6 +1,9 @@
 package shed
 
-import "fmt"
+import (
+	"encoding/json"
+	"fmt"
+)
 
 // A Class says how much it matters that a request is served now. The zero Class
 // is Normal, so that what nobody classified is nothing special.
@@ -8,9 +11,9 @@ type Class uint8
 
 const (
 	Normal   Class = iota
-	Low            // refused first: what is repeated later without loss, prefetching, batch work
-	High           // refused after Normal
-	Critical       // never refused: what ends other work or frees memory (commit, cancel, release), and administration
+	Low            // refused first: what can as well be done later, such as prefetching and batch work
+	High           // refused last
+	Critical       // never refused: what ends other work and so frees memory (commit, cancel, release), and administration
 
 	NumClasses = 4
 )
@@ -64,6 +67,15 @@ type Shares [NumClasses]float64
 // All returns the Shares that admit everything.
 func All() Shares { return Shares{1, 1, 1, 1} }
 
+// MarshalJSON writes an object with the classes' names.
+func (s Shares) MarshalJSON() ([]byte, error) { return marshalByClass(s) }
+
+// UnmarshalJSON reads such an object; a class that is not in it has the share 1.
+func (s *Shares) UnmarshalJSON(data []byte) error {
+	*s = All()
+	return unmarshalByClass(data, (*[NumClasses]float64)(s))
+}
+
 // Counts holds a number for each class.
 type Counts [NumClasses]uint64
 
@@ -74,4 +86,32 @@ func (c Counts) Total() uint64 {
 		sum += n
 	}
 	return sum
+}
+
+// MarshalJSON writes an object with the classes' names.
+func (c Counts) MarshalJSON() ([]byte, error) { return marshalByClass(c) }
+
+// UnmarshalJSON reads such an object; a class that is not in it counts 0.
+func (c *Counts) UnmarshalJSON(data []byte) error {
+	*c = Counts{}
+	return unmarshalByClass(data, (*[NumClasses]uint64)(c))
+}
+
+func marshalByClass[T any](values [NumClasses]T) ([]byte, error) {
+	m := make(map[Class]T, NumClasses)
+	for c, v := range values {
+		m[Class(c)] = v
+	}
+	return json.Marshal(m)
+}
+
+func unmarshalByClass[T any](data []byte, values *[NumClasses]T) error {
+	var m map[Class]T
+	if err := json.Unmarshal(data, &m); err != nil {
+		return fmt.Errorf("reading values by class: %w", err)
+	}
+	for c, v := range m {
+		values[c] = v
+	}
+	return nil
 }

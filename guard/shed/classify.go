@@ -23,7 +23,7 @@ func ClassByPrefix(classes map[string]Class) func(*http.Request) Class {
 	slices.SortFunc(rules, func(a, b rule) int { return len(b.prefix) - len(a.prefix) })
 	return func(r *http.Request) Class {
 		path := r.URL.Path
-		if strings.Contains(path, "//") || strings.Contains(path, "/.") {
+		if strings.Contains(path, "//") || dotted(path) {
 			return Normal
 		}
 		for _, rule := range rules {
@@ -32,6 +32,21 @@ func ClassByPrefix(classes map[string]Class) func(*http.Request) Class {
 			}
 		}
 		return Normal
+	}
+}
+
+// dotted reports whether one of the path's elements is "." or "..".
+func dotted(path string) bool {
+	for {
+		i := strings.Index(path, "/.")
+		if i < 0 {
+			return false
+		}
+		path = path[i+2:]
+		rest := strings.TrimPrefix(path, ".")
+		if rest == "" || rest[0] == '/' {
+			return true
+		}
 	}
 }
 

@@ -1,2 +1,39 @@
 // Package shed decides which requests a service takes on when it cannot serve all.
+//
+// A [Gate] admits a request or does not, at once: it has no queue. What it goes by is
+// set from outside and may change at any time:
+//
+//   - the share of each class of requests that is admitted ([Gate.SetShares]), which
+//     is how package guard sheds when memory or the collector is in trouble;
+//   - the capacity ([Gate.SetCapacity]): how many bytes the requests in flight may
+//     hold, by what each says it will cost. The classes are refused at different
+//     fills, Low from 50 % of the capacity on, Normal from 90 %, High from 100 %.
+//
+// Critical requests are always admitted, and count. A request that is admitted is
+// never cut off, whatever is set while it runs. [Handler] is the gate as net/http
+// middleware.
+//
+// The package knows no signals and no states, and learns no limits: it is told. It
+// does not measure what a request really allocates; the cost is the caller's word.
+//
+// # What is exact
+//
+// Counters lie in stripes, one for each P mostly, so that cores do not wait for each
+// other's cache lines. While less than a quarter of the capacity is held, the
+// stripes also take bytes from it in advance; above, they keep none. Bytes in advance
+// count as held, so the bound is exact: admitting a request of a class below
+// Critical never brings the bytes in flight above the class's part of the capacity.
+// Three things do: Critical requests; a capacity that is lowered while more is in
+// flight; and a request that costs more than the capacity, which is admitted when it
+// is alone. A request is refused only if what is held, of which nothing is in advance
+// then, leaves no room for it.
+//
+// Requests in flight return to exactly 0 when all tickets are returned, and so do
+// the bytes.
+//
+// # What it costs
+//
+// Measured by the benchmarks of this package; docs of the gate's parts say why it is
+// built so. An admitted request reads no clock, but for one in 17, which is timed;
+// it takes no lock and allocates nothing.
 package shed

@@ -17,10 +17,12 @@ const maxCost = math.MaxInt64 >> 24
 const NoBound = math.MaxInt64
 
 // fills are the parts of the capacity, in percent, that may be full after a
-// request of the class is admitted. Low goes at half, so that by the time the
-// others are touched there is nothing left to gain from it; the last tenth is
-// High's, who would else compete with the flood of Normal that filled the rest.
-// Critical is not refused.
+// request of the class is admitted. The order is what matters: telephony calls it
+// trunk reservation, and a small reserve is enough to keep the classes apart,
+// because what the upper class needs is only what arrives while something of the
+// lower ends. The last tenth is High's. Low has half, not more, since what it
+// holds stays held when the others come: a request is never cut. Critical is not
+// refused.
 var fills = [NumClasses]int64{Normal: 90, Low: 50, High: 100, Critical: 100}
 
 // Options are what a Gate is made with.
@@ -61,13 +63,14 @@ func inside(ratio float64) bool { return ratio > 0 && ratio < 1 }
 // concurrent use.
 type Gate struct {
 	// What admission reads and hardly anything writes.
-	share   [NumClasses]atomic.Uint64 // admitted if a random 32-bit number is below it
-	limit   [NumClasses]atomic.Int64  // of held
-	tight   atomic.Int64              // above this many bytes held, stripes keep nothing to spare
-	chunk   atomic.Int64              // bytes a stripe takes in advance
+	share   [NumClasses]atomic.Uint64 // a request is admitted if a random number of 32 bits is below
+	limit   [NumClasses]atomic.Int64  // bytes held after a request of the class is admitted
+	tight   atomic.Int64              // bytes held, above which stripes put nothing aside
+	chunk   atomic.Int64              // bytes that a stripe takes to have some to spare
 	spares  atomic.Bool               // some stripe may have spare bytes
 	stripes []stripe
 	budget  Budget
+	made    time.Time
 	tokens  sync.Pool // of *stripe
 	next    atomic.Uint32
 
@@ -117,7 +120,7 @@ type mark struct {
 
 // NewGate returns a Gate that admits everything that the capacity has room for.
 func NewGate(o Options) *Gate {
-	g := &Gate{budget: o.Budget}
+	g := &Gate{made: time.Now(), budget: o.Budget}
 	if g.budget.Window <= 0 {
 		g.budget.Window = time.Minute
 	}
@@ -138,14 +141,11 @@ func NewGate(o Options) *Gate {
 		o.Capacity = NoBound
 	}
 	g.SetCapacity(o.Capacity)
-	g.last.at = now()
 	return g
 }
 
-var base = time.Now()
-
-// now is the monotonic time since the program started.
-func now() time.Duration { return time.Since(base) }
+// now is the monotonic time since the gate was made.
+func (g *Gate) now() time.Duration { return time.Since(g.made) }
 
 // SetShares sets what part of each class is admitted. What is below 0 counts as
 // 0, what is above 1 or not a number as 1: who does not know should not stop the
@@ -169,24 +169,27 @@ func (g *Gate) Shares() Shares {
 }
 
 // SetCapacity sets how many bytes requests in flight may hold before others are
-// refused. Less than what is held now cuts nothing off: nobody new is admitted
-// until enough of it is returned. Below 1 it is 1; a lone request is always
-// admitted.
+// refused; NoBound takes the bound away. Less than what is held now cuts nothing
+// off: nobody new is admitted until enough is returned. What is below 1 counts as
+// 1, and lets requests through one at a time.
+//
+// A bound that is set where there was none holds for every request but those that
+// are inside Admit while it is set.
 func (g *Gate) SetCapacity(bytes int64) {
 	g.set.Lock()
 	defer g.set.Unlock()
 	bytes = max(bytes, 1)
 	g.capacity.Store(bytes)
 	if bytes == NoBound {
-		g.chunk.Store(NoBound / 4)
-		g.tight.Store(NoBound)
 		for c := range g.limit {
 			g.limit[c].Store(NoBound)
 		}
+		g.tight.Store(NoBound)
+		g.chunk.Store(NoBound / 4)
 		return
 	}
-	bytes = min(bytes, NoBound/4)
-	// All spares together stay below an eighth of the capacity.
+	// A stripe has at most two chunks to spare: all of them together at most an
+	// eighth of the capacity, which is below tight.
 	g.chunk.Store(bytes / int64(16*len(g.stripes)))
 	g.tight.Store(bytes / 4)
 	for c := range g.limit {
@@ -203,18 +206,23 @@ type Ticket struct {
 	lease
 	stripe *stripe
 	cost   int64
-	start  time.Duration // 0 when the request is not timed
+	start  time.Duration // 1 ns more than it is; 0 when the request is not timed
 	class  Class
 }
 
-// timeEvery is how many requests of a stripe and class one is timed of. A prime,
-// so that it is not in step with clients that repeat a pattern.
+// timeEvery says how many requests of a stripe and class there are for one that is
+// timed: two readings of the clock cost about as much as all the rest. It is a
+// prime, so that it does not fall in step with clients that repeat a pattern.
 const timeEvery = 17
 
 // Admit decides about a request that will hold about so many bytes while it is
-// served. When it is admitted, call Done of the ticket once when it ended. It does
-// not block and does not allocate. A cost below 1 counts as 1, one above 512 GiB
-// as that; a class that there is none of is Normal.
+// served. When it is admitted, Done of the ticket is due once, when it ended. A
+// cost below 1 counts as 1, one above 512 GiB as that; a class that there is none
+// of is Normal.
+//
+// First the share of the class is looked at, then the capacity: the share says what
+// part of the requests to try, the capacity whether there is room for this one.
+// Admit does not wait for anything, and does not allocate.
 func (g *Gate) Admit(c Class, cost int64) (Ticket, bool) {
 	if c >= NumClasses {
 		c = Normal
@@ -231,7 +239,9 @@ func (g *Gate) Admit(c Class, cost int64) (Ticket, bool) {
 		}
 		if !s.take(c, cost) {
 			if !g.budget.OverCapacity {
-				s.byCapacity[c].Add(1)
+				if s.byCapacity[c].Add(1)%(timeEvery*uint64(len(g.stripes))) == 1 {
+					g.observe()
+				}
 				return Ticket{}, false
 			}
 			if !s.overBudget(c, &s.byCapacity[c]) {
@@ -240,20 +250,20 @@ func (g *Gate) Admit(c Class, cost int64) (Ticket, bool) {
 			s.force(cost)
 		}
 	}
-	n := s.admitted[c].Add(1)
-	t := Ticket{lease: newLease(), stripe: s, cost: cost, class: c}
-	if n%timeEvery == 1 {
-		t.start = max(now(), 1)
+	var start time.Duration
+	if n := s.admitted[c].Add(1); n%timeEvery == 1 {
+		start = g.now() + 1
 		if n%(timeEvery*uint64(len(g.stripes))) == 1 {
 			g.observe()
 		}
 	}
-	return t, true
+	return Ticket{lease: newLease(), stripe: s, cost: cost, start: start, class: c}, true
 }
 
-// Done returns the ticket. It is due exactly once: a Ticket is a value, and does
-// not know its copies. Built with the tag heapwright_invariants, a second call
-// panics. Done of the zero Ticket does nothing.
+// Done returns the ticket. It is due exactly once: a Ticket is a value and does not
+// know its copies, and a second call would let in more than there is room for.
+// Built with the tag heapwright_invariants, it panics instead. Done of the zero
+// Ticket, which comes with a refusal, does nothing.
 func (t Ticket) Done() {
 	s := t.stripe
 	if s == nil {
@@ -261,7 +271,7 @@ func (t Ticket) Done() {
 	}
 	t.release()
 	if t.start != 0 {
-		s.serviceNanos.Add(int64(max(now()-t.start, 0)))
+		s.serviceNanos.Add(int64(s.gate.now() + 1 - t.start))
 		s.timed.Add(1)
 	}
 	s.give(t.cost)
@@ -297,12 +307,12 @@ func (s *stripe) takeHeld(limit, cost int64) bool {
 	if s.spare.Load() < 0 {
 		g.held.Add(-s.spare.Swap(0))
 	}
-	chunk, tight := g.chunk.Load(), g.tight.Load()
+	chunk, tight := g.chunk.Load(), min(g.tight.Load(), limit)
 	for tried := false; ; tried = true {
 		for {
 			held := g.held.Load()
-			// Checked by subtraction: tight and limit are at least 0, a cost and
-			// a chunk are far from the ends.
+			// Subtracted, because limit may be at the end of the range, and cost is
+			// far from it.
 			if held <= tight-chunk-cost {
 				if g.held.CompareAndSwap(held, held+cost+chunk) {
 					s.spare.Add(chunk)
@@ -311,6 +321,8 @@ func (s *stripe) takeHeld(limit, cost int64) bool {
 				}
 				continue
 			}
+			// Who is alone is admitted, however much it wants: it would else wait
+			// for ever.
 			if held > limit-cost && held > 0 {
 				break
 			}
@@ -355,7 +367,9 @@ func (g *Gate) haveSpares() {
 	}
 }
 
-// reclaim takes from all stripes what they have to spare, or owe.
+// reclaim takes from all stripes what they have to spare, or owe. Who asks while
+// another is about it may miss what that one has not reached yet, and be refused a
+// few bytes early.
 func (g *Gate) reclaim() {
 	g.spares.Store(false)
 	for i := range g.stripes {
@@ -369,8 +383,9 @@ func (g *Gate) reclaim() {
 // counts it as spared and reports true.
 //
 // Each stripe keeps the budget over its own requests, so all together do, and no
-// stripe waits for another. Time is asked for here only: when nothing is shed
-// there is nothing to limit.
+// stripe waits for another. The clock is read here and not for what is admitted:
+// when nothing is shed there is nothing to limit, and marks that have become old
+// meanwhile are dropped with the first request that is to be shed.
 func (s *stripe) overBudget(c Class, n *atomic.Uint64) bool {
 	b := &s.gate.budget
 	if !b.limited() {
@@ -399,7 +414,7 @@ func (s *stripe) overBudget(c Class, n *atomic.Uint64) bool {
 }
 
 func (s *stripe) mark() mark {
-	m := mark{at: now()}
+	m := mark{at: s.gate.now()}
 	for c := range m.offered {
 		m.shed[c] = s.byShare[c].Load() + s.byCapacity[c].Load()
 		m.offered[c] = s.admitted[c].Load() + m.shed[c]

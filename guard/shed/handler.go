@@ -17,7 +17,9 @@ const (
 	bodyCost = 32 << 20
 )
 
-// HandlerOptions are what a Handler is made with. The zero value is good.
+// HandlerOptions are what a Handler is made with. The zero value is good. A panic
+// of one of the functions is caught and counted, and the request goes on as if the
+// function were not there.
 type HandlerOptions struct {
 	// Class says how much a request matters; Normal without it.
 	Class func(*http.Request) Class
@@ -28,15 +30,28 @@ type HandlerOptions struct {
 	// and /health.
 	Health []string
 	// RetryAfter is the shortest time that a client is told to stay away, and half
-	// the longest. It is in whole seconds, 2 s by default.
+	// the longest. It is rounded up to seconds, 2 s by default, and at most a day.
 	RetryAfter time.Duration
-	// OnShed is called for each refused request, in its goroutine, when the
-	// response is written.
+	// OnShed is called for each refused request, in its goroutine, after the
+	// response is written: what it waits for, that one client waits for.
 	OnShed func(*http.Request)
 }
 
 // Handler returns a handler that asks g whether next may serve a request, and else
-// answers 503 with Retry-After.
+// answers 503 with Retry-After: a number of seconds drawn at random between
+// HandlerOptions.RetryAfter and twice that, so that who was refused together does not
+// come back together.
+//
+// The decision falls before next is called. What is admitted is never touched again:
+// next is given the ResponseWriter and the Request as they are, and may hijack,
+// flush, set deadlines or upgrade as without a gate. The ticket is returned when next
+// returns, also by a panic, which goes on. A handler that hijacks a connection and
+// leaves it to another goroutine counts until it returns.
+//
+// A refusal keeps the connection, since a new one costs both sides more than the
+// refusal. net/http reads the rest of a body of up to 256 KiB for that, and closes the
+// connection after larger ones and after a body that was only announced (Expect:
+// 100-continue); over HTTP/2 it resets the stream alone.
 func Handler(g *Gate, next http.Handler, o HandlerOptions) http.Handler {
 	if o.Health == nil {
 		o.Health = []string{"/healthz", "/readyz", "/livez", "/health"}
@@ -51,12 +66,13 @@ type handler struct {
 	retryAfter [][]string
 }
 
-// retryAfter returns the values of the header: from base to twice that.
+// retryAfter returns the values of the header: from base to twice that, in at most
+// 61 steps.
 func retryAfter(base time.Duration) [][]string {
 	if base <= 0 {
 		base = 2 * time.Second
 	}
-	seconds := int64(min(base, 24*time.Hour)+time.Second-1) / int64(time.Second)
+	seconds := int64((min(base, 24*time.Hour) + time.Second - 1) / time.Second)
 	step := (seconds + 59) / 60
 	var values [][]string
 	for s := seconds; s <= 2*seconds; s += step {
@@ -65,8 +81,8 @@ func retryAfter(base time.Duration) [][]string {
 	return values
 }
 
-// The headers' values and the body are the same for all responses. Nobody may
-// change them in place; net/http and its Header's methods do not.
+// The headers' values and the body are shared by all responses. A middleware may
+// Set and Add: neither http.Header nor net/http changes a value in place.
 var (
 	contentType  = []string{"text/plain; charset=utf-8"}
 	cacheControl = []string{"no-store"}
@@ -97,6 +113,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request) {
+	// By their canonical names, which Set would have to look for.
 	header := w.Header()
 	header["Retry-After"] = h.retryAfter[rand.IntN(len(h.retryAfter))]
 	header["Content-Type"] = contentType

@@ -31,7 +31,7 @@ func (g *Gate) Metrics(emit func(metric.Metric)) {
 	gauge := func(name, unit, help string, v float64) {
 		emit(metric.Metric{Name: name, Unit: unit, Help: help, Kind: metric.Gauge, Value: v})
 	}
-	gauge("heapwright.shed.in_flight", "{request}", "Admitted requests that are not completed.", float64(s.InFlight))
+	gauge("heapwright.shed.in_flight.requests", "{request}", "Admitted requests that are not completed.", float64(s.InFlight))
 	gauge("heapwright.shed.in_flight.memory", "By", "Bytes that requests in flight count for.", float64(s.InFlightBytes))
 	if s.Capacity != NoBound {
 		gauge("heapwright.shed.capacity", "By", "Bytes in flight from which on requests are refused.", float64(s.Capacity))

@@ -9,7 +9,7 @@ type Stats struct {
 	Completed      Counts `json:"completed"`
 	ShedByShare    Counts `json:"shed_by_share"`    // the share of the class was below 1
 	ShedByCapacity Counts `json:"shed_by_capacity"` // too many bytes in flight
-	Spared         Counts `json:"spared"`           // admitted only because the budget was spent; in Admitted too, unless the capacity refused it then
+	Spared         Counts `json:"spared"`           // not shed, because the budget was spent; Admitted, unless the capacity refused it then
 
 	InFlight          int64  `json:"in_flight"` // requests
 	InFlightBytes     int64  `json:"in_flight_bytes"`
@@ -40,8 +40,8 @@ type Window struct {
 
 	InFlight      int64 // now
 	InFlightBytes int64
-	// The greatest that was seen, by looking at one of many admissions and at the
-	// ends of the window: a short peak between two looks is missed.
+	// The greatest that was seen, by looking at one of many requests and at the ends
+	// of the window: a short peak between two looks is missed.
 	PeakInFlight      int64
 	PeakInFlightBytes int64
 
@@ -145,7 +145,7 @@ func (g *Gate) Window() Window {
 	g.last.Lock()
 	defer g.last.Unlock()
 	requests, bytes := g.observe()
-	t, at := g.totals(), now()
+	t, at := g.totals(), g.now()
 	was := &g.last.totals
 	w := Window{
 		Elapsed:  at - g.last.at,

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/heapwright/heapwright/guard"
 	"github.com/heapwright/heapwright/guard/shed"
@@ -30,7 +29,7 @@ func guardOf(d *document, lim budget) *guardPart {
 		why = append(why, "The guard has panicked, which is a bug of Heapwright's: "+cut(s.Broken, lim.text)+".")
 	}
 	if e := lastState(s.Events); e != nil && e.Reason != "" {
-		why = append(why, capital(cut(e.Reason, lim.text))+".")
+		why = append(why, "It began so: "+cut(e.Reason, lim.text)+".")
 	}
 	if s.LimitedBy != "" {
 		why = append(why, "Requests in flight are bounded: "+cut(s.LimitedBy, lim.text)+".")
@@ -144,7 +143,7 @@ func (g *guardPart) objectives(s *guard.Status, lim budget) {
 			Name: cut(o.Name, lim.text), Bound: cut(signal, lim.text) + " ≤ " + signalText(signal, o.Max), Now: "not known",
 			Meter: meterSVG(o.Violations / o.Ratio), Word: "kept", Tone: "good",
 		}
-		row.Window = fmt.Sprintf("each %s, over %s", shortSpan(o.Interval), shortSpan(o.Window))
+		row.Window = fmt.Sprintf("each %s, over %s", roundSpan(o.Interval), roundSpan(o.Window))
 		if o.Value != nil {
 			row.Now = signalText(signal, *o.Value)
 		}
@@ -161,13 +160,6 @@ func (g *guardPart) objectives(s *guard.Status, lim budget) {
 		}
 		g.Objectives = append(g.Objectives, row)
 	}
-}
-
-func shortSpan(d time.Duration) string {
-	if d < 2*time.Minute {
-		return fmt.Sprintf("%g s", d.Seconds())
-	}
-	return spanText(d)
 }
 
 func (g *guardPart) admission(s *shed.Stats) {
@@ -202,8 +194,10 @@ func (g *guardPart) events(events []guard.Event, lim budget) {
 		row := transitionRow{Time: e.Time.UTC().Format("01-02 15:04:05"), Why: cut(e.Reason, lim.text)}
 		name, from, to := cut(e.Name, lim.text), cut(e.From, lim.text), cut(e.To, lim.text)
 		switch e.Kind {
-		case guard.EventState, guard.EventStep, guard.EventLimit:
+		case guard.EventState, guard.EventStep:
 			row.What = from + " → " + to
+		case guard.EventLimit:
+			row.What = "requests in flight: " + to
 		case guard.EventObjective:
 			row.What = name + ": " + to
 		case guard.EventEvidence:

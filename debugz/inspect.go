@@ -198,10 +198,10 @@ func memoryOf(p *sli.Point, l *memlimit.Report) memoryDoc {
 
 // Bounds on what others say.
 const (
-	maxMetrics   = 2000 // of all sources together
-	maxLabels    = 16
-	maxText      = 256 // bytes of a name, a unit, a label
-	maxHelp      = 512
+	maxMetrics   = 1000 // of all sources together
+	maxLabels    = 8
+	maxText      = 128 // bytes of a name, a unit, a label
+	maxHelp      = 256
 	sourcesLimit = 2 * time.Second
 )
 

@@ -356,7 +356,10 @@ func (p *page) signals(d *document, lim budget) {
 				low, high, n := extent(h.Values)
 				if n > 1 {
 					c.Spark = sparkSVG(d.History.Times, h.Values)
-					c.Range = fmt.Sprintf("%s to %s", signalText(s.Name, low), signalText(s.Name, high))
+					c.Range = "always so"
+					if low != high {
+						c.Range = fmt.Sprintf("%s to %s", signalText(s.Name, low), signalText(s.Name, high))
+					}
 				}
 			}
 		}
@@ -364,7 +367,7 @@ func (p *page) signals(d *document, lim budget) {
 	}
 	p.SignalNote = fmt.Sprintf("Over the last %s.", spanText(time.Duration(d.Window*float64(time.Second))))
 	if t := d.History.Times; len(t) > 1 {
-		p.SignalNote += fmt.Sprintf(" The lines are %s, a point for each time that this page was asked for.", spanText(t[len(t)-1].Sub(t[0])))
+		p.SignalNote += fmt.Sprintf(" The lines show the last %s, a point for each time that this page was asked for.", spanText(t[len(t)-1].Sub(t[0])))
 	} else {
 		p.SignalNote += " There will be lines when the page has been asked for again."
 	}

@@ -49,7 +49,10 @@ func gogcText(n int64) string {
 
 func percentText(ratio float64) string {
 	v := 100 * ratio
-	if v != 0 && math.Abs(v) < 0.01 {
+	switch {
+	case math.Abs(v-math.Round(v)) < 1e-9 && math.Abs(v) < 1e6:
+		return fmt.Sprintf("%.0f%%", v)
+	case math.Abs(v) < 0.01:
 		return "< 0.01%"
 	}
 	return threeDigits(v) + "%"
@@ -66,6 +69,17 @@ func spanText(d time.Duration) string {
 		return fmt.Sprintf("%dh %dm", d/time.Hour, d%time.Hour/time.Minute)
 	}
 	return fmt.Sprintf("%dd %dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+}
+
+// roundSpan writes a length of time that somebody chose: "5m", "90 s".
+func roundSpan(d time.Duration) string {
+	switch {
+	case d >= time.Hour && d%time.Hour == 0:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	case d >= 2*time.Minute && d%time.Minute == 0:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	}
+	return strconv.FormatFloat(d.Seconds(), 'g', 4, 64) + " s"
 }
 
 // secondsText writes a short time: "1.20 ms".

@@ -32,6 +32,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -223,7 +224,7 @@ func (w *Writer) enqueue(ctx context.Context, record []byte, wait, urgent bool) 
 		return nil, fmt.Errorf("writing a record of %d bytes: %w", len(record), ErrTooLarge)
 	}
 	w.mu.Lock()
-	if w.waiting == 0 || !wait {
+	if w.waiting == 0 {
 		b, err := w.add(record, urgent)
 		if b != nil || err != nil {
 			w.mu.Unlock()
@@ -276,6 +277,9 @@ func (w *Writer) add(record []byte, urgent bool) (*batch, error) {
 	}
 	b := w.open
 	if len(b.data)+len(record) > w.opt.MaxBytes {
+		// It may be short of BatchBytes, and nobody can add to it: no delay.
+		w.urgent = true
+		w.poke()
 		return nil, nil
 	}
 	first := b.records == 0
@@ -315,12 +319,17 @@ func (b *batch) wait(ctx context.Context) error {
 	}
 }
 
+// roomyBatches is after how many batches in a row a buffer is given up that was much
+// larger than they.
+const roomyBatches = 32
+
 // run writes batches until the writer is closed and nothing is left, or the file
 // fails.
 func (w *Writer) run() {
 	defer close(w.end)
 	var (
-		spare []byte
+		spare []byte       // the buffer of the last batch, for the next but one
+		roomy int          // batches in a row that filled less than a quarter of theirs
 		dirty bool         // written since the last sync
 		delay = newAlarm() // the end of the open batch's delay
 		tick  = newAlarm() // when SyncInterval syncs next
@@ -352,12 +361,19 @@ func (w *Writer) run() {
 			tick.start(w.opt.Interval)
 		}
 		if b != nil {
+			spare = b.data
 			// What was one large burst should not stay in memory.
-			if cap(b.data) <= 4*w.opt.BatchBytes {
-				spare = b.data
+			if cap(spare) <= w.opt.BatchBytes || len(spare) >= cap(spare)/4 {
+				roomy = 0
+			} else if roomy++; roomy == roomyBatches {
+				spare, roomy = nil, 0
 			}
 			b.data = nil
 			close(b.done)
+			// Those who waited go first, so that what they append next is in the next
+			// batch, and not in the one after it: otherwise two halves of the producers
+			// take turns, each waiting for the other's fsync.
+			runtime.Gosched()
 		}
 		if last {
 			return

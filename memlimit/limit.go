@@ -78,8 +78,11 @@ const (
 // there can be one only. [Current] returns it.
 var ErrRunning = errors.New("a memory limit is kept in this process already: use memlimit.Current, or close that one first")
 
-// running is the Limit of this process.
-var running atomic.Pointer[Limit]
+// running is the Limit of this process. It is stored with starting held.
+var (
+	starting sync.Mutex
+	running  atomic.Pointer[Limit]
+)
 
 // Current returns the Limit that runs in this process, nil when none does: that of
 // package memlimit/auto, or what Start returned.
@@ -161,10 +164,13 @@ func Start(conf Config) (*Limit, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !running.CompareAndSwap(nil, l) {
+	starting.Lock()
+	defer starting.Unlock()
+	if running.Load() != nil {
 		return nil, ErrRunning
 	}
 	l.start()
+	running.Store(l)
 	return l, nil
 }
 
@@ -474,7 +480,9 @@ func (l *Limit) settle(g *goState) {
 	}
 	want, mode, reason := l.wanted()
 	before := setting{g.limit, g.gogc}
-	if l.stood != "" && !l.closed {
+	if l.stood != "" && l.off != "" {
+		want = before // not ours to restore
+	} else if l.stood != "" && !l.closed {
 		want, mode = before, ModeStoodDown
 		reason = "somebody else changes the settings, and is left to it: " + l.stood
 	}

@@ -61,15 +61,17 @@ func (l *Limit) prepare(ctx context.Context, newLimit uint64) error {
 	if err != nil {
 		return fmt.Errorf("looking whether it fits: %w", err)
 	}
-	if room := uint64(lastReserve * float64(newLimit)); used > newLimit-room {
+	last := uint64(lastReserve * float64(newLimit))
+	if used > newLimit-last {
 		return fmt.Errorf("%s are in use after a collection, and cannot be reclaimed", human(used))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var g goState
 	l.sys.read(&g)
-	if need := uint64(float64(g.live) * (1 + livingShare)); l.stood == "" && need+g.fixed > uint64(p.ceiling) {
-		return fmt.Errorf("what lives needs %s, and %s would be left", human(need+g.fixed), limitText(p.ceiling))
+	room := left(newLimit, p.nonGo, last)
+	if need := uint64(float64(g.live)*(1+livingShare)) + g.fixed; need > uint64(room) {
+		return fmt.Errorf("what lives needs %s, and %s would be left", human(need), limitText(room))
 	}
 	l.resettle()
 	if l.stood != "" {

@@ -37,7 +37,7 @@ import (
 
 var (
 	addr   = flag.String("addr", "127.0.0.1:8080", "address of the service")
-	debug  = flag.String("debug", "127.0.0.1:6060", "address of the debug port")
+	port   = flag.String("debug", "127.0.0.1:6060", "address of the debug port")
 	limit  = flag.Uint64("limit", 0, "memory limit, MiB; 0: that of the container")
 	rate   = flag.Int("rate", 60, "requests a second that it sends to itself")
 	change = flag.Bool("allow-change", false, "let the debug port change GOGC and GOMEMLIMIT")
@@ -56,7 +56,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	debugAt, err := serve(ctx, *debug, debugging)
+	debugAt, err := serve(ctx, *port, debugging)
 	if err != nil {
 		log.Fatal(err)
 	}

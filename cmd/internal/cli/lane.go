@@ -20,7 +20,7 @@ import (
 type lane struct {
 	path string
 	file io.Closer
-	w    *record.Writer
+	w    *recorder.File
 
 	// The rest belongs to the session's lock while the lane runs.
 	process record.Process
@@ -72,7 +72,7 @@ func (s *session) lane(p record.Process, several bool) (*lane, error) {
 		if several {
 			return nil, usagef("record", "stdout takes one recording; give -o a directory for several")
 		}
-		l.path, l.file, l.w = "-", io.NopCloser(nil), record.NewWriter(s.env.Stdout)
+		l.path, l.file, l.w = "-", io.NopCloser(nil), recorder.NewFile(s.env.Stdout)
 		return l, nil
 	}
 	dir := ""
@@ -91,14 +91,14 @@ func (s *session) lane(p record.Process, several bool) (*lane, error) {
 		if err != nil {
 			return nil, fmt.Errorf("creating the recording: %w", err)
 		}
-		l.file, l.w = f, record.NewWriter(f)
+		l.file, l.w = f, recorder.NewFile(f)
 		return l, nil
 	}
 	f, err := createNew(dir, p)
 	if err != nil {
 		return nil, fmt.Errorf("creating the recording: %w", err)
 	}
-	l.path, l.file, l.w = f.Name(), f, record.NewWriter(f)
+	l.path, l.file, l.w = f.Name(), f, recorder.NewFile(f)
 	return l, nil
 }
 

@@ -103,7 +103,7 @@ type watch struct {
 	memory   recorder.Memory
 	sink     recorder.Sink
 	file     *os.File
-	writer   *record.Writer
+	writer   *recorder.File
 	progress *term.Progress
 	lasts    time.Duration // 0 without end
 	shown    time.Time
@@ -117,7 +117,7 @@ func newWatch(env Env, opt observeOptions) (*watch, error) {
 		if err != nil {
 			return nil, fmt.Errorf("creating the recording: %w", err)
 		}
-		w.file, w.writer = f, record.NewWriter(f)
+		w.file, w.writer = f, recorder.NewFile(f)
 		w.sink = recorder.Tee{&w.memory, w.writer}
 	}
 	return w, nil

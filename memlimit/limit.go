@@ -470,30 +470,25 @@ func (l *Limit) follow(g *goState) {
 func (l *Limit) settle(g *goState) {
 	r := &l.report
 	l.follow(g)
-	if l.stood == "" && !l.closed {
-		switch {
-		case l.ours.limit && g.limit != l.set.limit:
-			l.stood = fmt.Sprintf("GOMEMLIMIT is %s, but %s was set here", limitText(g.limit), limitText(l.set.limit))
-		case l.ours.gogc && g.gogc != l.set.gogc:
-			l.stood = fmt.Sprintf("GOGC is %d, but %d was set here", g.gogc, l.set.gogc)
-		}
+	if l.ours.limit && g.limit != l.set.limit {
+		l.stood = fmt.Sprintf("GOMEMLIMIT is %s, but %s was set here", limitText(g.limit), limitText(l.set.limit))
+		l.ours.limit, l.base.limit = false, g.limit
+	}
+	if l.ours.gogc && g.gogc != l.set.gogc {
+		l.stood = fmt.Sprintf("GOGC is %d, but %d was set here", g.gogc, l.set.gogc)
+		l.ours.gogc, l.base.gogc = false, g.gogc
 	}
 	want, mode, reason := l.wanted()
 	before := setting{g.limit, g.gogc}
-	if l.stood != "" && l.off != "" {
-		want = before // not ours to restore
-	} else if l.stood != "" && !l.closed {
+	if want.gogc < 0 {
+		want.gogc = g.gogc // to turn it off would wait for a collection that runs
+	}
+	if l.stood != "" && l.off == "" && !l.closed {
 		want, mode = before, ModeStoodDown
 		reason = "somebody else changes the settings, and is left to it: " + l.stood
 	}
-	if l.closed {
-		// Only what is still as we left it is ours to restore.
-		if l.conf.Keep || !l.ours.limit || g.limit != l.set.limit {
-			want.limit = g.limit
-		}
-		if l.conf.Keep || !l.ours.gogc || g.gogc != l.set.gogc {
-			want.gogc = g.gogc
-		}
+	if l.closed && l.conf.Keep {
+		want = before
 	}
 	changed := false
 	if want.limit != g.limit {
@@ -502,7 +497,7 @@ func (l *Limit) settle(g *goState) {
 		l.ours.limit = want.limit != l.base.limit
 		changed = true
 	}
-	if want.gogc != g.gogc && want.gogc >= 0 {
+	if want.gogc != g.gogc {
 		l.sys.setGCPercent(want.gogc)
 		l.ours.gogc = want.gogc != l.base.gogc
 		changed = true

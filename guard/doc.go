@@ -8,8 +8,8 @@
 //	defer g.Close()
 //	http.ListenAndServe(addr, g.Handler(mux))
 //
-// Three things look at the process, ten times a second, without stopping the world
-// and without a request noticing. Marks on the memory in use climb a ladder of
+// Three things look at the process, ten times a second and more often while memory is
+// scarce, without stopping the world and without a request noticing. Marks on the memory in use climb a ladder of
 // degradations and descend it, a rung at a time. Objectives, which a signal has to
 // keep over minutes, do the same, slowly. And a limiter bounds how many bytes of
 // requests are in flight as soon as there are signs of overload. What comes of them

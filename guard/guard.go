@@ -172,7 +172,8 @@ func (g *Guard) open() {
 }
 
 func (g *Guard) watch(ctx context.Context) {
-	t := time.NewTicker(tickEvery)
+	every := tickEvery
+	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
 		select {
@@ -182,8 +183,23 @@ func (g *Guard) watch(ctx context.Context) {
 			if !g.tick() {
 				return
 			}
+			if e := g.pace(); e != every {
+				every = e
+				t.Reset(e)
+			}
 		}
 	}
+}
+
+// pace is how long to wait for the next look: memory that is nearly full may be so
+// within a tenth of a second.
+func (g *Guard) pace() time.Duration {
+	resident, _ := g.reading.Get(sli.ResidentRatio)
+	ratio, _ := memory(&g.reading)
+	if resident > 0.80 || ratio > 0.70 || g.limiter.limited() {
+		return tickTight
+	}
+	return tickEvery
 }
 
 // tick looks, decides and acts. A guard that panics must not take its service

@@ -21,9 +21,12 @@ type load struct {
 // The bounds between which the limiter lets more in, and above which less.
 const (
 	memoryHigh, memoryLow = 0.80, 0.74
+	memoryAim             = 0.78
+	memoryFull            = 0.90 // where the line has evidently not helped
 	residentHigh          = 0.97
 	gcHigh, gcLow         = 0.35, 0.20
 	schedHigh, schedLow   = 0.100, 0.050
+	schedFor              = 3 * time.Second
 )
 
 // A limiter finds how many bytes of requests may be in flight: none that count
@@ -33,15 +36,49 @@ const (
 // the limit, the collector takes the CPUs, or goroutines wait long for a CPU. It is
 // pure: time comes with the loads.
 //
-// The decrease is by a share and the increase by a smaller share, so that it settles
-// below the bounds; between them it rests.
+// Memory is news only when a collection ends, and what was let in takes its time to
+// leave. So the limiter learns, from one collection to the next, how much memory comes
+// with what is in flight, and bounds that to what the learnt line says leaves memory
+// at memoryAim. Where there is no such line, and for all other signs, the decrease is
+// by a share and the increase by a smaller share, so that it settles below the bounds;
+// between them it rests.
 type limiter struct {
-	capacity float64 // bytes; +Inf is no limit
-	lowered  time.Duration
-	raised   time.Duration
-	unused   time.Duration // since when the capacity has not been needed
-	sched    int           // steps in a row that waits for a CPU were too long
-	why      string
+	capacity  float64 // bytes; +Inf is no limit
+	lowered   time.Duration
+	raised    time.Duration
+	unused    time.Duration // since when the capacity has not been needed
+	schedFrom time.Duration // since when waits for a CPU have been too long
+	why       string
+	memory    line
+}
+
+// A line is a straight line through points, of which older ones weigh less and less.
+type line struct {
+	n              float64
+	x, y, sxx, sxy float64
+}
+
+func (l *line) add(x, y float64) {
+	if math.IsNaN(x) || math.IsInf(x, 0) || math.IsNaN(y) || math.IsInf(y, 0) {
+		return
+	}
+	l.n++
+	w := max(1/l.n, 0.1)
+	dx, dy := x-l.x, y-l.y
+	l.x += w * dx
+	l.y += w * dy
+	l.sxx = (1 - w) * (l.sxx + w*dx*dx)
+	l.sxy = (1 - w) * (l.sxy + w*dx*dy)
+}
+
+// at returns the x for a y. There is none before the points are spread enough to tell
+// the slope, nor when y falls with x.
+func (l *line) at(y float64) (x float64, ok bool) {
+	slope := l.sxy / l.sxx
+	if l.n < 3 || !(l.sxx > 0.01*l.x*l.x) || !(slope > 0) {
+		return 0, false
+	}
+	return l.x + (y-l.y)/slope, true
 }
 
 func newLimiter() limiter { return limiter{capacity: math.Inf(1)} }
@@ -50,10 +87,11 @@ func (l *limiter) limited() bool { return !math.IsInf(l.capacity, 1) }
 
 // step returns the capacity from now on.
 func (l *limiter) step(now time.Duration, in load) float64 {
-	if in.schedP99 > schedHigh {
-		l.sched++
-	} else {
-		l.sched = 0
+	// A machine that is busy with others makes goroutines wait now and then; only
+	// requests that queue for the CPU do so without an end, and are many.
+	procs := max(1, in.procs)
+	if !(in.schedP99 > schedHigh) || in.requests < 4*procs {
+		l.schedFrom = now
 	}
 	trouble, why := 0.0, "" // 0 none to 1
 	sign := func(name string, severity float64) {
@@ -62,13 +100,14 @@ func (l *limiter) step(now time.Duration, in load) float64 {
 		}
 	}
 	if in.fresh {
+		l.memory.add(in.inFlight, in.memory)
 		sign("memory", (in.memory-memoryHigh)/0.15)
 	}
 	sign("resident", (in.resident-residentHigh)/0.03)
 	if in.memory > 0.5 {
 		sign("gc_cpu", (in.gcCPU-gcHigh)/gcHigh)
 	}
-	if l.sched >= 5 {
+	if now-l.schedFrom >= schedFor {
 		sign("sched_latency", math.Log2(in.schedP99/schedHigh)/3)
 	}
 
@@ -76,7 +115,7 @@ func (l *limiter) step(now time.Duration, in load) float64 {
 	if in.requests >= 1 {
 		perRequest = max(1, in.inFlight/in.requests)
 	}
-	floor := 2 * max(1, in.procs) * perRequest
+	floor := 2 * procs * perRequest
 	// What was let in takes its time to leave: deciding again before that would
 	// answer one trouble many times.
 	service := 0.0
@@ -85,7 +124,24 @@ func (l *limiter) step(now time.Duration, in load) float64 {
 	}
 	wait := max(200*time.Millisecond, time.Duration(service*float64(time.Second)))
 
+	aim, known := l.memory.at(memoryAim)
+	aim = max(aim, floor)
+	// With a line there is room up to the aim, and no need to feel for it.
+	room, raise := memoryLow, 1.06
+	if known {
+		room = memoryAim
+	}
+	if known && l.capacity < 0.8*aim || in.memory < 0.6 {
+		raise = 1.25
+	}
 	switch {
+	case trouble > 0 && l.limited() && in.inFlight > l.capacity:
+		// Nobody is let in as it is: what is in flight has to leave first.
+		l.raised, l.unused = now, now
+	case trouble > 0 && why == "memory" && known && (in.memory < memoryFull || in.inFlight > aim):
+		// Never by more than a half at once, on the word of a line.
+		l.capacity = max(min(l.capacity, aim), min(l.capacity, in.inFlight)/2, floor)
+		l.lowered, l.raised, l.unused, l.why = now, now, now, why
 	case trouble > 0:
 		if l.limited() && now-l.lowered < wait && !(trouble > 0.6 && now-l.lowered >= 200*time.Millisecond) {
 			break
@@ -94,7 +150,7 @@ func (l *limiter) step(now time.Duration, in load) float64 {
 		l.capacity = max(floor, min(l.capacity, in.inFlight)*(1-0.05-0.30*trouble))
 		l.lowered, l.raised, l.unused, l.why = now, now, now, why
 	case !l.limited():
-	case !(in.memory > memoryLow) && !(in.gcCPU > gcLow) && !(in.schedP99 > schedLow):
+	case !(in.memory > room) && !(in.gcCPU > gcLow) && !(in.schedP99 > schedLow):
 		if in.inFlight < l.capacity/3 {
 			if now-l.unused >= 5*time.Second {
 				l.capacity, l.why = math.Inf(1), ""
@@ -103,7 +159,10 @@ func (l *limiter) step(now time.Duration, in load) float64 {
 		}
 		l.unused = now
 		if now-l.raised >= 200*time.Millisecond && in.inFlight > 0.7*l.capacity {
-			l.capacity = l.capacity*1.06 + perRequest
+			l.capacity = l.capacity*raise + perRequest
+			if known {
+				l.capacity = max(min(l.capacity, aim), floor)
+			}
 			l.raised = now
 		}
 	default:

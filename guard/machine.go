@@ -45,7 +45,7 @@ type dwells struct {
 var defaultDwells = dwells{
 	climbMemory:    200 * time.Millisecond, // memory is full within seconds
 	climbObjective: 10 * time.Second,
-	descend:        5 * time.Second,
+	descend:        3 * time.Second,
 	calm:           5 * time.Second,
 	heal:           10 * time.Second,
 }

@@ -23,7 +23,8 @@ type signals interface {
 
 const (
 	tickEvery   = 100 * time.Millisecond
-	fastWindow  = time.Second // what memory and the limiter go by
+	tickTight   = 25 * time.Millisecond // while memory is scarce or requests are held back
+	fastWindow  = time.Second           // what memory and the limiter go by
 	sampleEvery = time.Second
 	sampleAge   = 2 * time.Minute
 	readEvery   = time.Second // of the service's own signals
@@ -52,7 +53,7 @@ func openProcess(c Config) (*process, error) {
 	}
 	p := &process{
 		source: s,
-		fast:   sli.NewRing(int(fastWindow/tickEvery)+2, fastWindow),
+		fast:   sli.NewRing(int(fastWindow/tickTight)+2, fastWindow),
 		slow:   sli.NewRing(int(sampleAge/sampleEvery)+2, longest),
 	}
 	for _, s := range c.Signals {

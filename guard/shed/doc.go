@@ -33,7 +33,16 @@
 //
 // # What it costs
 //
-// Measured by the benchmarks of this package; docs of the gate's parts say why it is
-// built so. An admitted request reads no clock, but for one in 17, which is timed;
-// it takes no lock and allocates nothing.
+// On two virtual CPUs of an AMD EPYC with Go 1.26, between a handler that does nothing
+// and the same behind a gate, in CPU time of the process by getrusage, so that
+// other load on the machine is not in it: 46 to 53 ns and no allocation for a request
+// that is admitted, with and without a capacity, by one goroutine and by two at once;
+// 85 to 110 ns for one that is refused, the response's headers included. By the
+// wall clock, with nothing else running and two goroutines: 24 to 30 ns and 40 to
+// 52 ns; near the capacity, where all requests go through one word, 52 to 76 ns. How it
+// goes on 64 cores has not been measured.
+//
+// So little because an admitted request takes no lock, reads the clock only if it is
+// the one in 17 that is timed, and finds its stripe through a sync.Pool, whose only
+// allocation is after a collection.
 package shed

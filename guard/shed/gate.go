@@ -79,6 +79,7 @@ type Gate struct {
 	_    [128]byte
 
 	capacity     atomic.Int64
+	looked       atomic.Int64 // when in-flight requests were counted last; what now returned
 	peakRequests atomic.Int64 // since the last Window
 	peakBytes    atomic.Int64
 	panics       atomic.Uint64 // of the callbacks of handlers
@@ -239,8 +240,8 @@ func (g *Gate) Admit(c Class, cost int64) (Ticket, bool) {
 		}
 		if !s.take(c, cost) {
 			if !g.budget.OverCapacity {
-				if s.byCapacity[c].Add(1)%(timeEvery*uint64(len(g.stripes))) == 1 {
-					g.observe()
+				if s.byCapacity[c].Add(1)%timeEvery == 1 {
+					g.look(g.now())
 				}
 				return Ticket{}, false
 			}
@@ -252,10 +253,9 @@ func (g *Gate) Admit(c Class, cost int64) (Ticket, bool) {
 	}
 	var start time.Duration
 	if n := s.admitted[c].Add(1); n%timeEvery == 1 {
-		start = g.now() + 1
-		if n%(timeEvery*uint64(len(g.stripes))) == 1 {
-			g.observe()
-		}
+		at := g.now()
+		start = at + 1
+		g.look(at)
 	}
 	return Ticket{lease: newLease(), stripe: s, cost: cost, start: start, class: c}, true
 }

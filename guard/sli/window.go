@@ -228,12 +228,16 @@ func (m *memory) needed(p *Point) (float64, bool) {
 	if !ok || (!m.hasPinned && !m.goOnly) {
 		return 0, false
 	}
-	// What the runtime has mapped and not touched counts as resident here, so this
-	// may be too little by that.
-	if m.hasPinned && m.pinned > p.MappedReadyBytes {
+	if !m.hasPinned {
+		return needed, true
+	}
+	// What is charged and is not Go's. What the runtime has mapped and not yet touched
+	// is not charged, but is among what is Go's: so this may be too little by that, and
+	// what Go needs too much.
+	if m.pinned > p.MappedReadyBytes {
 		needed += float64(m.pinned - p.MappedReadyBytes)
 	}
-	return needed, true
+	return min(needed, float64(m.pinned)), true
 }
 
 // goNeeds is what of Go's memory a collection could not free, in bytes: the objects that

@@ -19,12 +19,11 @@ const OverrideSchema = "heapwright.debugz.override/1"
 const (
 	maxBody = 4 << 10
 	maxBy   = 64
-	// defaultLease is how long an override lasts that does not say. longestLease is
-	// short for a person and long for a tool that renews: what is to stay belongs
-	// into the configuration.
+	// defaultLease is how long an override lasts that does not say, longestLease how
+	// long one can: what is to stay belongs into the configuration.
 	defaultLease, longestLease = 5 * time.Minute, 24 * time.Hour
-	// changesBurst may come at once, then one each changeEvery. Each may stop the
-	// world for some microseconds.
+	// changesBurst may come at once, then one each changeEvery: each is a line in the
+	// service's log.
 	changesBurst = 10
 	changeEvery  = 2 * time.Second
 )

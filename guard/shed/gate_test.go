@@ -265,7 +265,7 @@ func TestBound(t *testing.T) {
 				tickets[i] = tickets[len(tickets)-1]
 				tickets = tickets[:len(tickets)-1]
 			}
-			for range 20_000 {
+			for range 5_000 {
 				if len(tickets) > 0 && rnd.IntN(5) < 2 {
 					end(rnd.IntN(len(tickets)))
 					continue
@@ -328,7 +328,7 @@ func TestChanges(t *testing.T) {
 			defer wg.Done()
 			rnd := rand.New(rand.NewPCG(uint64(worker), 3))
 			var tickets []Ticket
-			for range 10_000 {
+			for range 4_000 {
 				class := Classes[rnd.IntN(NumClasses)]
 				ticket, ok := g.Admit(class, rnd.Int64N(1<<18))
 				if ok {

@@ -35,11 +35,11 @@ func TestBudget(t *testing.T) {
 						time.Sleep(10 * time.Millisecond)
 					}
 				}
-				// Ten healthy minutes give no right to shed everything after them.
-				run(60_000)
+				// Two healthy minutes give no right to shed everything after them.
+				run(12_000)
 				g.SetShares(tt.shares)
 				g.Window()
-				for range 20 {
+				for range 10 {
 					run(3000) // half a window
 					w := g.Window()
 					offered := func(c Class) float64 { return float64(w.Admitted[c] + w.Shed()[c]) }

@@ -55,6 +55,16 @@ tune-bench: build ## what the plans of heapwright tune gain against what others 
 honesty: build ## how often the verdicts of heapwright compare are wrong: experiments of which the truth is known, on a quiet machine (50 minutes)
 	go -C e2e run ./cmd/honesty run -heapwright $(CURDIR)/bin/heapwright
 
+.PHONY: peers
+peers: ## what guards a service better against faults: Heapwright, what others offer, or nothing; as root, on a quiet machine (2 hours)
+	go -C e2e run ./cmd/peers healthy
+	go -C e2e run ./cmd/peers run -within 1h
+	go -C e2e run ./cmd/peers report
+
+.PHONY: oom
+oom: ## a service that the kernel's OOM killer takes, and the same guarded, 20 times each, as root (10 minutes)
+	go -C e2e run ./cmd/peers oom -runs 20
+
 .PHONY: matrix
 matrix: ## read a program built by every Go release in every build mode, and print what was right (long)
 	go -C cmd test ./internal/remote -run '^Test(Matrix|Experiments|Settings|Pacer|ARM64.*)$$' -v -timeout=12h -matrix=full

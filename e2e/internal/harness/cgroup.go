@@ -14,16 +14,18 @@ import (
 // cgroupPeriod is the kernel's default CFS period, microseconds.
 const cgroupPeriod = 100000
 
-// A Cgroup is a cgroup of its own for one program, in the memory and the cpu
-// hierarchy of v1.
+// A Cgroup is a cgroup of its own for one program, in the memory, the cpu and the
+// cpuacct hierarchy of v1.
 type Cgroup struct {
-	dirs []string
+	controllers []string
+	dirs        []string // of the controllers
 }
 
 // Limits are a cgroup's limits; zero is none.
 type Limits struct {
 	MemoryBytes uint64
 	CPUCores    float64
+	CPUAccount  bool // the CPU that it uses is counted
 }
 
 // NewCgroup makes a cgroup that is removed with the test, after the programs in
@@ -52,6 +54,9 @@ func MakeCgroup(l Limits) (*Cgroup, error) {
 	if err == nil && l.CPUCores > 0 {
 		err = c.add("cpu", "cpu.cfs_quota_us", strconv.Itoa(int(l.CPUCores*cgroupPeriod)))
 	}
+	if err == nil && l.CPUAccount && !sameHierarchy("cpu", "cpuacct") {
+		err = c.add("cpuacct", "", "")
+	}
 	if err != nil {
 		return nil, errors.Join(err, c.Remove())
 	}
@@ -67,7 +72,10 @@ func (c *Cgroup) add(controller, file, value string) error {
 	if err != nil {
 		return fmt.Errorf("needs to make a %s cgroup: %w", controller, err)
 	}
-	c.dirs = append(c.dirs, dir)
+	c.controllers, c.dirs = append(c.controllers, controller), append(c.dirs, dir)
+	if file == "" {
+		return nil
+	}
 	if err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644); err != nil {
 		return fmt.Errorf("needs to set %s: %w", file, err)
 	}
@@ -89,6 +97,28 @@ func (c *Cgroup) Remove() error {
 func (c *Cgroup) Enter(cmd *exec.Cmd) {
 	cmd.Args = c.wrap(append([]string{cmd.Path}, cmd.Args[1:]...))
 	cmd.Path = cmd.Args[0]
+}
+
+// Dir is the cgroup's directory in a controller's hierarchy, "" where it has none.
+func (c *Cgroup) Dir(controller string) string {
+	for i, name := range c.controllers {
+		if name == controller || sameHierarchy(name, controller) {
+			return c.dirs[i]
+		}
+	}
+	return ""
+}
+
+// sameHierarchy says whether two controllers of v1 are mounted as one.
+func sameHierarchy(a, b string) bool {
+	da, errA := ownCgroup(a)
+	db, errB := ownCgroup(b)
+	if errA != nil || errB != nil {
+		return false
+	}
+	ia, errA := os.Stat(da)
+	ib, errB := os.Stat(db)
+	return errA == nil && errB == nil && os.SameFile(ia, ib)
 }
 
 // OOMKills is how many programs the kernel has killed for the cgroup's memory limit.

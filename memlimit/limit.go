@@ -509,7 +509,7 @@ func (l *Limit) settle(g *goState) {
 	r.Mode, r.Reason = mode, reason
 	r.GOMEMLIMIT, r.GOGC = want.limit, want.gogc
 	would := setting{}
-	if l.found.source != SourceNone {
+	if l.found.source != SourceNone && !l.closed {
 		would.limit = l.limit
 		if l.action != nil {
 			would = setting{min(l.action.GOMEMLIMIT, max(l.plan.ceiling, l.limit)), l.action.GOGC}
@@ -566,7 +566,10 @@ func (l *Limit) say(before setting, news bool) {
 	case ModeNoLimit:
 		level, text = slog.LevelDebug, "memory limit is not set"
 	case ModeOff, ModeClosed:
-		text = "memory limit is no longer kept"
+		text = "memory limit is not kept"
+		if r.Mode == ModeClosed && before == (setting{r.GOMEMLIMIT, r.GOGC}) {
+			level = slog.LevelDebug
+		}
 	case ModeDryRun:
 		text = "memory limit would be set"
 	case ModeOperator:

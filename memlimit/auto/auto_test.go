@@ -32,7 +32,7 @@ func TestImport(t *testing.T) {
 		says string // and has this
 	}{
 		{[]string{"HEAPWRIGHT_MEMORY_LIMIT=64Mi"}, "set 67108864 ", "memory limit is set"},
-		{[]string{"HEAPWRIGHT_MEMORY_LIMIT=64Mi", "HEAPWRIGHT_MEMLIMIT=off"}, "off 0 " + none, "no longer kept"},
+		{[]string{"HEAPWRIGHT_MEMORY_LIMIT=64Mi", "HEAPWRIGHT_MEMLIMIT=off"}, "off 0 " + none, "not kept"},
 		{[]string{"HEAPWRIGHT_MEMORY_LIMIT=64Mi", "HEAPWRIGHT_MEMLIMIT=dry-run"}, "dry_run 67108864 " + none, "would be set"},
 		{[]string{"HEAPWRIGHT_MEMLIMIT=perhaps"}, "nothing runs", "on, off or dry-run"},
 		{[]string{"HEAPWRIGHT_MEMORY_LIMIT=64Mi", "GOMEMLIMIT=50MiB"}, "operator 67108864 52428800", "left as it was set"},

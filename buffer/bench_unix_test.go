@@ -237,7 +237,8 @@ func serve(l lender, reqs []exchange, n int) {
 
 // cost is what serving n requests took.
 type cost struct {
-	cpu, gc    time.Duration
+	cpu        time.Duration
+	gcShare    float64 // of the time that Ps were busy
 	gcs        uint32
 	mallocs    uint64
 	allocBytes uint64
@@ -246,10 +247,13 @@ type cost struct {
 func measure(f func()) cost {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	cpu, gc := processCPU(), gcCPU()
+	cpu := processCPU()
+	busy, gc := pTime()
 	f()
 	runtime.GC() // the last cycle's cost is known when the next one ends
-	c := cost{cpu: processCPU() - cpu, gc: gcCPU() - gc}
+	c := cost{cpu: processCPU() - cpu}
+	busyThen, gcThen := pTime()
+	c.gcShare = (gcThen - gc) / (busyThen - busy)
 	runtime.ReadMemStats(&after)
 	c.gcs = after.NumGC - before.NumGC
 	c.mallocs = after.Mallocs - before.Mallocs
@@ -257,12 +261,14 @@ func measure(f func()) cost {
 	return c
 }
 
-// gcCPU is the collector's CPU time, as of the end of the last cycle, without what
-// idle Ps gave it.
-func gcCPU() time.Duration {
-	s := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/gc/mark/idle:cpu-seconds"}}
+// pTime is how long Ps were busy, and with the collector's work, as of the end of the
+// last cycle.
+func pTime() (busy, gc float64) {
+	s := []metrics.Sample{{Name: "/cpu/classes/total:cpu-seconds"}, {Name: "/cpu/classes/idle:cpu-seconds"},
+		{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/gc/mark/idle:cpu-seconds"}}
 	metrics.Read(s)
-	return time.Duration((s[0].Value.Float64() - s[1].Value.Float64()) * 1e9)
+	v := func(i int) float64 { return s[i].Value.Float64() }
+	return v(0) - v(1) - v(3), v(2) - v(3)
 }
 
 func processCPU() time.Duration {
@@ -305,12 +311,12 @@ func BenchmarkServe(b *testing.B) {
 				for r, c := range costs[i] {
 					ratio = append(ratio, float64(c.cpu)/float64(base[r].cpu))
 					us = append(us, float64(c.cpu.Nanoseconds())/1e3/float64(n))
-					share = append(share, 100*float64(c.gc)/float64(c.cpu))
+					share = append(share, c.gcShare)
 				}
 				last := costs[i][rounds-1]
 				b.ReportMetric(median(ratio), l.name+":cpu/make")
 				b.ReportMetric(median(us), l.name+":cpu-µs/req")
-				b.ReportMetric(median(share), l.name+":GC-CPU-%")
+				b.ReportMetric(median(share), l.name+":GC-share")
 				b.ReportMetric(float64(last.gcs)*1e3/float64(n), l.name+":GC/1000req")
 				b.ReportMetric(float64(last.mallocs)/float64(n), l.name+":allocs/req")
 				b.ReportMetric(float64(last.allocBytes)/float64(n), l.name+":B/req")

@@ -13,30 +13,35 @@
 //	items := r.items.Make(n)
 //
 // A [Slab] holds values of one type, so the collector sees the pointers in it. It is
-// no arena: memory is not freed early, it is used again, and using a slice after Reset
+// no arena: memory is not freed early, it is used again, and to use a slice after Reset
 // is a mistake that shows another request's values. Built with -tags
-// heapwright_invariants, Reset takes the slab's memory away for good, and, where
-// values have no pointers, fills it with 0xDB, so that such a slice is seen.
+// heapwright_invariants a slab never uses memory again: such a slice shows zeros, or
+// 0xDB in bytes, and one that was written to panics at the next Reset, with the stack of
+// the Reset before. Putting a value back twice panics too.
 package scratch
 
-import "sync"
+import (
+	"reflect"
+	"sync"
+)
 
-// What a Slab takes from the allocator at once, and what it keeps over a Reset, in
-// values.
+// What a Slab takes from the allocator at once, and the most that it keeps over a
+// Reset, in bytes.
 const (
-	firstChunk = 64
-	mostChunk  = 64 << 10
+	firstChunk = 1 << 10
+	mostChunk  = 1 << 20
 )
 
 // A Slab cuts slices of T from chunks. The zero Slab is ready. It is not safe for
-// concurrent use.
+// concurrent use, and must not be copied once used.
 type Slab[T any] struct {
-	chunk []T // what is cut from: len is what was given out
-	full  int // values in the chunks before, which are not kept
+	chunk []T // its length is what was given out
+	most  int // values in a chunk of mostChunk; 0 before the first chunk
+	stale stale[T]
 }
 
 // Make returns n zero values, as make([]T, n) does. To append to them never
-// overwrites a neighbour.
+// overwrites a neighbour. A negative n is 0.
 func (s *Slab[T]) Make(n int) []T {
 	n = max(n, 0)
 	at := len(s.chunk)
@@ -48,7 +53,7 @@ func (s *Slab[T]) Make(n int) []T {
 	return s.chunk[at : at+n : at+n]
 }
 
-// New returns a zero value, as new(T) does.
+// New returns a pointer to a zero value, as new(T) does.
 func (s *Slab[T]) New() *T { return &s.Make(1)[0] }
 
 // Clone returns a copy of v.
@@ -58,24 +63,41 @@ func (s *Slab[T]) Clone(v []T) []T {
 	return c
 }
 
-// grow begins a chunk that n values fit in, twice as large as what there was.
+// grow begins a chunk that n values fit in, twice as large as the last. That one
+// belongs to those who have slices of it.
 func (s *Slab[T]) grow(n int) {
-	s.full += len(s.chunk)
-	s.chunk = make([]T, 0, max(n, min(max(2*cap(s.chunk), firstChunk), mostChunk)))
+	if s.most == 0 {
+		s.most = max(mostChunk/int(max(reflect.TypeFor[T]().Size(), 1)), 1)
+	}
+	s.stale.leave(s.chunk)
+	least := max(s.most/(mostChunk/firstChunk), 1)
+	s.chunk = make([]T, 0, max(n, min(max(2*cap(s.chunk), least), s.most)))
 }
 
 // Reset takes all slices back: nothing that Make, New and Clone returned may be used
-// any more. The last chunk is kept, cleared: after some requests it is as large as a
-// request needs.
+// any more. The last chunk is cleared and kept, unless it is above a megabyte: after
+// some requests it is as large as a request needs.
 func (s *Slab[T]) Reset() {
+	if invariants {
+		s.stale.leave(s.chunk)
+		s.stale.check()
+		s.chunk = nil
+		return
+	}
+	if cap(s.chunk) > s.most {
+		s.chunk = nil
+		return
+	}
 	clear(s.chunk)
-	s.chunk, s.full = s.chunk[:0], 0
+	s.chunk = s.chunk[:0]
 }
 
-// A Pool keeps values that hold slabs, from one request to the next.
+// A Pool keeps values that hold slabs, from one request to the next. What is not used
+// over two collections is given up, as by a [sync.Pool].
 type Pool[R any] struct {
 	pool  sync.Pool
 	reset func(*R)
+	idle  idle[R]
 }
 
 // NewPool returns a pool of R, which calls reset for each that is put back.
@@ -84,10 +106,15 @@ func NewPool[R any](reset func(*R)) *Pool[R] {
 }
 
 // Get returns an R that is the caller's until Put.
-func (p *Pool[R]) Get() *R { return p.pool.Get().(*R) }
+func (p *Pool[R]) Get() *R {
+	r := p.pool.Get().(*R)
+	p.idle.took(r)
+	return r
+}
 
 // Put takes r back, and all that was made from its slabs.
 func (p *Pool[R]) Put(r *R) {
+	p.idle.put(r)
 	p.reset(r)
 	p.pool.Put(r)
 }

@@ -28,9 +28,8 @@
 // What it does not do. It does not change a GOMEMLIMIT that somebody else set, in
 // the environment or by a call, neither before it started nor after: it reports
 // it. It sets nothing where there is no limit. It does not make a heap smaller
-// that is too large for its container: below what lives, a limit only makes the
-// collector run all the time, so it is set to what lives and the report says
-// "too_small". Package guard is for that. It does not create or change cgroups.
+// that is too large for its container: then the collector runs all the time, on half
+// of the CPUs at most, and the report says "too_small". Package guard is for that. It does not create or change cgroups.
 //
 // HEAPWRIGHT_MEMLIMIT=off in the environment turns it off, =dry-run makes it say
 // what it would set; HEAPWRIGHT_MEMORY_LIMIT gives the limit, as in

@@ -12,6 +12,14 @@ const (
 	envSwitch = "HEAPWRIGHT_MEMLIMIT"
 )
 
+// A candidate is a limit that can be meant.
+type candidate struct {
+	source Source // "": there is none
+	path   string
+	bytes  uint64
+	look   int // its index in looks, -1: of an earlier look
+}
+
 // A found is the limit that counts, and how it was found.
 type found struct {
 	source Source // SourceNone: there is none
@@ -19,24 +27,27 @@ type found struct {
 	bytes  uint64
 	looks  []Look
 	bad    []Look // of looks, those that somebody got wrong
-	failed string // a look that failed, so that there may be less than was found
+	failed string // a look that failed, in whose place an earlier one counts
+
+	said   candidate // by the Config or the environment
+	kernel candidate // the cgroups'
 	group  groupLook
 	host   uint64
 }
 
 // find looks for the limit. What somebody said comes first, in the order of the
 // sources; but where a cgroup has less, the kernel will kill for less, and that
-// counts.
-func find(sys *system, conf *Config) found {
+// counts. Where a look fails that did not fail before, what was there before counts:
+// a file that cannot be read is no reason to lift a limit.
+func find(sys *system, conf *Config, earlier *found) found {
 	f := found{source: SourceNone, host: sys.host()}
 	said := func(l Look, bytes uint64, limited bool, err error) {
 		switch {
-		case err == nil && f.source != SourceNone:
+		case err == nil && f.said.source != "":
 			l.Why = "an earlier one counts"
 		case err == nil:
 			if err = check(bytes, limited, f.host); err == nil {
-				f.source, f.path, f.bytes = l.Source, l.Where, bytes
-				l.Taken = true
+				f.said = candidate{l.Source, l.Where, bytes, len(f.looks)}
 			}
 		}
 		if err != nil {
@@ -51,17 +62,18 @@ func find(sys *system, conf *Config) found {
 		said(Look{Source: SourceConfig, Where: "Config.Bytes", Found: fmt.Sprint(conf.Bytes)}, conf.Bytes, true, nil)
 	}
 	file := func(source Source, where, name string) {
-		text, err := sys.readFile(name)
 		l := Look{Source: source, Where: where, Found: "nothing"}
+		text, err := sys.readFile(name)
+		var v uint64
+		limited := true
 		if err != nil {
-			f.failed = err.Error()
-			said(l, 0, true, fmt.Errorf("reading the memory limit: %w", err))
-			return
+			err = fmt.Errorf("reading the memory limit: %w", err)
+		} else {
+			l.Found = quote(string(text))
+			v, limited, err = parseQuantity(string(text))
 		}
-		l.Found = quote(string(text))
-		v, limited, err := parseQuantity(string(text))
-		if err != nil {
-			f.failed = where + ": " + err.Error()
+		if err != nil && f.said.source == "" && earlier.said.source == source {
+			f.failed, f.said, f.said.look = where+": "+err.Error(), earlier.said, -1
 		}
 		said(l, v, limited || err != nil, err)
 	}
@@ -79,52 +91,37 @@ func find(sys *system, conf *Config) found {
 	}
 
 	f.group = sys.group()
-	if f.group.err != nil && !f.group.limited {
-		f.failed = f.group.err.Error()
-	}
-	taken := -1
 	for _, l := range f.group.looks {
 		if l.Source == SourceCgroupHigh == f.group.high && l.Where == f.group.path && f.group.limited {
-			taken = len(f.looks)
+			if err := check(f.group.limit, true, f.host); err == nil {
+				f.kernel = candidate{l.Source, l.Where, f.group.limit, len(f.looks)}
+			} else if l.Why = err.Error(); f.group.limit < minLimit {
+				f.bad = append(f.bad, l)
+			}
 		}
 		f.looks = append(f.looks, l)
 	}
-	if !f.group.limited || taken < 0 {
-		return f
+	if f.group.err != nil && !f.group.limited && earlier.kernel.source != "" {
+		f.failed, f.kernel, f.kernel.look = f.group.err.Error(), earlier.kernel, -1
 	}
-	l := &f.looks[taken]
-	if err := check(f.group.limit, true, f.host); err != nil {
-		l.Why = err.Error()
-		if f.group.limit < minLimit {
-			f.bad = append(f.bad, *l)
-		}
-		return f
-	}
-	if f.source != SourceNone && f.bytes < f.group.limit {
-		l.Why = "more than what was said"
-		return f
-	}
-	for i := range f.looks {
-		if f.looks[i].Taken {
-			f.looks[i].Taken = false
-			f.looks[i].Why = "the kernel allows less, or as much"
-		}
-	}
-	l.Taken = true
-	f.source, f.path, f.bytes = l.Source, l.Where, f.group.limit
-	return f
-}
 
-// since is f, after an earlier look: where this one failed in part, a limit that is
-// not seen any more, or that is higher now, is not believed yet.
-func (f *found) since(earlier *found) {
-	if f.failed == "" || earlier.source == SourceNone || earlier.bytes == 0 || f.source != SourceNone && f.bytes <= earlier.bytes {
-		return
+	note := func(c candidate, taken bool, why string) {
+		if c.source != "" && c.look >= 0 {
+			f.looks[c.look].Taken, f.looks[c.look].Why = taken, why
+		}
 	}
-	f.source, f.path, f.bytes = earlier.source, earlier.path, earlier.bytes
-	for i := range f.looks {
-		f.looks[i].Taken = false
+	c := f.kernel
+	if f.said.source != "" && (c.source == "" || f.said.bytes < c.bytes) {
+		c = f.said
+		note(f.kernel, false, "more than what was said")
+	} else {
+		note(f.said, false, "the kernel allows less, or as much")
 	}
+	note(c, true, "")
+	if c.source != "" {
+		f.source, f.path, f.bytes = c.source, c.path, c.bytes
+	}
+	return f
 }
 
 // quote shows what a file or variable has, in a line.

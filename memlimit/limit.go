@@ -15,7 +15,7 @@ import (
 )
 
 // A Config says where the limit is from and what may be changed. The zero Config
-// is good: the limit of the cgroup, GOMEMLIMIT only, a look every 10 seconds.
+// is good: the limit of the cgroup, GOMEMLIMIT only, a look every second.
 type Config struct {
 	// Bytes is the memory limit of this process, for where no cgroup has it, or where
 	// the process is to have less. 0: look for it.
@@ -30,8 +30,8 @@ type Config struct {
 	// Go's, at least. 0: 2% of the limit, 32 MiB at least but a tenth of the limit
 	// at most. What is measured may add to either.
 	Reserve uint64
-	// Interval is the time from one look to the next, 10 s by default, 100 ms at
-	// least. With less than a tenth of the limit left it is a second, if that is less.
+	// Interval is the time from one look to the next, 1 s by default, 100 ms at
+	// least. With less than a quarter of the limit left it is 200 ms, if that is less.
 	Interval time.Duration
 
 	// Objective has a controller choose GOGC as well, and GOMEMLIMIT below what the
@@ -58,13 +58,17 @@ type Config struct {
 }
 
 const (
-	defaultInterval = 10 * time.Second
+	// A neighbour in the same container takes memory within seconds, and a look costs
+	// tens of microseconds.
+	defaultInterval = time.Second
 	leastInterval   = 100 * time.Millisecond
 	// tightInterval is the interval when less than tightShare of the limit is left.
-	tightInterval = time.Second
-	tightShare    = 0.10
-	// changeShare is by how much GOMEMLIMIT has to be wrong before it is touched.
+	tightInterval = 200 * time.Millisecond
+	tightShare    = 0.25
+	// changeShare is by how much GOMEMLIMIT has to be too high before it is touched,
+	// raiseShare by how much too low: memory that others gave back is no hurry.
 	changeShare = 0.01
+	raiseShare  = 0.05
 	// sayInterval is the least time between two lines about what the controller does;
 	// those in between are for debugging.
 	sayInterval = 10 * time.Second
@@ -299,7 +303,10 @@ func (l *Limit) refresh() {
 	l.look.Lock()
 	defer l.look.Unlock()
 	guarded(&l.failures, func() {
-		f := find(l.sys, &l.conf)
+		l.mu.Lock()
+		earlier := l.found
+		l.mu.Unlock()
+		f := find(l.sys, &l.conf, &earlier)
 		used, err := l.measure(&f)
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -328,7 +335,6 @@ func (l *Limit) takeIn(f found, used uint64, err error) {
 	if l.closed || l.off != "" {
 		return
 	}
-	f.since(&l.found)
 	var g goState
 	l.sys.read(&g)
 	in := inputs{limit: f.bytes, reserve: l.conf.Reserve, live: g.live, fixed: g.fixed}
@@ -337,7 +343,7 @@ func (l *Limit) takeIn(f found, used uint64, err error) {
 	r.Time = time.Now()
 	r.Source, r.Path, r.LimitBytes, r.HostBytes, r.Looks = f.source, f.path, f.bytes, f.host, f.looks
 	r.UsedBytes, r.GoBytes, r.LiveBytes, r.Error = used, g.held, g.live, ""
-	if f.failed != "" && f.source != SourceNone {
+	if f.failed != "" {
 		r.Error = "the limit of before is kept: " + f.failed
 	}
 	if err != nil {
@@ -374,7 +380,8 @@ func (l *Limit) takeIn(f found, used uint64, err error) {
 		p := plan(in)
 		l.plan = p
 		before := l.limit
-		if off := math.Abs(float64(p.limit - l.limit)); changed || l.limit <= 0 || l.limit > p.ceiling || off > changeShare*float64(p.limit) {
+		off := float64(p.limit - l.limit)
+		if changed || l.limit <= 0 || l.limit > p.ceiling || -off > changeShare*float64(p.limit) || off > raiseShare*float64(p.limit) {
 			l.limit = p.limit
 		}
 		if l.limit != before || l.plans == 0 {
@@ -411,7 +418,10 @@ func (l *Limit) wanted() (want setting, mode Mode, reason string) {
 		reason = "the limit, less what is not Go's, less a reserve"
 		if l.plan.tooSmall {
 			mode = ModeTooSmall
-			reason = fmt.Sprintf("what lives needs %s, which the limit does not leave: less would only make the collector run all the time", human(l.plan.floor))
+			reason = fmt.Sprintf("what lives needs %s, which the limit does not leave: the collector runs nearly all the time", human(l.plan.floor))
+		}
+		if l.action != nil && l.operatorGOGC != "" {
+			reason += "; " + l.operatorGOGC + " is kept"
 		}
 		if a := l.action; a != nil && l.operatorGOGC == "" {
 			want.gogc, want.limit = a.GOGC, min(a.GOMEMLIMIT, max(l.plan.ceiling, l.limit))

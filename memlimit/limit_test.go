@@ -226,7 +226,7 @@ func TestFind(t *testing.T) {
 			if tt.set != nil {
 				tt.set(f)
 			}
-			got := find(f.system(), &tt.conf)
+			got := find(f.system(), &tt.conf, &found{})
 			var looks []string
 			for _, l := range got.looks {
 				what := "-"
@@ -285,7 +285,7 @@ func TestModes(t *testing.T) {
 		{"operator says off", Config{}, func(f *fake) { f.env["GOMEMLIMIT"] = "off" }, ModeOperator, 0, 1024 - 102 - 32, "WARN memory limit is left as it was set"},
 		{"program", Config{}, func(f *fake) { f.g.limit = 500 * mib }, ModeOperator, 500, 1024 - 102 - 32, "debug.SetMemoryLimit"},
 		{"operator ignored", Config{IgnoreOperator: true}, func(f *fake) { f.env["GOMEMLIMIT"], f.g.limit = "500MiB", 500*mib }, ModeSet, 1024 - 102 - 32, 0, "previous=500.0 MiB"},
-		{"too small", Config{}, func(f *fake) { f.g.live = 950 * mib }, ModeTooSmall, 1055, 0, "WARN memory limit is set mode=too_small"},
+		{"too small", Config{}, func(f *fake) { f.g.live = 950 * mib }, ModeTooSmall, 911, 0, "WARN memory limit is set mode=too_small"},
 		{"off", Config{}, func(f *fake) { f.env[envSwitch] = "off" }, ModeOff, 0, 0, "INFO memory limit is not kept mode=off"},
 		{"reserve", Config{Reserve: 200 * mib}, nil, ModeSet, 1024 - 102 - 200, 0, "reserve=200.0 MiB"},
 	} {
@@ -379,6 +379,28 @@ func TestFollowsTheLimit(t *testing.T) {
 	case <-changes:
 	case <-time.After(time.Minute):
 		t.Error("OnChange was not called")
+	}
+}
+
+// A file that cannot be read lifts no limit, and without cgroups a file still may
+// raise it.
+func TestFollowsTheFile(t *testing.T) {
+	f := newFake()
+	f.look = groupLook{err: errors.New("cgroups need Linux"), looks: []Look{{Source: SourceCgroup, Why: "cgroups need Linux"}}}
+	f.used = 150 * mib
+	f.env[envLimit] = "@/pod/limit"
+	f.files["/pod/limit"] = "512Mi"
+	l := f.start(t, Config{})
+	for _, tt := range []struct {
+		text string
+		want uint64
+		err  string
+	}{{"1Gi", gib, ""}, {"", gib, "not a number"}, {"700Mi", 700 * mib, ""}, {"max", 0, ""}, {"-1", 0, ""}, {"600Mi", 600 * mib, ""}, {"\x00", 600 * mib, "not a number"}} {
+		f.change(func() { f.files["/pod/limit"] = tt.text })
+		l.refresh()
+		if r := l.Report(); r.LimitBytes != tt.want || !strings.Contains(r.Error, tt.err) || tt.err == "" && r.Error != "" || (r.Mode == ModeNoLimit) != (tt.want == 0) {
+			t.Errorf("%q: limit %d, mode %s, error %q; want %d, %q", tt.text, r.LimitBytes, r.Mode, r.Error, tt.want, tt.err)
+		}
 	}
 }
 

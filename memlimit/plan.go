@@ -33,8 +33,11 @@ const (
 	// does not get smaller.
 	livingShare = 0.10
 
-	// holdTime is how fast a peak is forgotten.
-	holdTime = 10 * time.Minute
+	// holdTime is how fast it is forgotten by how much memory moved. What memory that
+	// is not Go's came to is forgotten at releaseTime: should it come back, the reserve
+	// still knows how fast that went.
+	holdTime    = 10 * time.Minute
+	releaseTime = 15 * time.Second
 )
 
 // inputs are what a plan is made from. Bytes.
@@ -58,15 +61,15 @@ type settings struct {
 	limit      int64  // GOMEMLIMIT
 	ceiling    int64  // what Go may have as a last resort
 	floor      uint64 // what lives needs
-	tooSmall   bool   // the limit is the floor, and above the ceiling
+	tooSmall   bool   // the floor is above the ceiling, which the limit is then
 }
 
 // plan decides on GOMEMLIMIT. It is never above the limit less the memory that is
-// not Go's and the last of the reserve, unless what lives is.
+// not Go's and the last of the reserve, whatever lives.
 func plan(in inputs) settings {
 	var s settings
 	m := float64(in.limit)
-	s.nonGo, s.nonGoWhy = min(in.nonGo, in.limit), "measured; a peak is forgotten over 10 minutes"
+	s.nonGo, s.nonGoWhy = min(in.nonGo, in.limit), "measured; a peak is forgotten within a minute"
 	if !in.measured {
 		s.nonGo = max(s.nonGo, uint64(min(max(guessShare*m, guessLeast), guessMost*m)))
 		s.nonGoWhy = "10% of the limit, or what there is already: it was not measured over time yet"
@@ -91,7 +94,11 @@ func plan(in inputs) settings {
 	if s.limit < int64(s.floor) {
 		s.limit = int64(s.floor)
 		if s.limit > s.ceiling {
-			s.tooSmall, s.ceiling = true, s.limit
+			// Above the ceiling the kernel kills. Below what lives the collector takes
+			// half of the CPUs, no more (runtime/mgclimit.go): a service that is slow can
+			// still shed load.
+			s.ceiling = max(s.ceiling, minLimit/2)
+			s.tooSmall, s.limit = true, s.ceiling
 		} else {
 			s.reserveWhy += "; less is kept, since what lives needs it"
 			s.reserve = in.limit - s.nonGo - uint64(s.limit)
@@ -109,15 +116,15 @@ func left(limit, a, b uint64) int64 {
 }
 
 // A peak holds the highest value of late: it falls towards what is there with
-// the time constant holdTime.
+// a time constant.
 type peak struct {
 	v float64
 }
 
-func (p *peak) add(v uint64, since time.Duration) uint64 {
+func (p *peak) add(v uint64, since, hold time.Duration) uint64 {
 	f := float64(v)
 	if f < p.v {
-		f += (p.v - f) * math.Exp(-max(0, since.Seconds())/holdTime.Seconds())
+		f += (p.v - f) * math.Exp(-max(0, since.Seconds())/hold.Seconds())
 	}
 	p.v = f
 	return uint64(f)
@@ -138,14 +145,14 @@ func (n *noise) add(at time.Duration, used, goes uint64, limit int64) {
 	since := at - n.at
 	now := used - min(used, goes)
 	if n.looks > 0 {
-		n.rise.add(now-min(now, n.last), since)
+		n.rise.add(now-min(now, n.last), since, holdTime)
 	}
 	var over uint64
 	if limit > 0 && goes > uint64(limit) {
 		over = goes - uint64(limit)
 	}
-	n.over.add(over, since)
-	n.nonGo.add(now, since)
+	n.over.add(over, since, holdTime)
+	n.nonGo.add(now, since, releaseTime)
 	n.last, n.at = now, at
 	n.looks++
 }

@@ -44,6 +44,7 @@ func (l *Limit) prepare(ctx context.Context, newLimit uint64) error {
 		return err
 	}
 	l.mu.Lock()
+	earlier := l.found
 	p, err := l.lower(newLimit)
 	l.mu.Unlock()
 	if err != nil {
@@ -53,7 +54,7 @@ func (l *Limit) prepare(ctx context.Context, newLimit uint64) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	f := find(l.sys, &l.conf)
+	f := find(l.sys, &l.conf, &earlier)
 	if f.source == SourceNone {
 		f.source = SourceConfig // what is to come is the process's own, as far as is known
 	}

@@ -14,8 +14,8 @@ type Mode string
 const (
 	// ModeSet: GOMEMLIMIT is what the limit leaves.
 	ModeSet Mode = "set"
-	// ModeTooSmall: what lives does not fit under the limit. GOMEMLIMIT is what
-	// lives, and a little, since less would only make the collector run all the time.
+	// ModeTooSmall: what lives does not fit under the limit. GOMEMLIMIT is what the
+	// kernel leaves, and the collector takes up to half of the CPUs.
 	ModeTooSmall Mode = "too_small"
 	// ModeLeak: the live heap only grows; the controller gives it no more.
 	ModeLeak Mode = "leak"

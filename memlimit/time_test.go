@@ -37,12 +37,12 @@ func TestLooksOnTime(t *testing.T) {
 		wait(time.Second, 1)
 		wait(9*time.Second, 2)
 		wait(20*time.Second, 4)
-		// Nearly full, it looks every second.
+		// Nearly full, it looks five times a second.
 		f.change(func() { f.look = container(gib, 1000*mib) })
 		wait(10*time.Second, 5)
-		wait(5*time.Second, 10)
+		wait(time.Second, 10)
 		f.change(func() { f.look = container(gib, 100*mib) })
-		wait(1*time.Second, 11)
+		wait(200*time.Millisecond, 11)
 		wait(10*time.Second, 12)
 		l.Disable("drill")
 		wait(time.Minute, 12)
@@ -167,7 +167,7 @@ func (f stepFunc) Step(s control.Sample) control.Action { return f(s) }
 // steered starts a Limit with a controller of the test's own.
 func steered(t *testing.T, f *fake, conf Config, step stepFunc) *Limit {
 	t.Helper()
-	conf.Objective, conf.Logger = &control.Objective{}, f.logger()
+	conf.Objective, conf.Logger, conf.Interval = &control.Objective{}, f.logger(), 10*time.Second
 	l, err := newLimit(conf, f.system())
 	if err != nil {
 		t.Fatal(err)

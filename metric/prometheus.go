@@ -32,6 +32,9 @@ var units = map[string]string{
 // counter ends in "_total".
 func PrometheusName(m Metric) string {
 	name := strings.TrimSuffix(clean(m.Name, true), "_total")
+	if name == "" {
+		name = "_"
+	}
 	if u := unitSuffix(m); u != "" && !strings.HasSuffix(name, "_"+u) {
 		name += "_" + u
 	}
@@ -159,7 +162,7 @@ func collect(s Source) (all []series) {
 	}
 	s.Metrics(func(m Metric) {
 		if len(all) < maxMetrics && m.Name != "" {
-			all = append(all, series{PrometheusName(m), helpEscape.Replace(m.Help), m.Kind, labels(m.Labels), m.Value})
+			all = append(all, series{PrometheusName(m), helpEscape.Replace(strings.ToValidUTF8(m.Help, "\uFFFD")), m.Kind, labels(m.Labels), m.Value})
 		}
 	})
 	return all

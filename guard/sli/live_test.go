@@ -132,11 +132,12 @@ func TestTruthMemory(t *testing.T) {
 	r := Window(&p, &p)
 	needed, ok := r.Get(MemoryRatio)
 	resident, ok2 := r.Get(ResidentRatio)
-	if !ok || needed*float64(limit) < live || needed*float64(limit) > live+garbage {
+	if !ok || needed*float64(limit) < live {
 		t.Errorf("%v of the limit is needed, %t; %d bytes are alive", needed, ok, live)
 	}
-	if runtime.GOOS == "linux" && (!ok2 || resident*float64(limit) < live+garbage) {
-		t.Errorf("%v of the limit is resident, %t", resident, ok2)
+	// The race detector's memory is in both.
+	if runtime.GOOS == "linux" && (!ok2 || (resident-needed)*float64(limit) < garbage*0.9) {
+		t.Errorf("%v of the limit is resident, %t, and %v is needed; %d bytes are garbage", resident, ok2, needed, garbage)
 	}
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(256 << 20))
 	s.Read(&p)

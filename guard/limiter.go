@@ -25,8 +25,9 @@ const (
 	memoryFull            = 0.90 // where the line has evidently not helped
 	residentHigh          = 0.97
 	gcHigh, gcLow         = 0.35, 0.20
-	schedHigh, schedLow   = 0.100, 0.050
+	schedHigh, schedLow   = 0.200, 0.100 // a CPU quota alone makes waits of most of its period, a tenth of a second
 	schedFor              = 3 * time.Second
+	usualTime             = time.Minute
 )
 
 // A limiter finds how many bytes of requests may be in flight: none that count
@@ -50,6 +51,8 @@ type limiter struct {
 	schedFrom time.Duration // since when waits for a CPU have been too long
 	why       string
 	memory    line
+	usual     float64       // bytes in flight, while nothing was held back
+	last      time.Duration // the last step
 }
 
 // A line is a straight line through points, of which older ones weigh less and less.
@@ -116,6 +119,15 @@ func (l *limiter) step(now time.Duration, in load) float64 {
 		perRequest = max(1, in.inFlight/in.requests)
 	}
 	floor := 2 * procs * perRequest
+	// Waits for the CPU are no reason to let in less than was in flight when all was
+	// well; memory is.
+	if !l.limited() {
+		l.usual += (1 - math.Exp(-float64(now-l.last)/float64(usualTime))) * (in.inFlight - l.usual)
+	}
+	l.last = now
+	if why == "sched_latency" {
+		floor = max(floor, 2*l.usual)
+	}
 	// What was let in takes its time to leave: deciding again before that would
 	// answer one trouble many times.
 	service := 0.0

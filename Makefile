@@ -1,7 +1,7 @@
 # What developers and CI run. It needs go and make, and gcc for the race detector
 # and for the tests that build cgo programs.
 
-MODULES   := . cmd e2e tools
+MODULES   := . cmd e2e integrations/caddy integrations/grpc integrations/otel integrations/prometheus tools
 FUZZTIME  ?= 10s
 # A slice of the releases that make layouts builds probes of, to compare with.
 RELEASES  ?= go1.20.14,go1.26.8,go1.27.4
@@ -24,7 +24,7 @@ demo: build ## the product on a real server, in minutes, on this machine
 
 .PHONY: test
 test: ## the tests of all modules, with the race detector; what failed and passed when run again, and what was skipped and why
-	go run ./tools/testsum -modules $(MODULE_LIST) -race .,cmd,tools -again -- -timeout=30m ./...
+	go run ./tools/testsum -modules $(MODULE_LIST) -race .,cmd,integrations/grpc,integrations/otel,integrations/prometheus,tools -again -- -timeout=30m ./...
 
 .PHONY: e2e-long
 e2e-long: ## the end-to-end tests, with those that take long
@@ -88,6 +88,17 @@ lint: ## gofmt, vet, staticcheck; the repository's own rules are tests (internal
 cross: ## compile for the platforms that are not this one
 	GOOS=linux GOARCH=arm64 go vet ./... ./cmd/...
 	GOOS=darwin GOARCH=arm64 go vet ./... ./cmd/...
+	GOOS=windows GOARCH=amd64 go vet ./...
+
+# What services import, on the oldest and the newest Go that it is for, and with the
+# checks that the tag heapwright_invariants builds in.
+INSIDE   := ./buffer ./cgroup ./debugz ./groupcommit ./guard/... ./memlimit/... ./metric ./rtmetrics ./scratch
+RELEASES_INSIDE ?= go1.24.13 go1.27.4
+
+.PHONY: inside
+inside: ## the tests of what services import, with other Go releases, and with the invariants checked
+	for v in $(RELEASES_INSIDE); do GOTOOLCHAIN=$$v GOWORK=off go vet ./... && GOTOOLCHAIN=$$v GOWORK=off go test $(INSIDE) || exit 1; done
+	go test -tags heapwright_invariants $(INSIDE)
 
 .PHONY: generate
 generate: ## everything that go generate makes

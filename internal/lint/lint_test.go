@@ -24,7 +24,11 @@ var config = Config{
 		"cmd/internal/cli": "the second interrupt ends heapwright at once, wherever it is",
 	},
 	Inits: map[string]string{
-		"memlimit/auto": "an import is all that it takes, for programs that want no call of their own; the environment turns it off",
+		"memlimit/auto":      "an import is all that it takes, for programs that want no call of their own; the environment turns it off",
+		"integrations/caddy": "Caddy's modules, directives and options are registered by import, in init",
+	},
+	Modules: map[string]map[string]string{
+		"integrations/caddy": {"integrations/prometheus": "Caddy's own metrics registry is Prometheus'"},
 	},
 	Writes: map[string]string{
 		"cmd/internal/poke": "it is the one place that writes: one aligned word, compared before and read back",
@@ -47,7 +51,7 @@ func TestRepository(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range []string{".", "cmd", "e2e", "tools"} {
+	for _, m := range []string{".", "cmd", "e2e", "integrations/caddy", "integrations/grpc", "integrations/otel", "integrations/prometheus", "tools"} {
 		if !slices.ContainsFunc(tree.Modules, func(have Module) bool { return have.Dir == m }) {
 			t.Errorf("no module in %s: these rules look in the wrong place", m)
 		}
@@ -158,6 +162,10 @@ func sound() fstest.MapFS {
 		"cmd/hw/testdata/x.go":         "package util\n\nthis is not Go\n",
 		"docs/x.md":                    "See /proc/PID/maps, https://example.com/root/x, ${HOME}/root/x, ./home/x/y and `home/x`, /home/x/y.\n",
 		"e2e/go.mod":                   "module example.com/m/e2e\n",
+		"integrations/a/go.mod":        "module example.com/m/integrations/a\n",
+		"integrations/a/a.go":          "package a\n\nimport _ \"example.com/m/integrations/b\"\n",
+		"integrations/b/go.mod":        "module example.com/m/integrations/b\n",
+		"integrations/b/b.go":          "package b\n",
 		"bin/util.go":                  "package util\n",
 		"heap.prof":                    "in /ho" + "me/ada/x",
 	})
@@ -189,6 +197,8 @@ func TestRules(t *testing.T) {
 		{"cmd imports e2e", "module-direction", map[string]string{"cmd/hw/x.go": "package main\n\nimport _ \"example.com/m/e2e/servers\"\n"}, "cmd/hw/x.go:3: imports example.com/m/e2e/servers"},
 		{"cmd imports an integration", "module-direction", map[string]string{"integrations/caddy/go.mod": "module example.com/m/integrations/caddy\n", "cmd/hw/x.go": "package main\n\nimport _ \"example.com/m/integrations/caddy\"\n"}, "cmd/hw/x.go:3: imports example.com/m/integrations/caddy"},
 		{"cmd imports root internal", "internal-own-module", map[string]string{"cmd/hw/x.go": "package main\n\nimport _ \"example.com/m/internal/text\"\n"}, "cmd/hw/x.go:3: imports example.com/m/internal/text"},
+		{"an integration imports another", "module-direction", map[string]string{"integrations/b/b.go": "package b\n\nimport _ \"example.com/m/integrations/a\"\n"}, "integrations/b/b.go:3: imports example.com/m/integrations/a"},
+		{"allowed import not needed", "module-direction", map[string]string{"integrations/a/a.go": "package a\n"}, "integrations/a: may import integrations/b (the test says so) but does not: take it off the list"},
 		{"rule imports a source", "thinking-is-pure", map[string]string{"cmd/internal/diagnose/rules/x/x.go": "package x\n\nimport _ \"example.com/m/cmd/internal/remote\"\n"}, "cmd/internal/diagnose/rules/x/x.go:3: imports example.com/m/cmd/internal/remote"},
 		{"unsafe elsewhere", "low-level-named", map[string]string{"record/x.go": "package record\n\nimport _ \"unsafe\"\n"}, "record/x.go:3: imports unsafe"},
 		{"system calls elsewhere", "low-level-named", map[string]string{"cmd/hw/x.go": "package main\n\nimport _ \"golang.org/x/sys/unix\"\n"}, "cmd/hw/x.go:3: imports golang.org/x/sys/unix"},
@@ -238,6 +248,7 @@ func TestRules(t *testing.T) {
 				LowLevel: map[string]string{"cmd/internal/mem": "the test says so", "cmd/internal/poke": "the test says so"},
 				Exits:    map[string]string{"cmd/internal/cli": "the test says so"},
 				Inits:    map[string]string{"limit/auto": "the test says so"},
+				Modules:  map[string]map[string]string{"integrations/a": {"integrations/b": "the test says so"}},
 				Writes:   map[string]string{"cmd/internal/poke": "the test says so"},
 				Reserved: map[string]map[string]string{
 					"cmd/internal/poke": {"cmd/internal/live": "the test says so"},

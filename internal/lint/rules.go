@@ -52,6 +52,9 @@ type Config struct {
 	Inits map[string]string
 	// Writes are the directories of packages that may write to a process's memory.
 	Writes map[string]string
+	// Modules are, by directory, the modules other than the root that a module may
+	// import.
+	Modules map[string]map[string]string
 	// Reserved are packages, by directory, of which only those directories and
 	// files may import them that are named with the reason.
 	Reserved map[string]map[string]string
@@ -86,7 +89,7 @@ var Rules = []Rule{
 	},
 	{
 		Name:  "module-direction",
-		Why:   "only the root module is for others to import: cmd, operator, tools, e2e and the integrations are ends of the graph, and their heavy dependencies stay in them",
+		Why:   "only the root module is for others to import: cmd, operator, tools, e2e and the integrations are ends of the graph, and their heavy dependencies stay in them. Where one stands on another all the same, the test says why",
 		check: moduleDirection,
 	},
 	{
@@ -193,11 +196,25 @@ func recordAlone(t *Tree, _ Config) []Breach {
 	})
 }
 
-func moduleDirection(t *Tree, _ Config) []Breach {
-	return t.imports(func(s *Source, dir string) bool {
+func moduleDirection(t *Tree, c Config) []Breach {
+	used := map[[2]string]bool{}
+	out := t.imports(func(s *Source, dir string) bool {
 		to := t.moduleOf(dir)
-		return to != s.Module && to != t.root()
+		if to == s.Module || to == t.root() {
+			return false
+		}
+		_, ok := c.Modules[s.Module.Dir][to.Dir]
+		used[[2]string{s.Module.Dir, to.Dir}] = true
+		return !ok
 	})
+	for from, modules := range c.Modules {
+		for to, why := range modules {
+			if !used[[2]string{from, to}] {
+				out = append(out, Breach{Path: from, What: "may import " + to + " (" + why + ") but does not: take it off the list"})
+			}
+		}
+	}
+	return out
 }
 
 func internalOwnModule(t *Tree, _ Config) []Breach {

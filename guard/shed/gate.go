@@ -32,8 +32,9 @@ type Options struct {
 }
 
 // A Budget limits shedding: who sheds on a wrong signal must not become the
-// outage. Each limit holds over at least the last half of Window, and at most
-// the whole.
+// outage. Over a limit requests are admitted, and counted as spared. Each limit
+// holds over at least the last half of Window, and at most the whole; each stripe of
+// the counters keeps it for itself, so that of few requests a little less is shed.
 type Budget struct {
 	// MaxRatio is the greatest part of all requests that is shed; 0, and 1 and
 	// above, is no limit.

@@ -13,13 +13,14 @@ const (
 	// buffers of its connection, its headers.
 	baseCost = 16 << 10
 	// bodyCost is the most that a body counts for by its Content-Length: what
-	// net/http keeps of a form in memory. Nobody needs to send what he announces.
+	// net/http keeps of a form in memory (request.go, defaultMaxMemory). Nobody needs to send what he announces.
 	bodyCost = 32 << 20
 )
 
-// HandlerOptions are what a Handler is made with. The zero value is good. A panic
-// of one of the functions is caught and counted, and the request goes on as if the
-// function were not there.
+// HandlerOptions are what a Handler is made with. The zero value is good. The
+// functions are called in the request's goroutine, and who blocks there blocks that
+// request. A panic in one of them is caught and counted, and the request goes on as if
+// the function were not there.
 type HandlerOptions struct {
 	// Class says how much a request matters; Normal without it.
 	Class func(*http.Request) Class
@@ -32,8 +33,7 @@ type HandlerOptions struct {
 	// RetryAfter is the shortest time that a client is told to stay away, and half
 	// the longest. It is rounded up to seconds, 2 s by default, and at most a day.
 	RetryAfter time.Duration
-	// OnShed is called for each refused request, in its goroutine, after the
-	// response is written: what it waits for, that one client waits for.
+	// OnShed is called for each refused request, after the response is written.
 	OnShed func(*http.Request)
 }
 
@@ -53,6 +53,7 @@ type HandlerOptions struct {
 // connection after larger ones and after a body that was only announced (Expect:
 // 100-continue); over HTTP/2 it resets the stream alone.
 func Handler(g *Gate, next http.Handler, o HandlerOptions) http.Handler {
+	o.Health = slices.Clone(o.Health)
 	if o.Health == nil {
 		o.Health = []string{"/healthz", "/readyz", "/livez", "/health"}
 	}

@@ -3,6 +3,7 @@ package memlimit
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -70,13 +71,19 @@ func TestLook(t *testing.T) {
 			for name, text := range tt.files {
 				put(in(name), text+"\n")
 			}
-			l := look(func() (*cgroup.Group, error) {
+			r := groupReader{self: func() (*cgroup.Group, error) {
 				h, err := cgroup.NewHost(root)
 				if err != nil {
 					return nil, err
 				}
 				return h.Of(100)
-			})
+			}}
+			defer r.close()
+			l := r.look()
+			again := r.look() // from the files that it keeps
+			if !reflect.DeepEqual(l.looks, again.looks) || l.used != again.used || l.limit != again.limit || l.measured != again.measured || (r.reader != nil) != (l.err == nil) {
+				t.Errorf("looks %+v first, then %+v", l, again)
+			}
 			if l.limited != (tt.limit > 0) || l.limited && l.limit != tt.limit || l.high != tt.high || !strings.HasSuffix(l.path, tt.path) || l.measured != tt.measured || l.used != tt.used || len(l.looks) != tt.looks {
 				t.Errorf("%+v", l)
 			}
@@ -84,5 +91,66 @@ func TestLook(t *testing.T) {
 				t.Errorf("error %v", l.err)
 			}
 		})
+	}
+}
+
+// A look sees at once what the files that it keeps say: another limit, another usage;
+// and looks anew when they are gone.
+func TestLookKeepsFiles(t *testing.T) {
+	root := t.TempDir()
+	put := func(name, text string) {
+		t.Helper()
+		name = filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	group := func(dir, limit, anon string) {
+		put("/sys/fs/cgroup/"+dir+"/memory.max", limit+"\n")
+		put("/sys/fs/cgroup/"+dir+"/memory.current", "1\n")
+		put("/sys/fs/cgroup/"+dir+"/memory.stat", "inactive_anon "+anon+"\nactive_anon 0\nunevictable 0\nkernel 0\n")
+		put("/proc/100/cgroup", "0::/"+dir+"\n")
+	}
+	put("/proc/1/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
+	opened := 0
+	r := groupReader{self: func() (*cgroup.Group, error) {
+		opened++
+		h, err := cgroup.NewHost(root)
+		if err != nil {
+			return nil, err
+		}
+		return h.Of(100)
+	}}
+	defer r.close()
+	for i, tt := range []struct {
+		dir, limit, anon string
+		want, used       uint64
+		opened           int
+	}{
+		{"a", "100000000", "5", 100000000, 5, 1},
+		{"a", "100000000", "7", 100000000, 7, 1},
+		{"a", "200000000", "7", 200000000, 7, 2},
+		{"a", "max", "7", 0, 0, 3},
+		{"a", "max", "7", 0, 0, 3},
+		{"a", "300000000", "8", 300000000, 8, 4},
+		{"a", "garbage", "8", 0, 0, 5},
+		{"b", "400000000", "9", 400000000, 9, 6},
+	} {
+		group(tt.dir, tt.limit, tt.anon)
+		if l := r.look(); l.limit != tt.want || l.used != tt.used || opened != tt.opened {
+			t.Errorf("%d: limit %d, used %d, looked anew %d times; want %d, %d, %d", i, l.limit, l.used, opened, tt.want, tt.used, tt.opened)
+		}
+	}
+	// The process was moved: seen when the time is up.
+	group("c", "500000000", "1")
+	if l := r.look(); l.limit != 400000000 {
+		t.Errorf("limit %d", l.limit)
+	}
+	r.at = r.at.Add(-lookAnew)
+	if l := r.look(); l.limit != 500000000 {
+		t.Errorf("after a while: limit %d", l.limit)
 	}
 }

@@ -264,6 +264,11 @@ func (l *Limit) start() {
 // run looks again and again.
 func (l *Limit) run(ctx context.Context) {
 	defer close(l.done)
+	defer func() {
+		l.look.Lock()
+		defer l.look.Unlock()
+		l.sys.close()
+	}()
 	next := time.NewTimer(l.interval())
 	defer next.Stop()
 	var poll <-chan time.Time
@@ -304,8 +309,11 @@ func (l *Limit) refresh() {
 	defer l.look.Unlock()
 	guarded(&l.failures, func() {
 		l.mu.Lock()
-		earlier := l.found
+		earlier, closed := l.found, l.closed
 		l.mu.Unlock()
+		if closed {
+			return // what find opens would stay open
+		}
 		f := find(l.sys, &l.conf, &earlier)
 		used, err := l.measure(&f)
 		l.mu.Lock()

@@ -22,19 +22,20 @@ import (
 
 // A fake is a system of a test's own.
 type fake struct {
-	mu    sync.Mutex
-	env   map[string]string
-	files map[string]string
-	look  groupLook
-	host  uint64
-	used  uint64
-	none  error // of the measurement of the process
-	g     goState
-	freed int    // calls of freeOSMemory
-	onGC  func() // called by it
-	gogc  []int  // set
-	point func(*sli.Point)
-	log   []string
+	mu     sync.Mutex
+	env    map[string]string
+	files  map[string]string
+	look   groupLook
+	host   uint64
+	used   uint64
+	none   error // of the measurement of the process
+	g      goState
+	freed  int    // calls of freeOSMemory
+	onGC   func() // called by it
+	gogc   []int  // set
+	point  func(*sli.Point)
+	log    []string
+	closed int
 }
 
 const gib = 1 << 30
@@ -76,8 +77,9 @@ func (f *fake) system() *system {
 			l.looks = slices.Clone(l.looks)
 			return l
 		},
-		own:  func() (uint64, error) { return f.used, f.none },
-		host: func() uint64 { return f.host },
+		close: func() { f.change(func() { f.closed++ }) },
+		own:   func() (uint64, error) { return f.used, f.none },
+		host:  func() uint64 { return f.host },
 		read: func(g *goState) {
 			f.mu.Lock()
 			defer f.mu.Unlock()

@@ -24,9 +24,13 @@ const (
 	leastMost    = 0.10
 	// noiseMost bounds what the measured noise adds.
 	noiseMost = 0.25
-	// lastReserve of the limit is kept even when what lives wants the rest: pages
-	// of the kernel that are counted late.
-	lastReserve = 0.01
+	// lastShare of the limit is kept even when what lives wants the rest, or, of a
+	// small one, lastBytes but no more than lastMost: memory of the kernel that cgroup
+	// v1 does not tell apart, and what hides behind memory that Go holds and has not
+	// touched yet, 4 MiB in a small process.
+	lastShare = 0.01
+	lastBytes = 8 << 20
+	lastMost  = 0.03
 
 	// livingShare over the live heap is the least runway that is still worth
 	// collecting for: with less, the collector takes most of the CPUs, and the heap
@@ -89,7 +93,7 @@ func plan(in inputs) settings {
 
 	s.floor = uint64(min(float64(in.fixed)+float64(in.live)*(1+livingShare), math.MaxInt64/2))
 	s.floor = max(s.floor, minLimit/2)
-	s.ceiling = left(in.limit, s.nonGo, uint64(lastReserve*m))
+	s.ceiling = left(in.limit, s.nonGo, lastReserve(in.limit))
 	s.limit = left(in.limit, s.nonGo, s.reserve)
 	if s.limit < int64(s.floor) {
 		s.limit = int64(s.floor)
@@ -105,6 +109,12 @@ func plan(in inputs) settings {
 		}
 	}
 	return s
+}
+
+// lastReserve is what is kept of a limit in any case.
+func lastReserve(limit uint64) uint64 {
+	m := float64(limit)
+	return uint64(max(lastShare*m, min(lastBytes, lastMost*m)))
 }
 
 // left is what of a limit is left, at least 0.

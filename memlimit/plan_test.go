@@ -62,7 +62,7 @@ func TestPlanProperties(t *testing.T) {
 		in := inputs{limit: minLimit + bytes(r)%(1<<46), nonGo: bytes(r), measured: r.IntN(2) == 0, rise: bytes(r), over: bytes(r),
 			reserve: bytes(r) % (1 << 50), live: bytes(r), fixed: bytes(r)}
 		s := plan(in)
-		room := max(0, float64(in.limit)-float64(s.nonGo)-math.Floor(lastReserve*float64(in.limit)))
+		room := max(0, float64(in.limit)-float64(s.nonGo)-float64(lastReserve(in.limit)))
 		if !s.tooSmall && s.limit < int64(s.floor) {
 			t.Fatalf("%+v: limit %d is below what lives, %d", in, s.limit, s.floor)
 		}

@@ -54,15 +54,11 @@ func (l *Limit) prepare(ctx context.Context, newLimit uint64) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	f := find(l.sys, &l.conf, &earlier)
-	if f.source == SourceNone {
-		f.source = SourceConfig // what is to come is the process's own, as far as is known
-	}
-	used, err := l.measure(&f)
+	used, err := l.lookAgain(&earlier)
 	if err != nil {
 		return fmt.Errorf("looking whether it fits: %w", err)
 	}
-	last := uint64(lastReserve * float64(newLimit))
+	last := lastReserve(newLimit)
 	if used > newLimit-last {
 		return fmt.Errorf("%s are in use after a collection, and cannot be reclaimed", human(used))
 	}
@@ -79,6 +75,26 @@ func (l *Limit) prepare(ctx context.Context, newLimit uint64) error {
 		return errors.New(l.stood)
 	}
 	return nil
+}
+
+// lookAgain says what is used now.
+func (l *Limit) lookAgain(earlier *found) (uint64, error) {
+	l.look.Lock()
+	defer l.look.Unlock()
+	if l.isClosed() {
+		return 0, errors.New("it was closed")
+	}
+	f := find(l.sys, &l.conf, earlier)
+	if f.source == SourceNone {
+		f.source = SourceConfig // what is to come is the process's own, as far as is known
+	}
+	return l.measure(&f)
+}
+
+func (l *Limit) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
 }
 
 // lower lowers GOMEMLIMIT to what newLimit will leave. With mu.

@@ -9,7 +9,9 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"strings"
+	"sync"
 
+	"github.com/heapwright/heapwright/cgroup"
 	"github.com/heapwright/heapwright/guard/sli"
 )
 
@@ -17,8 +19,9 @@ import (
 type system struct {
 	getenv   func(string) string
 	readFile func(string) ([]byte, error) // of a small file
-	// group looks at the cgroups of the process.
+	// group looks at the cgroups of the process. It may keep files open until close.
 	group func() groupLook
+	close func()
 	// own is the memory of this process that cannot be reclaimed, bytes.
 	own  func() (uint64, error)
 	host func() uint64 // memory of the host, bytes; 0: not known
@@ -59,8 +62,9 @@ type goState struct {
 const maxFile = 4 << 10
 
 func realSystem() *system {
+	group := &groupReader{self: cgroup.Self}
 	return &system{
-		getenv: os.Getenv, readFile: readSmall, group: lookAtGroup, own: ownMemory, host: hostMemory, read: runtimeReader(),
+		getenv: os.Getenv, readFile: readSmall, group: group.look, close: group.close, own: ownMemory, host: sync.OnceValue(hostMemory), read: runtimeReader(),
 		cycles:         cycleReader(),
 		points:         openPoints,
 		setMemoryLimit: func(v int64) { debug.SetMemoryLimit(v) },

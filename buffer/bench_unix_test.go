@@ -3,12 +3,16 @@
 package buffer_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"runtime/metrics"
 	"slices"
@@ -30,10 +34,12 @@ type lender struct {
 
 // An exchange is a request, and where its response goes.
 type exchange struct {
-	body  bytes.Reader
+	body  io.Reader
+	size  int // of body, in bytes
 	rows  int
 	parse bool
 	out   io.Writer
+	text  []byte // what body reads, for each goroutine
 	into  payload
 	work  *item
 }
@@ -71,7 +77,7 @@ func (x *exchange) read(b []byte) {
 	for range 16 {
 		x.work = &item{next: x.work}
 	}
-	if _, err := io.ReadFull(&x.body, b); err != nil {
+	if _, err := io.ReadFull(x.body, b); err != nil {
 		panic(err)
 	}
 	if x.parse {
@@ -82,7 +88,7 @@ func (x *exchange) read(b []byte) {
 }
 
 func plainMake(x *exchange) {
-	in := make([]byte, x.body.Len())
+	in := make([]byte, x.size)
 	x.read(in)
 	_, _ = x.out.Write(x.build(make([]byte, 0, 512)))
 }
@@ -92,8 +98,8 @@ func oneSyncPool() func(x *exchange) {
 	pool := sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
 	return func(x *exchange) {
 		in := pool.Get().(*[]byte)
-		*in = slices.Grow((*in)[:0], x.body.Len())
-		x.read((*in)[:x.body.Len()])
+		*in = slices.Grow((*in)[:0], x.size)
+		x.read((*in)[:x.size])
 		out := pool.Get().(*[]byte)
 		*out = x.build((*out)[:0])
 		_, _ = x.out.Write(*out)
@@ -102,51 +108,56 @@ func oneSyncPool() func(x *exchange) {
 	}
 }
 
-// classSyncPools is the careful way without a bound: a pool for each power of two, and
+// classPools is the careful way without a bound: a sync.Pool for each power of two, and
 // nothing above a megabyte.
-func classSyncPools() func(x *exchange) {
-	const least, most = 9, 20
-	var pools [most + 1]sync.Pool
-	get := func(n int) *[]byte {
-		log := least
-		for 1<<log < n {
-			log++
-		}
-		if log > most {
-			b := make([]byte, 0, n)
-			return &b
-		}
-		if b, ok := pools[log].Get().(*[]byte); ok {
-			return b
-		}
-		b := make([]byte, 0, 1<<log)
+type classPools [mostLog + 1]sync.Pool
+
+const leastLog, mostLog = 9, 20
+
+func (c *classPools) get(n int) *[]byte {
+	log := leastLog
+	for 1<<log < n {
+		log++
+	}
+	if log > mostLog {
+		b := make([]byte, 0, n)
 		return &b
 	}
-	put := func(b *[]byte) {
-		log := least
-		for 1<<(log+1) <= cap(*b) {
-			log++
-		}
-		if log <= most {
-			*b = (*b)[:0]
-			pools[log].Put(b)
-		}
+	if b, ok := c[log].Get().(*[]byte); ok {
+		return b
 	}
+	b := make([]byte, 0, 1<<log)
+	return &b
+}
+
+func (c *classPools) put(b *[]byte) {
+	log := leastLog
+	for 1<<(log+1) <= cap(*b) {
+		log++
+	}
+	if log <= mostLog {
+		*b = (*b)[:0]
+		c[log].Put(b)
+	}
+}
+
+func classSyncPools() func(x *exchange) {
+	var pools classPools
 	return func(x *exchange) {
-		in := get(x.body.Len())
-		x.read((*in)[:x.body.Len()])
-		out := get(512)
+		in := pools.get(x.size)
+		x.read((*in)[:x.size])
+		out := pools.get(512)
 		*out = x.build((*out)[:0])
 		_, _ = x.out.Write(*out)
-		put(out)
-		put(in)
+		pools.put(out)
+		pools.put(in)
 	}
 }
 
 func leased(o buffer.Options) func(x *exchange) {
 	pool := buffer.NewPool(o)
 	return func(x *exchange) {
-		in := pool.Get(x.body.Len())
+		in := pool.Get(x.size)
 		defer in.Release()
 		x.read(in.Bytes())
 		out := pool.Get(0)
@@ -181,12 +192,15 @@ type mix struct {
 	rows   float64 // median rows of about 60 bytes
 	spread float64
 	parse  bool
+	http   bool
 }
 
 var mixes = []mix{
-	{"json-small", 400, 10, 0.7, true},
-	{"json", 2000, 60, 1.4, true},
-	{"proxy", 16 << 10, 2, 1.4, false},
+	{"json-small", 400, 10, 0.7, true, false},
+	{"json", 2000, 60, 1.4, true, false},
+	{"proxy", 16 << 10, 2, 1.4, false, false},
+	{"http-json", 2000, 60, 1.4, true, true},
+	{"http-proxy", 16 << 10, 2, 1.4, false, true},
 }
 
 // requests makes bodies and sizes, the same for every lender.
@@ -201,9 +215,64 @@ func (m mix) requests() []exchange {
 		body = append(body, bytes.Repeat([]byte("q"), draw(m.body))...)
 		body = append(body, `"}`...)
 		all[i] = exchange{rows: draw(m.rows), parse: m.parse, out: io.Discard}
-		all[i].body.Reset(body)
+		all[i].text, all[i].size = body, len(body)
 	}
 	return all
+}
+
+// overHTTP has a real server between the clients and a lender: net/http over loopback,
+// with clients that take no part in what is measured but for their CPU time.
+func overHTTP(b *testing.B, l lender, parse bool) lender {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rows, err := strconv.Atoi(r.URL.RawQuery)
+		if err != nil {
+			panic(err)
+		}
+		l.serve(&exchange{body: r.Body, size: int(r.ContentLength), rows: rows, parse: parse, out: lengthFirst{w}})
+	}))
+	b.Cleanup(srv.Close)
+	conns := make(chan *bufio.ReadWriter, 2)
+	for range cap(conns) {
+		c, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { c.Close() })
+		conns <- bufio.NewReadWriter(bufio.NewReaderSize(c, 64<<10), bufio.NewWriterSize(c, 64<<10))
+	}
+	return lender{l.name, func(x *exchange) {
+		c := <-conns
+		defer func() { conns <- c }()
+		fmt.Fprintf(c, "POST /?%d HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n", x.rows, x.size)
+		_, _ = io.Copy(c, x.body)
+		if err := c.Flush(); err != nil {
+			panic(err)
+		}
+		length := 0
+		for {
+			line, err := c.ReadSlice('\n')
+			if err != nil {
+				panic(err)
+			}
+			if len(line) == 2 {
+				break
+			}
+			if n, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+				length, _ = strconv.Atoi(string(bytes.TrimSpace(n)))
+			}
+		}
+		if _, err := c.Discard(length); err != nil {
+			panic(err)
+		}
+	}}
+}
+
+// lengthFirst says how long the response is.
+type lengthFirst struct{ http.ResponseWriter }
+
+func (w lengthFirst) Write(b []byte) (int, error) {
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	return w.ResponseWriter.Write(b)
 }
 
 // liveHeap is what the collector has to mark, as in a service that caches.
@@ -226,8 +295,11 @@ func serve(l lender, reqs []exchange, n int) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
+			var text bytes.Reader
 			for i := range n / 2 {
 				x := reqs[(g*len(reqs)/2+i)%len(reqs)]
+				text.Reset(x.text)
+				x.body = &text
 				l.serve(&x)
 			}
 		}()
@@ -292,6 +364,11 @@ func BenchmarkServe(b *testing.B) {
 			keep := liveHeap(8)
 			reqs := m.requests()
 			all := lenders()
+			for i := range all {
+				if m.http {
+					all[i] = overHTTP(b, all[i], m.parse)
+				}
+			}
 			n := requestsFor(all[0], reqs, 150*time.Millisecond)
 			costs := make([][]cost, len(all))
 			for _, l := range all {
@@ -342,6 +419,59 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
+// A holder has clients hold buffers: of n bytes for the i-th one, instead of what it held
+// before; of a negative n none.
+type holder struct {
+	name string
+	make func(clients int) (hold func(i, n int))
+}
+
+var holders = []holder{
+	{"make", func(clients int) func(i, n int) {
+		held := make([][]byte, clients)
+		return func(i, n int) {
+			if held[i] = nil; n >= 0 {
+				held[i] = make([]byte, n)
+			}
+		}
+	}},
+	{"sync.Pool", func(clients int) func(i, n int) {
+		pool := sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+		held := make([]*[]byte, clients)
+		return func(i, n int) {
+			if held[i] != nil {
+				pool.Put(held[i])
+			}
+			if held[i] = nil; n >= 0 {
+				held[i] = pool.Get().(*[]byte)
+				*held[i] = slices.Grow((*held[i])[:0], n)
+			}
+		}
+	}},
+	{"sync.Pool-by-class", func(clients int) func(i, n int) {
+		var pools classPools
+		held := make([]*[]byte, clients)
+		return func(i, n int) {
+			if held[i] != nil {
+				pools.put(held[i])
+			}
+			if held[i] = nil; n >= 0 {
+				held[i] = pools.get(n)
+			}
+		}
+	}},
+	{"buffer.Pool", func(clients int) func(i, n int) {
+		pool := buffer.NewPool(buffer.Options{})
+		held := make([]buffer.Lease, clients)
+		return func(i, n int) {
+			held[i].Release()
+			if held[i] = (buffer.Lease{}); n >= 0 {
+				held[i] = pool.Get(n)
+			}
+		}
+	}},
+}
+
 // BenchmarkHeld is about memory: 256 buffers of the sizes of a mix are held at any
 // time, by clients that take long, and one after the other is exchanged for one of
 // another size. Reported is how many bytes are in the heap for a byte that was asked
@@ -350,41 +480,14 @@ func median(v []float64) float64 {
 //	go test ./buffer -run '^$' -bench Held -benchtime 1x
 func BenchmarkHeld(b *testing.B) {
 	const clients = 256
-	for _, l := range []struct {
-		name string
-		make func() (hold func(i, n int), stop func())
-	}{
-		{"make", func() (func(i, n int), func()) {
-			held := make([][]byte, clients)
-			return func(i, n int) { held[i] = make([]byte, n) }, func() { clear(held) }
-		}},
-		{"sync.Pool", func() (func(i, n int), func()) {
-			pool := sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
-			held := make([]*[]byte, clients)
-			return func(i, n int) {
-				if held[i] != nil {
-					pool.Put(held[i])
-				}
-				held[i] = pool.Get().(*[]byte)
-				*held[i] = slices.Grow((*held[i])[:0], n)
-			}, func() { clear(held) }
-		}},
-		{"buffer.Pool", func() (func(i, n int), func()) {
-			pool := buffer.NewPool(buffer.Options{})
-			held := make([]buffer.Lease, clients)
-			return func(i, n int) {
-				held[i].Release()
-				held[i] = pool.Get(n)
-			}, func() { clear(held) }
-		}},
-	} {
+	for _, h := range holders {
 		for _, spread := range []float64{0.7, 1.4, 2} {
-			b.Run(fmt.Sprintf("%s/spread=%g", l.name, spread), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/spread=%g", h.name, spread), func(b *testing.B) {
 				var per []float64
 				for b.Loop() {
-					before := heapAlloc()
+					before := settled()
 					rng := rand.New(rand.NewPCG(3, 4))
-					hold, stop := l.make()
+					hold := h.make(clients)
 					var asked [clients]int
 					for step := range 20 * clients {
 						i := rng.IntN(clients)
@@ -399,12 +502,50 @@ func BenchmarkHeld(b *testing.B) {
 						sum += n
 					}
 					per = append(per, float64(heapAlloc()-before)/float64(sum))
-					stop()
+					for i := range clients {
+						hold(i, -1)
+					}
 				}
 				b.ReportMetric(median(per), "B/B-asked")
 			})
 		}
 	}
+}
+
+// BenchmarkBurst is about what stays: 256 buffers of 1 MiB are held at once, and all
+// given back. Reported is what the heap has of it right after the next collections.
+//
+//	go test ./buffer -run '^$' -bench Burst -benchtime 1x
+func BenchmarkBurst(b *testing.B) {
+	for _, h := range holders {
+		b.Run(h.name, func(b *testing.B) {
+			var left [3][]float64
+			for b.Loop() {
+				before := settled()
+				hold := h.make(256)
+				for i := range 256 {
+					hold(i, 1<<20)
+				}
+				for i := range 256 {
+					hold(i, -1)
+				}
+				for gc := range left {
+					left[gc] = append(left[gc], float64(heapAlloc()-before)/(1<<20))
+				}
+				hold(0, 1)
+			}
+			for gc, v := range left {
+				b.ReportMetric(median(v), fmt.Sprintf("MiB-after-%d-GC", gc+1))
+			}
+		})
+	}
+}
+
+// settled is the heap once sync.Pools have given up what they had.
+func settled() uint64 {
+	heapAlloc()
+	heapAlloc()
+	return heapAlloc()
 }
 
 func heapAlloc() uint64 {

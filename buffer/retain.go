@@ -80,7 +80,7 @@ func (s *shard) give(p *Pool, st *stack) *block {
 // How idle buffers go, collection by collection: a part of those that were not needed
 // since the last one, and the last few after some collections.
 const (
-	idlePart   = 4
+	idlePart   = 2
 	idleCycles = 4
 )
 

@@ -35,7 +35,8 @@ type Options struct {
 	// address, and for the names in Hosts. Who may reach the port is yours to decide.
 	AllowRemote bool
 	// AllowChange lets requests override GOGC and GOMEMLIMIT for some time, through
-	// [memlimit.Limit.Override]. It needs Limit.
+	// [memlimit.Limit.Override]. It needs Limit. Whoever is answered may then do so: any
+	// user of this machine.
 	AllowChange bool
 	// AllowEvidence lets the files of the guard's evidence be downloaded. They hold
 	// what a heap profile and an execution trace do, of the service's requests too.

@@ -147,7 +147,7 @@ func settings(gogc, gomemlimit, procs int64, env startup, l *memlimit.Report, cp
 		}
 	case memlimit.ModeOverride:
 		if o := l.Override; o != nil {
-			why := "until " + o.Until.UTC().Format("15:04:05") + " UTC"
+			why := "until " + o.Until.UTC().Format("2006-01-02 15:04:05") + " UTC"
 			if o.GOMEMLIMIT == gomemlimit {
 				m.SetBy, m.Why = "an override, by "+o.Who, why
 			}

@@ -12,8 +12,13 @@ import (
 type Changer interface {
 	// Open takes hold of a process, and writes nothing yet.
 	Open(ctx context.Context, pid int) (Change, error)
+	// OpenVia is Open for a program that changes its settings itself when its debug
+	// page is asked to.
+	OpenVia(ctx context.Context, pid int, page string) (Change, error)
 	// Undo puts back what an earlier heapwright changed.
 	Undo(ctx context.Context, pid int) (live.Receipt, error)
+	// UndoVia is Undo of what was changed through a debug page.
+	UndoVia(ctx context.Context, pid int, page string) (live.Receipt, error)
 	// Leases are the changes that are in effect, or were left behind.
 	Leases() ([]live.Lease, error)
 	// History is what was done, the oldest first, and how many lines of it
@@ -53,6 +58,14 @@ func (c localChanger) Open(ctx context.Context, pid int) (Change, error) {
 		return nil, process.Ended(err)
 	}
 	return localChange{s}, nil
+}
+
+func (c localChanger) OpenVia(ctx context.Context, pid int, page string) (Change, error) {
+	v, err := c.Host.OpenVia(ctx, pid, page)
+	if err != nil {
+		return nil, process.Ended(err)
+	}
+	return v, nil
 }
 
 func (c localChanger) Guard(ctx context.Context, pid int, in io.Reader, out io.Writer) error {

@@ -50,6 +50,16 @@ func (f *fakeChanger) Open(_ context.Context, pid int) (Change, error) {
 	return &fakeChange{f}, nil
 }
 
+func (f *fakeChanger) OpenVia(_ context.Context, pid int, page string) (Change, error) {
+	f.note("open %d via %s", pid, page)
+	return &fakeChange{f}, nil
+}
+
+func (f *fakeChanger) UndoVia(_ context.Context, pid int, page string) (live.Receipt, error) {
+	f.note("undo %d via %s", pid, page)
+	return back(), nil
+}
+
 func (f *fakeChanger) Undo(_ context.Context, pid int) (live.Receipt, error) {
 	f.note("undo %d", pid)
 	if err := f.undo[pid]; err != nil {

@@ -35,6 +35,7 @@ type tuneOptions struct {
 	watch       time.Duration
 	yes         bool
 	dryRun      bool
+	via         string
 	parameters  bool
 }
 
@@ -71,7 +72,8 @@ collector, --price-memory and --price-cpu for the least cost of both together.
 writes them into the running process, which need not know of it: it shows what
 it would write and asks, checks that they do what was predicted, and puts the
 old values back if not, or if heapwright itself dies. heapwright undo takes a
-change back later.
+change back later. A program that uses Heapwright's memlimit is not written to:
+--via names its debug page, and the program is asked to change itself.
 
 Exit codes: 0 fine; 1 a live change was taken back; 2 could not run; 3 not
 enough data to plan, or to tell whether a live change works.`,
@@ -83,7 +85,8 @@ enough data to plan, or to tell whether a live change works.`,
   heapwright tune 4123 --price-memory 0.004 --price-cpu 0.03
   heapwright tune --budget 4GiB --weight 4123=2 4123 4207 4311
   heapwright tune 4123 --apply live --dry-run
-  heapwright tune 4123 --apply live --yes`,
+  heapwright tune 4123 --apply live --yes
+  heapwright tune 4123 --apply live --via http://127.0.0.1:6060`,
 		flags: func(f *pflag.FlagSet) {
 			f.StringVar(&opt.limit, "memory-limit", "", "`SIZE` that the container may use (default: the limit that the process has)")
 			f.StringVar(&opt.gcCPU, "gc-cpu", "", "least memory at which GC takes at most this `SHARE` of the CPU: 3%")
@@ -103,6 +106,7 @@ enough data to plan, or to tell whether a live change works.`,
 			f.DurationVar(&opt.watch, "watch", 0, "hold a live change against the plan this long (default: 25 GC cycles)")
 			f.BoolVarP(&opt.yes, "yes", "y", false, "change the process without asking")
 			f.BoolVar(&opt.dryRun, "dry-run", false, "show what would be written into the process, and stop")
+			f.StringVar(&opt.via, "via", "", "ask the program at its debug page `URL`, instead of writing into it")
 			f.BoolVarP(&opt.parameters, "parameters", "v", false, "also print what was found out about the process")
 			f.DurationVar(&opt.over, "for", 0, fmt.Sprintf("watch this long (default %v)", defaultWindow))
 			hzFlag(f, &opt.hz)
@@ -192,8 +196,8 @@ func (o tuneOptions) request(args []string) (tune.Request, error) {
 		return r, usagef("tune", "--name, --container, --workload and --namespace are about the form that --apply names")
 	case o.shares() && o.target.Name+o.target.Container != "":
 		return r, usagef("tune", "--name and --container are of one process: of several, each has its own name")
-	case o.apply != applyLive && (o.yes || o.dryRun || o.watch != 0):
-		return r, usagef("tune", "--yes, --dry-run and --watch are about --apply live")
+	case o.apply != applyLive && (o.yes || o.dryRun || o.watch != 0 || o.via != ""):
+		return r, usagef("tune", "--yes, --dry-run, --watch and --via are about --apply live")
 	case o.watch < 0:
 		return r, usagef("tune", "--watch must not be negative")
 	case o.shares() && o.apply == applyLive:

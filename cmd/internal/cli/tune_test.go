@@ -298,6 +298,37 @@ func TestTuneLiveErrors(t *testing.T) {
 	}
 }
 
+// TestTuneLiveVia asks the program itself, and says so.
+func TestTuneLiveVia(t *testing.T) {
+	const page = "http://127.0.0.1:6060/debug/heapwright/"
+	f, c := tuneHost()
+	c.outcome = live.Outcome{Status: live.Status{Elapsed: 25 * time.Second, Effective: true, GCCPURatio: 0.055, RSSPeakBytes: 400 * mib}}
+	code := finish(f.Env, liveTuning(t, f, tuneOptions{yes: true, via: page}))
+	if want := []string{"open 4123 via " + page, "apply: tune: least GC CPU within 512Mi", "watch", "keep", "close"}; code != ExitOK || !slices.Equal(c.did, want) {
+		t.Errorf("exit code %d, did %q", code, c.did)
+	}
+	out := strings.Join(strings.Fields(f.out.String()), " ")
+	for _, want := range []string{"What the program would be asked for:", "It stays for 24 hours.", "heapwright undo 4123 --via " + page} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the output does not say %q:\n%s", want, &f.out)
+		}
+	}
+	at80(t, f.out.String())
+	liveTuning(t, f, tuneOptions{yes: true, via: page, json: true})
+	var doc tuning
+	if err := json.Unmarshal(f.out.Bytes(), &doc); err != nil || doc.Live.Via == nil || *doc.Live.Via != page {
+		t.Errorf("the document has %v, %v", doc.Live.Via, err)
+	}
+
+	c.did = nil
+	f.run(t, ExitOK, "undo", "4123", "--via", page)
+	if !slices.Equal(c.did, []string{"undo 4123 via " + page}) {
+		t.Errorf("undo did %q", c.did)
+	}
+	f.run(t, ExitCouldNotRun, "undo", "--all", "--via", page)
+	f.run(t, ExitCouldNotRun, "tune", "4123", "--via", page)
+}
+
 // What was planned for is what is changed, or nothing is.
 func TestTuneLiveRails(t *testing.T) {
 	tw := newFakeTwin()

@@ -29,7 +29,10 @@ type liveReport struct {
 	GCCPURatio   *float64 `json:"gc_cpu_ratio"`
 	RSSPeakBytes *uint64  `json:"rss_peak_bytes"`
 	WatchSeconds float64  `json:"watch_seconds"`
-	Notes        []string `json:"notes"`
+	// Via is the debug page through which the change was asked for; null when it was
+	// written into the process.
+	Via   *string  `json:"via"`
+	Notes []string `json:"notes"`
 }
 
 // An outcome is how a live change ended.
@@ -75,7 +78,7 @@ func (d *tuning) changeOf(t twin) live.Change {
 // applyLive shows a plan and what it would write, asks, writes, watches, and
 // keeps what does as was predicted.
 func (d *tuning) applyLive(ctx context.Context, env Env, opt tuneOptions, t twin) error {
-	d.Live = &liveReport{Steps: []liveStep{}, Reverted: []liveStep{}, Notes: []string{}}
+	d.Live = &liveReport{Steps: []liveStep{}, Reverted: []liveStep{}, Notes: []string{}, Via: nonZero(opt.via)}
 	if !opt.json {
 		if err := d.print(env, opt.parameters); err != nil {
 			return err
@@ -103,7 +106,12 @@ func (d *tuning) change(ctx context.Context, env Env, opt tuneOptions, t twin) (
 	if err != nil {
 		return err
 	}
-	c, err := changer.Open(ctx, d.Process.PID)
+	var c Change
+	if opt.via != "" {
+		c, err = changer.OpenVia(ctx, d.Process.PID, opt.via)
+	} else {
+		c, err = changer.Open(ctx, d.Process.PID)
+	}
 	if err != nil {
 		return err
 	}
@@ -125,7 +133,11 @@ func (d *tuning) change(ctx context.Context, env Env, opt tuneOptions, t twin) (
 	d.Live.Steps = liveSteps(steps)
 	d.Live.Notes = append(d.Live.Notes, c.Notes()...)
 	if !opt.json {
-		if err := printSteps(env, d.Live.Steps, "What would be written:"); err != nil {
+		head := "What would be written:"
+		if opt.via != "" {
+			head = "What the program would be asked for:"
+		}
+		if err := printSteps(env, d.Live.Steps, head); err != nil {
 			return err
 		}
 	}
@@ -135,7 +147,11 @@ func (d *tuning) change(ctx context.Context, env Env, opt tuneOptions, t twin) (
 		return nil
 	}
 	if !opt.yes {
-		yes, err := confirm(ctx, env, fmt.Sprintf("Write this into %s %d?", term.Clean(d.Process.Name), d.Process.PID))
+		question := "Write this into %s %d?"
+		if opt.via != "" {
+			question = "Ask this of %s %d?"
+		}
+		yes, err := confirm(ctx, env, fmt.Sprintf(question, term.Clean(d.Process.Name), d.Process.PID))
 		if err != nil {
 			return err
 		}
@@ -295,10 +311,14 @@ func (d *tuning) watch(ctx context.Context, env Env, opt tuneOptions, c Change) 
 		return err
 	}
 	r.Outcome = outcomeKept
+	stays := fmt.Sprintf("It stays until the process ends. heapwright undo %d takes it back; --apply env, systemd, docker, compose or k8s makes it last.", pid)
+	if opt.via != "" {
+		stays = fmt.Sprintf("It stays for %d hours. heapwright undo %d --via %s takes it back; what is to stay for longer belongs into the program's configuration.", int(live.ViaKept.Hours()), pid, opt.via)
+	}
 	d.tell(env, opt, fmt.Sprintf("It works: in %s GC took %s of the CPU (%s was predicted), and RSS reached %s (%s).", span(out.Status.Elapsed),
 		percentUnit(out.Status.GCCPURatio, out.Status.GCCPURatio), intervalText(f.GCCPURatio, percentUnit),
 		compactBytes(float64(out.Status.RSSPeakBytes)), intervalText(f.RSSPeakBytes, bytesUnit)),
-		fmt.Sprintf("It stays until the process ends. heapwright undo %d takes it back; --apply env, systemd, docker, compose or k8s makes it last.", pid))
+		stays)
 	return nil
 }
 

@@ -22,6 +22,7 @@ type undoOptions struct {
 	list    bool
 	all     bool
 	history bool
+	via     string
 }
 
 func undoCommand() command {
@@ -32,6 +33,9 @@ func undoCommand() command {
 		long: `
 Puts back the settings that a process had before tune --apply live or profile
 --enable changed them. What somebody else has set since stays as it is.
+
+A change that was made through a program's debug page (--via) is taken back the
+same way.
 
 --list shows the changes that are in effect, --history everything that was done:
 by whom, when, which words of which process, and how it ended. Both are of the
@@ -44,6 +48,7 @@ user who runs it.`,
 		flags: func(f *pflag.FlagSet) {
 			f.BoolVarP(&opt.all, "all", "a", false, "take back every change that is in effect")
 			f.BoolVarP(&opt.list, "list", "l", false, "list the changes that are in effect")
+			f.StringVar(&opt.via, "via", "", "ask the program at its debug page `URL`")
 			f.BoolVar(&opt.history, "history", false, "list everything that was done")
 			jsonFlag(f, &opt.json)
 		},
@@ -57,6 +62,9 @@ user who runs it.`,
 			}
 			if ways != 1 {
 				return usagef("undo", "undo takes one process, or --all, or --list, or --history")
+			}
+			if opt.via != "" && len(args) == 0 {
+				return usagef("undo", "--via is about one process")
 			}
 			return nil
 		},
@@ -122,7 +130,13 @@ func undo(ctx context.Context, env Env, opt undoOptions, c Changer, pids []int) 
 	doc := undoDocument{Schema: schemaUndo, Undone: []undone{}}
 	var failed error
 	for _, pid := range pids {
-		r, err := c.Undo(ctx, pid)
+		var r live.Receipt
+		var err error
+		if opt.via != "" {
+			r, err = c.UndoVia(ctx, pid, opt.via)
+		} else {
+			r, err = c.Undo(ctx, pid)
+		}
 		u := undone{PID: pid, Steps: liveSteps(r.Steps), Theirs: append([]string{}, r.Theirs...), Notes: append([]string{}, r.Notes...)}
 		if err != nil {
 			text := oneLine(err.Error())

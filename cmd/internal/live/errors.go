@@ -60,7 +60,7 @@ func (e *SelfTunedError) Error() string {
 // Hint says what to do.
 func (e *SelfTunedError) Hint() string {
 	if e.Ours {
-		return "change it through that package: it has an API for this"
+		return "ask the program itself: --via http://127.0.0.1:6060/debug/heapwright/, if it serves package debugz with AllowChange there"
 	}
 	return "change that package's configuration, or take it out of the program"
 }

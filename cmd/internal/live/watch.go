@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/goproc"
+	"github.com/heapwright/heapwright/cmd/internal/remote"
 	"github.com/heapwright/heapwright/pacer"
 	"github.com/heapwright/heapwright/record"
 )
@@ -126,29 +127,42 @@ func (w *watched) guarded() bool                        { return w.Guarded() }
 func (w *watched) takeBack(why string) (Receipt, error) { return w.Revert(why) }
 
 func (w *watched) observe() (Observation, error) {
-	s := &w.sample
-	o := Observation{Time: time.Now()}
-	b, err := readBooks(w.target, s)
-	if err == nil {
+	b, o, err := observe(w.target, &w.sample, w.stat)
+	if err == nil && !o.Gone {
 		o.Theirs, err = w.changedSince()
+		o.Gone = gone(err)
 	}
-	if err == nil && w.stat != nil {
-		err = w.stat.Fill(s)
-	}
-	if gone(err) || w.stat == nil {
-		o.Gone = true
-		return o, nil
+	if o.Gone {
+		return Observation{Time: o.Time, Gone: true}, nil
 	}
 	if err != nil {
 		return o, err
 	}
 	w.books = b
+	return o, nil
+}
+
+// observe looks at a process: all but whose its settings are. stat is nil when the
+// process has ended already.
+func observe(t *remote.Target, s *record.Sample, stat *goproc.Stat) (books, Observation, error) {
+	o := Observation{Time: time.Now()}
+	b, err := readBooks(t, s)
+	if err == nil && stat != nil {
+		err = stat.Fill(s)
+	}
+	if gone(err) || stat == nil {
+		o.Gone = true
+		return b, o, nil
+	}
+	if err != nil {
+		return b, o, err
+	}
 	o.Cycles, o.LimiterLastCycle = s.GCCycles, s.LimiterLastCycle
 	o.GCTotal, o.GCIdle, o.Busy = s.CPUGCTotal, s.CPUGCIdle, s.CPUTotal-s.CPUIdle
 	o.ProcessCPU, o.RSSBytes = s.CPUProcUser+s.CPUProcSystem, s.RSSBytes
 	// What the runtime committed at the end of the last cycle is what the
 	// settings make of it, and under a limit that cycle aimed no higher.
 	o.Effective = b.goal == b.model.PercentGoal(b.heap, int64(b.percent)) &&
-		(b.limit == pacer.NoMemoryLimit || w.target.PercentGoal().LastGoalBytes <= max(uint64(b.limit), b.heap.Marked+b.heap.Marked/10))
-	return o, nil
+		(b.limit == pacer.NoMemoryLimit || t.PercentGoal().LastGoalBytes <= max(uint64(b.limit), b.heap.Marked+b.heap.Marked/10))
+	return b, o, nil
 }

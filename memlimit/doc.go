@@ -29,7 +29,13 @@
 // the environment or by a call, neither before it started nor after: it reports
 // it. It sets nothing where there is no limit. It does not make a heap smaller
 // that is too large for its container: then the collector runs all the time, on half
-// of the CPUs at most, and the report says "too_small". Package guard is for that. It does not create or change cgroups.
+// of the CPUs at most, and the report says "too_small". Package guard is for that. It
+// does not create or change cgroups. It cannot help against what comes all at once:
+// memory that is not Go's and grows by more than the reserve between two looks, or a
+// limit that is lowered below what is in use.
+//
+// What Go holds and has not touched yet, as a large slice that was just made, is
+// taken for resident, and hides as much memory that is not Go's until it is touched.
 //
 // HEAPWRIGHT_MEMLIMIT=off in the environment turns it off, =dry-run makes it say
 // what it would set; HEAPWRIGHT_MEMORY_LIMIT gives the limit, as in

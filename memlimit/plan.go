@@ -18,7 +18,9 @@ const (
 	// The reserve is never less than leastShare of the limit or leastReserve, of
 	// which a small container gives up leastMost at most. Go itself stays 3% below
 	// its limit while it can, so that little is wanted here; what is not bounded by
-	// that is one surprise between two looks.
+	// that is one surprise between two looks. The rate of allocation has no part in
+	// it: the collector paces itself by that, and where it does not keep up Go is over
+	// its limit, which is measured.
 	leastShare   = 0.02
 	leastReserve = 32 << 20
 	leastMost    = 0.10
@@ -103,6 +105,7 @@ func plan(in inputs) settings {
 			// still shed load.
 			s.ceiling = max(s.ceiling, minLimit/2)
 			s.tooSmall, s.limit = true, s.ceiling
+			s.reserve, s.reserveWhy = min(lastReserve(in.limit), in.limit-s.nonGo), "the last of it, since what lives needs more than there is"
 		} else {
 			s.reserveWhy += "; less is kept, since what lives needs it"
 			s.reserve = in.limit - s.nonGo - uint64(s.limit)

@@ -29,9 +29,9 @@ func TestPlan(t *testing.T) {
 		{"noise is bounded", inputs{limit: 1000 * mib, nonGo: 100 * mib, measured: true, rise: 5000 * mib}, 100, 250, 650, false, ""},
 		{"configured reserve", inputs{limit: 1000 * mib, measured: true, reserve: 300 * mib}, 0, 300, 700, false, "configured"},
 		{"live takes of the reserve", inputs{limit: 1000 * mib, nonGo: 100 * mib, measured: true, live: 790 * mib, fixed: 10 * mib}, 100, 21, 879, false, "what lives needs it"},
-		{"live does not fit", inputs{limit: 1000 * mib, nonGo: 100 * mib, measured: true, live: 900 * mib, fixed: 10 * mib}, 100, 32, 890, true, ""},
-		{"live is more than the limit", inputs{limit: 1000 * mib, nonGo: 0, measured: true, live: 2000 * mib}, 0, 32, 990, true, ""},
-		{"all is not Go's", inputs{limit: 100 * mib, nonGo: 500 * mib, measured: true}, 100, 10, 4, true, ""},
+		{"live does not fit", inputs{limit: 1000 * mib, nonGo: 100 * mib, measured: true, live: 900 * mib, fixed: 10 * mib}, 100, 10, 890, true, "the last of it"},
+		{"live is more than the limit", inputs{limit: 1000 * mib, nonGo: 0, measured: true, live: 2000 * mib}, 0, 10, 990, true, "the last of it"},
+		{"all is not Go's", inputs{limit: 100 * mib, nonGo: 500 * mib, measured: true}, 100, 0, 4, true, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := plan(tt.in)

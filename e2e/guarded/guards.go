@@ -93,8 +93,9 @@ func both(next http.Handler, make func(http.Handler) (guard, error)) (guard, err
 }
 
 // otel is the memory limiter of OpenTelemetry's collector, in the form of its
-// extension that is HTTP middleware: checked every second, limit 80% and spike 25%
-// of the cgroup's, as in the collector's Helm chart, and GOMEMLIMIT at 80%.
+// extension that is HTTP middleware: checked every second, a limit of 80% of the
+// cgroup's and a spike of a fifth of that, which is its default and what its README
+// begins with, and GOMEMLIMIT at 80%.
 func otel(next http.Handler) (guard, error) {
 	limit, err := automemlimit.FromCgroup()
 	if err != nil {
@@ -105,7 +106,6 @@ func otel(next http.Handler) (guard, error) {
 	cfg := factory.CreateDefaultConfig().(*memorylimiterextension.Config)
 	cfg.CheckInterval = time.Second
 	cfg.MemoryLimitPercentage = 80
-	cfg.MemorySpikePercentage = 25
 	if err := cfg.Validate(); err != nil {
 		return guard{}, err
 	}

@@ -34,7 +34,7 @@ func healthyCommand(ctx context.Context, args []string, out io.Writer) error {
 	fs.StringVar(&dir, "dir", dir, "where results are kept")
 	service := fs.String("service", "", "the service's binary; built if empty")
 	length := fs.Duration("for", time.Hour, "how long, with what was done before")
-	rate := fs.Float64("rate", 10, "requests a second, on average")
+	rate := fs.Float64("rate", 5, "requests a second, on average")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -71,14 +71,17 @@ func healthyCommand(ctx context.Context, args []string, out io.Writer) error {
 		services = append(services, s)
 	}
 	begin := time.Now()
-	noise := peers.Noise{Seed: uint64(have), Rate: *rate, Dependency: peers.DefaultDependency}
 	total := time.Duration(minutes) * time.Minute
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	var failed error
-	for _, s := range services {
+	for i, s := range services {
 		s.Begin(begin)
-		load := peers.NewLoad(s.Socket, begin, uint64(have))
+		// Not all have their spikes at the same time: together they would be more than
+		// the machine can do.
+		seed := uint64(have*len(services) + i)
+		load := peers.NewLoad(s.Socket, begin, seed)
+		noise := peers.Noise{Seed: seed, Rate: *rate, Dependency: peers.DefaultDependency}
 		all.Go(func() { load.Run(ctx, total, noise.At) })
 		all.Go(func() { noise.Disturb(ctx, s, begin, total) })
 		all.Go(func() {

@@ -69,7 +69,11 @@ func TestReport(t *testing.T) {
 	if err := os.WriteFile(page, []byte("before\n"+resultsBegin+"\nold\n"+resultsEnd+"\nafter\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(t.Context(), []string{"report", "-dir", dir, "-into", page}, os.Stderr); err != nil {
+	benchmarks := filepath.Join(dir, "bench.txt")
+	if err := os.WriteFile(benchmarks, []byte("BenchmarkAdmitted/failsafe-2 \t 40004\t 6760 ns/op\t 1026 B/op\nPASS\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"report", "-dir", dir, "-into", page, "-bench", benchmarks}, os.Stderr); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(page)
@@ -83,7 +87,7 @@ func TestReport(t *testing.T) {
 		"2.00 (2.00 to 2.00) times failsafe's | yes |",
 		"| **all** | 3 of 3 runs | 0 of 3 runs |",
 		"3 in 3 minutes, 3 requests refused | **no** |",
-		"| failsafe | 3 | 5.00 | 1.000 (1.000 to 1.000) |",
+		"| failsafe | 3 | 5.00 | 1.000 (1.000 to 1.000) | 6760 |",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the page has no %q", want)

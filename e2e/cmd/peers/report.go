@@ -9,6 +9,8 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/heapwright/heapwright/e2e/internal/jsonl"
@@ -30,12 +32,20 @@ func reportCommand(args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("report", flag.ContinueOnError)
 	fs.StringVar(&dir, "dir", dir, "where results are kept")
 	into := fs.String("into", "", "a `page` whose results are replaced; printed if empty")
+	bench := fs.String("bench", "", "a `file` with the output of BenchmarkAdmitted of e2e/guarded")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
 	r, err := readResults(dir)
 	if err != nil {
 		return err
+	}
+	if *bench != "" {
+		text, err := os.ReadFile(*bench)
+		if err != nil {
+			return err
+		}
+		r.admitted = admitted(string(text))
 	}
 	var text bytes.Buffer
 	r.write(&text)
@@ -60,6 +70,28 @@ func reportCommand(args []string, out io.Writer) error {
 type results struct {
 	faults, oom []peers.Run
 	healthy     []Minute
+	admitted    map[string][]float64 // nanoseconds a request, by guard
+}
+
+// admitted reads what a guard adds to a request that it admits.
+func admitted(text string) map[string][]float64 {
+	out := map[string][]float64{}
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 4 || f[3] != "ns/op" {
+			continue
+		}
+		name, ok := strings.CutPrefix(f[0], "BenchmarkAdmitted/")
+		ns, err := strconv.ParseFloat(f[2], 64)
+		if !ok || err != nil {
+			continue
+		}
+		if at := strings.LastIndexByte(name, '-'); at > 0 { // GOMAXPROCS
+			name = name[:at]
+		}
+		out[name] = append(out[name], ns)
+	}
+	return out
 }
 
 func readResults(dir string) (r results, err error) {
@@ -266,7 +298,7 @@ func (r results) writeCost(w io.Writer) {
 		return
 	}
 	cost := func(run peers.Run) float64 { return run.CPU }
-	fmt.Fprintf(w, "\n### CPU per request before the faults\n\n| guard | runs | ms of CPU a request, median | heapwright's by so much |\n|---|---|---|---|\n")
+	fmt.Fprintf(w, "\n### What a request costs\n\n| guard | runs | ms of CPU a request before the faults, median | heapwright's by so much | ns that admission adds, on all CPUs at once, median |\n|---|---|---|---|---|\n")
 	for _, guard := range peers.Guards {
 		var ms []float64
 		for _, run := range of(r.faults, guard, "") {
@@ -281,7 +313,11 @@ func (r results) writeCost(w io.Writer) {
 				times = fmt.Sprintf("%.3f (%.3f to %.3f)", g.Estimate, g.Low, g.High)
 			}
 		}
-		fmt.Fprintf(w, "| %s | %d | %.2f | %s |\n", guard, len(ms), median(ms), times)
+		adds := "–"
+		if ns := r.admitted[guard]; len(ns) > 0 {
+			adds = fmt.Sprintf("%.0f", median(ns))
+		}
+		fmt.Fprintf(w, "| %s | %d | %.2f | %s | %s |\n", guard, len(ms), median(ms), times, adds)
 	}
 }
 

@@ -18,7 +18,7 @@ var (
 	DefaultBox        = Box{MemoryBytes: 160 << 20, Cores: 0.4}
 	DefaultRate       = 35.0
 	DefaultDependency = 20 * time.Millisecond
-	DefaultPhases     = Phases{Warm: 5 * time.Second, Healthy: 8 * time.Second, Fault: 20 * time.Second, After: 25 * time.Second}
+	DefaultPhases     = Phases{Warm: 5 * time.Second, Healthy: 6 * time.Second, Fault: 15 * time.Second, After: 25 * time.Second}
 )
 
 // Faults are what happens.

@@ -26,7 +26,8 @@
 // What does is: Critical requests; a capacity that is lowered while more is in flight,
 // or set while requests are being admitted without one; and a request that costs more
 // than its class's part, which is admitted when it is alone. Before a request is
-// refused, what stripes have in advance is taken back: nobody is refused for it.
+// refused, what stripes have in advance is taken back: nobody is refused for it, but
+// perhaps who asks at that very moment.
 //
 // Requests in flight return to exactly 0 when all tickets are returned, and so do
 // the bytes.
@@ -43,11 +44,11 @@
 //	refused by share, with the response           102 ns
 //	refused by capacity, with the response         89 ns
 //
-// Nothing is allocated. Above a quarter of the capacity all requests go through one
+// Above a quarter of the capacity all requests go through one
 // word, for which cores wait when they are really at it at the same time. How it goes
 // on 64 cores has not been measured.
 //
 // So little because an admitted request takes no lock, reads the clock only if it is
-// the one in 17 that is timed, and finds its stripe through a sync.Pool, whose only
-// allocation is after a collection.
+// the one in 17 that is timed, and finds its stripe through a sync.Pool. Nothing is
+// allocated but by that pool, a few words for each P after a collection.
 package shed

@@ -369,6 +369,38 @@ func TestReaderFollowsChanges(t *testing.T) {
 	}
 }
 
+// What can't be dropped is that of the group which is nearest to being slowed down or killed.
+func TestMemoryPartsFollowHigh(t *testing.T) {
+	const leaf, service = "sys/fs/cgroup/system.slice/my-service.service/worker", "sys/fs/cgroup/system.slice/my-service.service"
+	stat := func(bytes string) string { return "inactive_anon 0\nactive_anon " + bytes + "\nunevictable 0\n" }
+	for _, tt := range []struct {
+		max, high string // of the leaf; the service's memory.high is 300000000
+		want      uint64
+	}{
+		{"max", "max", 200}, {"300000001", "max", 200}, {"200000000", "max", 100}, {"max", "200000000", 100}, {"400000000", "200000000", 100},
+	} {
+		root := unpack(t, "v2_systemd_delegated")
+		for name, text := range map[string]string{
+			leaf + "/memory.max": tt.max, leaf + "/memory.high": tt.high, leaf + "/memory.stat": stat("100"), service + "/memory.stat": stat("200"),
+		} {
+			if err := os.WriteFile(filepath.Join(root, name), []byte(text+"\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h, err := NewHost(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := h.Of(100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := g.MemoryNonReclaimable(); got != tt.want || err != nil {
+			t.Errorf("max %s, high %s: %d, %v; want %d", tt.max, tt.high, got, err, tt.want)
+		}
+	}
+}
+
 func TestParseContainer(t *testing.T) {
 	const uid = "11111111-2222-3333-4444-555555555555"
 	const uid_ = "11111111_2222_3333_4444_555555555555"

@@ -320,8 +320,9 @@ func (g *Group) MemoryWorkingSet() (bytes uint64, err error) {
 	return 0, &Error{Op: op, Path: g.path, Err: ErrUnavailable}
 }
 
-// MemoryParts is what the usage is made of, of the same group as MemoryUsage. The
-// kernel gathers it anew on each call, so it costs far more than MemoryUsage.
+// MemoryParts is what the usage is made of: that of the group along the path that has
+// the smallest limit, memory.high counted, of the process's own group when there is none.
+// The kernel gathers it anew on each call, so it costs far more than MemoryUsage.
 func (g *Group) MemoryParts() (MemoryParts, error) {
 	s, err := g.stats("reading memory.stat", StatMemoryParts)
 	if err == nil && !s.Has(StatMemoryParts) {

@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -181,7 +182,7 @@ func (r *Reader) openMemory(which Stat) error {
 				return err
 			}
 		}
-		if which&StatMemoryHigh != 0 && high != "" {
+		if which&(StatMemoryHigh|StatMemoryParts) != 0 && high != "" {
 			if l.high, err = r.file(dir, high); err != nil {
 				return err
 			}
@@ -324,6 +325,7 @@ func (r *Reader) Read(s *Stats) error {
 func (r *Reader) readMemory(s *Stats) error {
 	var usage *keptFile
 	var parts *memoryLevel
+	bound := uint64(math.MaxUint64) // the smallest limit or memory.high so far
 	for i := range r.levels {
 		l := &r.levels[i]
 		if usage == nil {
@@ -342,6 +344,9 @@ func (r *Reader) readMemory(s *Stats) error {
 			if l.usage != nil {
 				usage = l.usage
 			}
+		}
+		if limited && v < bound {
+			bound = v
 			if l.stat != nil {
 				parts = l
 			}
@@ -352,6 +357,12 @@ func (r *Reader) readMemory(s *Stats) error {
 		if limited && (!s.Has(StatMemoryHigh) || v < s.MemoryHigh) {
 			s.MemoryHigh = v
 			s.has |= StatMemoryHigh
+		}
+		if limited && v < bound {
+			bound = v
+			if l.stat != nil {
+				parts = l
+			}
 		}
 	}
 	if r.stat != nil {
@@ -367,7 +378,7 @@ func (r *Reader) readMemory(s *Stats) error {
 			s.MemoryLimit = v
 			s.has |= StatMemoryLimit
 			usage = r.levels[0].usage // the usage of the hidden group is hidden too
-			parts = &r.levels[0]
+			parts = &r.levels[0]      // v1 has no memory.high
 		}
 	}
 	if usage != nil {

@@ -48,10 +48,12 @@ const (
 	// the last cycle found alive, and Go's memory beside the heap. Absent without
 	// GOMEMLIMIT. May be above 1.
 	GoMemoryRatio Signal = "gomemlimit_used_ratio"
-	// MemoryRatio is the same with the memory that is not Go's, of the container's
-	// limit or of Options.Limit: what would remain in use if the heap's garbage and
-	// the page cache were gone. May be above 1. With a cgroup it counts whatever is
-	// in the group, siblings too, as the kernel does before it kills.
+	// MemoryRatio is the same with the memory that is not Go's, of the container's limit
+	// (memory.high counted) or of Options.Limit: what would remain in use if the heap's
+	// garbage and the page cache were gone. May be above 1. With a cgroup it counts
+	// whatever is in the group, siblings too, as the kernel does before it kills. Where the
+	// system does not say what of the process is resident, which is anywhere but on
+	// Linux, Options.Limit is held against Go's memory alone.
 	MemoryRatio Signal = "memory_limit_used_ratio"
 	// ResidentRatio is what the kernel could not drop now, of the same limit: with
 	// the heap's garbage, without the page cache.

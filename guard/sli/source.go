@@ -31,8 +31,9 @@ type Point struct {
 	// quota of its cgroup when that is less. 0 is not known.
 	Cores float64
 
-	// GroupLimitBytes is the effective limit of the cgroup, 0 for none, and
-	// GroupPinnedBytes what of its usage the kernel can't drop
+	// GroupLimitBytes is the effective limit of the cgroup, 0 for none: the smaller of
+	// the limit at which the kernel kills, and of memory.high, from which on it brings
+	// the group almost to a stop. GroupPinnedBytes is what of the usage it can't drop
 	// (cgroup.MemoryParts.NonReclaimable).
 	GroupLimitBytes  uint64
 	GroupPinnedBytes uint64
@@ -58,7 +59,7 @@ type Options struct {
 }
 
 // groupStats are the numbers of the cgroup that a Point has.
-const groupStats = cgroup.StatMemoryUsage | cgroup.StatMemoryLimit | cgroup.StatMemoryParts |
+const groupStats = cgroup.StatMemoryUsage | cgroup.StatMemoryLimit | cgroup.StatMemoryHigh | cgroup.StatMemoryParts |
 	cgroup.StatOOMKills | cgroup.StatOOMs | cgroup.StatCPUQuota | cgroup.StatThrottling | cgroup.StatMemoryPressure
 
 // reopenAfter is how long the cgroup is left alone after it could not be read.
@@ -257,6 +258,9 @@ func (s *Source) readGroup(p *Point) {
 		p.CgroupLimitBytes = g.MemoryLimit
 		p.Has.Add(record.FieldCgroupLimitBytes)
 		p.GroupLimitBytes = g.MemoryLimit
+	}
+	if g.Has(cgroup.StatMemoryHigh) && (p.GroupLimitBytes == 0 || g.MemoryHigh < p.GroupLimitBytes) {
+		p.GroupLimitBytes = g.MemoryHigh
 	}
 	if g.Has(cgroup.StatMemoryParts) {
 		p.GroupPinnedBytes, p.HasGroupPinned = g.MemoryParts.NonReclaimable, true

@@ -86,6 +86,23 @@ func TestSourceCgroup(t *testing.T) {
 	}
 }
 
+// What slows the group down counts as what kills it.
+func TestSourceMemoryHigh(t *testing.T) {
+	for _, tt := range []struct {
+		max, high string
+		want      uint64
+	}{{"1000000", "800000", 800000}, {"max", "800000", 800000}, {"700000", "800000", 700000}, {"max", "max", 0}} {
+		root, group := tree(t)
+		put(t, filepath.Join(group, "memory.max"), tt.max)
+		put(t, filepath.Join(group, "memory.high"), tt.high)
+		var p Point
+		sourceAt(t, root, Options{}).Read(&p)
+		if p.GroupLimitBytes != tt.want || p.GroupPinnedBytes != 502500 {
+			t.Errorf("max %s, high %s: limit %d, pinned %d; want %d", tt.max, tt.high, p.GroupLimitBytes, p.GroupPinnedBytes, tt.want)
+		}
+	}
+}
+
 // Without any of its files, and with rubbish in it, the group's numbers are absent or those of
 // the other files, and come back.
 func TestSourceHostileCgroup(t *testing.T) {

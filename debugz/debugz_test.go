@@ -57,9 +57,10 @@ func (l *fakeLimit) Override(gogc int, gomemlimit int64, lease time.Duration, wh
 	if l.err != nil {
 		return nil, l.err
 	}
-	if l.report.Override != nil {
+	if o := l.report.Override; o != nil && o.Who != who {
 		return nil, errors.New("there is one override at a time")
 	}
+	l.report.GOGC, l.report.GOMEMLIMIT = l.base.GOGC, l.base.GOMEMLIMIT
 	l.calls = append(l.calls, fmt.Sprintf("override %d %d %v %s", gogc, gomemlimit, lease, who))
 	l.report.Mode = memlimit.ModeOverride
 	l.report.Override = &memlimit.Lease{Who: who, Until: time.Now().Add(lease), GOGC: gogc, GOMEMLIMIT: gomemlimit}

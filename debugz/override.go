@@ -198,17 +198,17 @@ func (c *changer) make(r *http.Request, o *overrideRequest, was memlimit.Report)
 	if o.GOMEMLIMIT != nil {
 		gomemlimit = *o.GOMEMLIMIT
 	}
-	if active != nil {
-		c.revert()
-	}
 	revert, err := c.limit.Override(gogc, gomemlimit, lease, o.By)
 	if err != nil {
-		c.revert = nil
 		c.audit(r, "settings were not overridden", was, o.By, slog.String("error", err.Error()))
 		return &refusal{http.StatusConflict, err.Error()}
 	}
 	c.revert, c.by = revert, o.By
-	c.audit(r, "settings are overridden", was, o.By, slog.Duration("lease", lease))
+	text := "settings are overridden"
+	if active != nil && active.GOGC == gogc && active.GOMEMLIMIT == gomemlimit {
+		text = "the override of settings is renewed"
+	}
+	c.audit(r, text, was, o.By, slog.Duration("lease", lease))
 	return nil
 }
 

@@ -37,7 +37,7 @@ func TestOverride(t *testing.T) {
 		{"nothing to take back", remove(), 200, settingPair{100, 200 << 20}, "", ""},
 		{"make", post(`{"gogc_percent": 50, "gomemlimit_bytes": 104857600, "lease_seconds": 60, "by": "ada"}`), 200, settingPair{50, 100 << 20}, "ada", "override 50 104857600 1m0s ada"},
 		{"somebody else", post(`{"gogc_percent": 70, "by": "bob"}`), 409, settingPair{}, "ada", ""},
-		{"renew", post(`{"gogc_percent": 60, "by": "ada"}`), 200, settingPair{60, 200 << 20}, "ada", "revert; override 60 0 5m0s ada"},
+		{"renew", post(`{"gogc_percent": 60, "by": "ada"}`), 200, settingPair{60, 200 << 20}, "ada", "override 60 0 5m0s ada"},
 		{"take back", remove(), 200, settingPair{100, 200 << 20}, "", "revert"},
 	}
 	for _, s := range steps {

@@ -317,8 +317,14 @@ func (l *Limit) refresh() {
 		f := find(l.sys, &l.conf, &earlier)
 		used, err := l.measure(&f)
 		l.mu.Lock()
-		defer l.mu.Unlock()
 		l.takeIn(f, used, err)
+		over := l.ours.limit && l.report.GoBytes > uint64(max(0, l.set.limit))
+		l.mu.Unlock()
+		if over {
+			// A program that does not allocate now would hold its garbage, however low the
+			// limit, until something else needs the memory.
+			l.sys.nudge()
+		}
 	})
 }
 
@@ -705,7 +711,8 @@ func (l *Limit) resettle() {
 // Override sets GOGC, in percent, and GOMEMLIMIT, in bytes, to other values for at
 // most the time of the lease, whatever was chosen; 0 leaves a setting as it is. It
 // ends by itself, or by revert, which may be called more than once. who is for the
-// report and the log. There is one override at a time.
+// report and the log. There is one override at a time; another of the same who takes
+// its place, and so a lease is renewed without the settings going back in between.
 func (l *Limit) Override(gogc int, gomemlimit int64, lease time.Duration, who string) (revert func(), err error) {
 	switch {
 	case gogc == 0 && gomemlimit == 0:
@@ -716,6 +723,9 @@ func (l *Limit) Override(gogc int, gomemlimit int64, lease time.Duration, who st
 		return nil, fmt.Errorf("overriding the memory limit: GOMEMLIMIT=%d is less than %s", gomemlimit, human(minLimit))
 	case lease <= 0 || lease > maxLease:
 		return nil, fmt.Errorf("overriding the memory limit: a lease of %v: it may be up to %v", lease, maxLease)
+	}
+	if who == "" {
+		who = "somebody"
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -728,13 +738,13 @@ func (l *Limit) Override(gogc int, gomemlimit int64, lease time.Duration, who st
 		return nil, fmt.Errorf("overriding the memory limit: it stood down, enable it first: %s", l.stood)
 	case l.conf.DryRun:
 		return nil, errors.New("overriding the memory limit: a dry run sets nothing")
-	case l.lease != nil:
+	case l.lease != nil && l.lease.Who != who:
 		return nil, fmt.Errorf("overriding the memory limit: %s has it until %s", l.lease.Who, l.lease.Until.Format(time.RFC3339))
 	case gogc != 0 && l.base.gogc < 0:
 		return nil, errors.New("overriding the memory limit: GOGC was off before, and is not set back to off without waiting for a collection: leave it")
 	}
-	if who == "" {
-		who = "somebody"
+	if l.lease != nil {
+		l.expiry.Stop()
 	}
 	l.leases++
 	n := l.leases

@@ -36,6 +36,7 @@ type fake struct {
 	point  func(*sli.Point)
 	log    []string
 	closed int
+	nudged int
 }
 
 const gib = 1 << 30
@@ -98,6 +99,7 @@ func (f *fake) system() *system {
 				f.gogc = append(f.gogc, v)
 			})
 		},
+		nudge: func() { f.change(func() { f.nudged++ }) },
 		freeOSMemory: func() {
 			f.change(func() {
 				f.freed++
@@ -406,6 +408,22 @@ func TestFollowsTheFile(t *testing.T) {
 	}
 }
 
+// Where Go holds more than it may, the runtime is asked whether a collection is due.
+func TestNudges(t *testing.T) {
+	f := newFake()
+	l := f.start(t, Config{})
+	l.refresh()
+	if f.nudged != 0 {
+		t.Errorf("%d nudges with room to spare", f.nudged)
+	}
+	f.change(func() { f.g.held, f.look = 500*mib, container(512*mib, 510*mib) })
+	l.refresh()
+	l.refresh()
+	if f.nudged != 2 {
+		t.Errorf("%d nudges", f.nudged)
+	}
+}
+
 // A measurement that fails leaves the share of the limit in place, and says so once.
 func TestNotMeasured(t *testing.T) {
 	f := newFake()
@@ -513,6 +531,16 @@ func TestOverride(t *testing.T) {
 	l.refresh()
 	if f.state().limit != 700*mib {
 		t.Error("a look ends the override")
+	}
+	// Renewed, it is the same override for longer: nothing is set, and the revert of
+	// before is none any more.
+	changes, old := l.Report().Changes, revert
+	if revert, err = l.Override(50, 700*mib, 2*time.Hour, "ada"); err != nil {
+		t.Fatal(err)
+	}
+	old()
+	if r := l.Report(); r.Mode != ModeOverride || r.Changes != changes || time.Until(r.Override.Until) < 90*time.Minute {
+		t.Errorf("renewed: %+v", r)
 	}
 	revert()
 	revert()

@@ -81,8 +81,8 @@ type Degradation struct {
 }
 
 // DefaultLadder is the ladder of a Config that has none: with Trim a rung that calls
-// it at 78% of the limit; then no requests of class Low at 86%, half of Normal at 91%,
-// and a tenth of Normal, half of High and no readiness at 95%. The limiter acts before
+// it at 80% of the limit; then no requests of class Low at 88%, half of Normal at 92%,
+// and a tenth of Normal, half of High and no readiness at 96%. The limiter acts before
 // all of those that shed.
 func DefaultLadder(trim func(context.Context) error) []Degradation {
 	all := shed.Shares{}
@@ -96,12 +96,12 @@ func DefaultLadder(trim func(context.Context) error) []Degradation {
 	}
 	var ladder []Degradation
 	if trim != nil {
-		ladder = append(ladder, Degradation{Name: "trim", Enter: trim, Above: 0.78, Below: 0.70})
+		ladder = append(ladder, Degradation{Name: "trim", Enter: trim, Above: 0.80, Below: 0.72})
 	}
 	return append(ladder,
-		Degradation{Name: "shed_low", Admit: with(1, 1), Above: 0.86, Below: 0.78},
-		Degradation{Name: "shed_half", Admit: with(0.5, 1), Above: 0.91, Below: 0.83},
-		Degradation{Name: "shed_most", Admit: with(0.1, 0.5), Above: 0.95, Below: 0.87, NotReady: true},
+		Degradation{Name: "shed_low", Admit: with(1, 1), Above: 0.88, Below: 0.81},
+		Degradation{Name: "shed_half", Admit: with(0.5, 1), Above: 0.92, Below: 0.86},
+		Degradation{Name: "shed_most", Admit: with(0.1, 0.5), Above: 0.96, Below: 0.90, NotReady: true},
 	)
 }
 

@@ -236,7 +236,8 @@ func (g *Guard) decide(now time.Duration, r sli.Reading, cycles uint64) {
 	capacity := math.Inf(1)
 	if !g.conf.NoLimiter {
 		var e []Event
-		capacity, e = g.limit(now, &r, cycles)
+		short, _ := g.signals.window(shortWindow)
+		capacity, e = g.limit(now, &r, &short, cycles)
 		events = append(events, e...)
 	}
 
@@ -325,8 +326,8 @@ func (g *Guard) evaluate(now time.Duration) (tripped []string, events []Event) {
 }
 
 // limit asks the limiter.
-func (g *Guard) limit(now time.Duration, r *sli.Reading, cycles uint64) (float64, []Event) {
-	value := func(s sli.Signal) float64 {
+func (g *Guard) limit(now time.Duration, r, short *sli.Reading, cycles uint64) (float64, []Event) {
+	value := func(r *sli.Reading, s sli.Signal) float64 {
 		if v, ok := r.Get(s); ok {
 			return v
 		}
@@ -335,11 +336,12 @@ func (g *Guard) limit(now time.Duration, r *sli.Reading, cycles uint64) (float64
 	w := g.gate.Window()
 	in := load{
 		memory:   math.NaN(),
-		resident: value(sli.ResidentRatio),
-		gcCPU:    value(sli.GCCPURatio),
-		schedP99: value(sli.SchedP99),
+		resident: value(r, sli.ResidentRatio),
+		gcCPU:    value(r, sli.GCCPURatio),
+		schedP99: value(short, sli.SchedP99),
 		inFlight: float64(max(w.PeakInFlightBytes, w.InFlightBytes)),
 		requests: float64(max(w.PeakInFlight, w.InFlight)),
+		refused:  float64(w.ShedByCapacity.Total()),
 		procs:    float64(runtime.GOMAXPROCS(0)),
 	}
 	if v, ok := memory(r); ok {

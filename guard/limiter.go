@@ -11,23 +11,35 @@ type load struct {
 	fresh      bool    // a collection has ended since the last step, so that memory is news
 	resident   float64 // what cannot be dropped, as a ratio of the limit; NaN if unknown
 	gcCPU      float64 // ratio; NaN if unknown
-	schedP99   float64 // seconds; NaN if unknown
+	schedP99   float64 // seconds, of the last quarter of a second or so; NaN if unknown
 	inFlight   float64 // most bytes in flight
-	throughput float64 // requests completed per second
 	requests   float64 // most requests in flight
+	refused    float64 // requests that the capacity had no room for
+	throughput float64 // requests completed per second
 	procs      float64
 }
 
-// The bounds between which the limiter lets more in, and above which less.
+// The bounds above which the limiter lets less in, and below which more.
 const (
-	memoryHigh, memoryLow = 0.80, 0.74
-	memoryAim             = 0.78
-	memoryFull            = 0.90 // where the line has evidently not helped
+	memoryHigh, memoryLow = 0.85, 0.79
+	memoryAim             = 0.82
+	memoryFull            = 0.92 // where a line has evidently not helped
 	residentHigh          = 0.97
-	gcHigh, gcLow         = 0.35, 0.20
-	schedHigh, schedLow   = 0.200, 0.100 // a CPU quota alone makes waits of most of its period, a tenth of a second
-	schedFor              = 3 * time.Second
-	usualTime             = time.Minute
+	gcHigh, gcLow         = 0.30, 0.18
+	// A CPU quota alone makes waits of most of its period, a tenth of a second.
+	schedHigh, schedLow = 0.200, 0.100
+	schedAim            = 0.150
+
+	// A machine that is busy with others makes goroutines wait now and then. Only
+	// requests that queue for the CPU do so without an end, and are many: for so long,
+	// when they are somewhat more than usual, and when they are eight times as many.
+	schedFor     = 1500 * time.Millisecond
+	schedForMany = 500 * time.Millisecond
+
+	usualTime  = time.Minute            // of the mean of what is in flight while nothing is held back
+	recentTime = time.Second            // in which the most that was in flight is forgotten
+	stepTime   = 200 * time.Millisecond // between two raises
+	openTime   = 3 * time.Second        // that nobody was refused, before the bound goes
 )
 
 // A limiter finds how many bytes of requests may be in flight: none that count
@@ -39,26 +51,32 @@ const (
 //
 // Memory is news only when a collection ends, and what was let in takes its time to
 // leave. So the limiter learns, from one collection to the next, how much memory comes
-// with what is in flight, and bounds that to what the learnt line says leaves memory
-// at memoryAim. Where there is no such line, and for all other signs, the decrease is
-// by a share and the increase by a smaller share, so that it settles below the bounds;
-// between them it rests.
+// with what is in flight, and bounds that to what leaves memory at memoryAim. Where
+// there is no such line, and for all other signs, the decrease is by a share and the
+// increase by a smaller share, so that it settles below the bounds; between them it
+// rests.
 type limiter struct {
-	capacity  float64 // bytes; +Inf is no limit
+	capacity float64 // bytes; +Inf is no limit
+	why      string  // the sign for which it limits
+
+	perRequest float64 // bytes that one counts for
+	usual      float64 // bytes in flight while nothing was held back
+	recent     float64 // most bytes in flight of late
+	memory     line
+
+	last      time.Duration // the last step
 	lowered   time.Duration
 	raised    time.Duration
-	unused    time.Duration // since when the capacity has not been needed
+	wanted    time.Duration // when there was last no room for somebody
 	schedFrom time.Duration // since when waits for a CPU have been too long
-	why       string
-	memory    line
-	usual     float64       // bytes in flight, while nothing was held back
-	last      time.Duration // the last step
 }
 
-// A line is a straight line through points, of which older ones weigh less and less.
+// A line is the slope through points, of which older ones weigh less and less, and the
+// place of the last.
 type line struct {
 	n              float64
 	x, y, sxx, sxy float64
+	lastX, lastY   float64
 }
 
 func (l *line) add(x, y float64) {
@@ -72,6 +90,9 @@ func (l *line) add(x, y float64) {
 	l.y += w * dy
 	l.sxx = (1 - w) * (l.sxx + w*dx*dx)
 	l.sxy = (1 - w) * (l.sxy + w*dx*dy)
+	// What is alive beside the requests may change; what one holds does hardly.
+	l.lastX += (x - l.lastX) / min(l.n, 2)
+	l.lastY += (y - l.lastY) / min(l.n, 2)
 }
 
 // at returns the x for a y. There is none before the points are spread enough to tell
@@ -81,104 +102,129 @@ func (l *line) at(y float64) (x float64, ok bool) {
 	if l.n < 3 || !(l.sxx > 0.01*l.x*l.x) || !(slope > 0) {
 		return 0, false
 	}
-	return l.x + (y-l.y)/slope, true
+	x = l.lastX + (y-l.lastY)/slope
+	return x, !math.IsInf(x, 0) && !math.IsNaN(x)
 }
 
-func newLimiter() limiter { return limiter{capacity: math.Inf(1)} }
+// newLimiter knows of requests what package shed takes one for by default.
+func newLimiter() limiter { return limiter{capacity: math.Inf(1), perRequest: 16 << 10} }
 
 func (l *limiter) limited() bool { return !math.IsInf(l.capacity, 1) }
 
 // step returns the capacity from now on.
 func (l *limiter) step(now time.Duration, in load) float64 {
-	// A machine that is busy with others makes goroutines wait now and then; only
-	// requests that queue for the CPU do so without an end, and are many.
+	l.observe(now, in)
+	trouble, why := l.trouble(now, in)
 	procs := max(1, in.procs)
-	if !(in.schedP99 > schedHigh) || in.requests < 4*procs {
-		l.schedFrom = now
+	floor := 2 * procs * l.perRequest
+	if why == "sched_latency" {
+		// Waits for the CPU are no reason to let in less than was in flight when all
+		// was well; memory is.
+		floor = max(floor, 2*l.usual)
 	}
-	trouble, why := 0.0, "" // 0 none to 1
-	sign := func(name string, severity float64) {
-		if severity > trouble {
-			trouble, why = min(severity, 1), name
+	aim, known := l.memory.at(memoryAim)
+	aim = max(aim, floor)
+
+	// A capacity that is not reached holds nothing back.
+	held := min(l.capacity, max(in.inFlight, floor))
+	lower := func(to float64) {
+		l.capacity = max(floor, to)
+		l.lowered, l.raised, l.wanted, l.why = now, now, now, why
+	}
+	switch {
+	case trouble > 0 && l.limited() && in.inFlight > l.capacity:
+		// Nobody is let in as it is: what is in flight has to leave first.
+		l.raised, l.wanted = now, now
+	case trouble > 0 && why == "memory" && known && (in.memory < memoryFull || in.inFlight > aim):
+		// Never by more than a half at once, on the word of a line.
+		lower(max(min(l.capacity, aim), held/2))
+	case trouble > 0:
+		// What was let in takes its time to leave: deciding again before that would
+		// answer one trouble many times.
+		wait := stepTime
+		if in.throughput > 0 && trouble < 0.6 {
+			wait = max(wait, time.Duration(min(2, in.requests/in.throughput)*float64(time.Second)))
 		}
+		switch {
+		case l.limited() && now-l.lowered < wait:
+		case why == "sched_latency": // the wait is as long as the queue
+			lower(held * max(0.25, min(0.95, schedAim/in.schedP99)))
+		default:
+			lower(held * (0.95 - 0.30*trouble))
+		}
+	case l.limited():
+		l.rise(now, in, floor, aim, known)
+	}
+	return l.capacity
+}
+
+// observe takes in what says nothing of trouble.
+func (l *limiter) observe(now time.Duration, in load) {
+	dt := max(0, now-l.last)
+	l.last = now
+	if in.requests >= 1 {
+		l.perRequest = max(1, l.perRequest+0.2*(in.inFlight/in.requests-l.perRequest))
+	}
+	l.recent = max(in.inFlight, l.recent*math.Exp(-float64(dt)/float64(recentTime)))
+	if !l.limited() {
+		l.usual += (1 - math.Exp(-float64(dt)/float64(usualTime))) * (in.inFlight - l.usual)
 	}
 	if in.fresh {
 		l.memory.add(in.inFlight, in.memory)
-		sign("memory", (in.memory-memoryHigh)/0.15)
+	}
+	if in.refused > 0 {
+		l.wanted = now
+	}
+	if !(in.schedP99 > schedHigh) || in.requests < 4*max(1, in.procs) {
+		l.schedFrom = now
+	}
+}
+
+// trouble is the worst sign of overload, more than 0 and at most 1, and its name.
+func (l *limiter) trouble(now time.Duration, in load) (worst float64, why string) {
+	sign := func(name string, severity float64) {
+		if severity > worst {
+			worst, why = min(severity, 1), name
+		}
+	}
+	if in.fresh {
+		sign("memory", (in.memory-memoryHigh)/0.12)
 	}
 	sign("resident", (in.resident-residentHigh)/0.03)
 	if in.memory > 0.5 {
 		sign("gc_cpu", (in.gcCPU-gcHigh)/gcHigh)
 	}
-	if now-l.schedFrom >= schedFor {
+	enough := schedFor
+	if in.inFlight > 8*max(l.usual, l.perRequest) {
+		enough = schedForMany
+	}
+	if now-l.schedFrom >= enough {
 		sign("sched_latency", math.Log2(in.schedP99/schedHigh)/3)
 	}
+	return worst, why
+}
 
-	perRequest := 1.0
-	if in.requests >= 1 {
-		perRequest = max(1, in.inFlight/in.requests)
+// rise raises the capacity when there is room and somebody wants it, and lifts it when
+// nobody has for a while.
+func (l *limiter) rise(now time.Duration, in load, floor, aim float64, known bool) {
+	if now-l.wanted >= openTime && l.recent < 0.7*l.capacity {
+		l.capacity, l.why = math.Inf(1), ""
+		return
 	}
-	floor := 2 * procs * perRequest
-	// Waits for the CPU are no reason to let in less than was in flight when all was
-	// well; memory is.
-	if !l.limited() {
-		l.usual += (1 - math.Exp(-float64(now-l.last)/float64(usualTime))) * (in.inFlight - l.usual)
-	}
-	l.last = now
-	if why == "sched_latency" {
-		floor = max(floor, 2*l.usual)
-	}
-	// What was let in takes its time to leave: deciding again before that would
-	// answer one trouble many times.
-	service := 0.0
-	if in.throughput > 0 {
-		service = min(2, in.requests/in.throughput)
-	}
-	wait := max(200*time.Millisecond, time.Duration(service*float64(time.Second)))
-
-	aim, known := l.memory.at(memoryAim)
-	aim = max(aim, floor)
-	// With a line there is room up to the aim, and no need to feel for it.
-	room, raise := memoryLow, 1.06
-	if known {
+	room, by := memoryLow, 1.06
+	if known { // there is room up to the aim, and no need to feel for it
 		room = memoryAim
 	}
-	if known && l.capacity < 0.8*aim || in.memory < 0.6 {
-		raise = 1.25
+	if known && l.capacity < 0.8*aim || in.memory < 0.65 {
+		by = 1.3
 	}
 	switch {
-	case trouble > 0 && l.limited() && in.inFlight > l.capacity:
-		// Nobody is let in as it is: what is in flight has to leave first.
-		l.raised, l.unused = now, now
-	case trouble > 0 && why == "memory" && known && (in.memory < memoryFull || in.inFlight > aim):
-		// Never by more than a half at once, on the word of a line.
-		l.capacity = max(min(l.capacity, aim), min(l.capacity, in.inFlight)/2, floor)
-		l.lowered, l.raised, l.unused, l.why = now, now, now, why
-	case trouble > 0:
-		if l.limited() && now-l.lowered < wait && !(trouble > 0.6 && now-l.lowered >= 200*time.Millisecond) {
-			break
+	case in.memory > room, in.gcCPU > gcLow, in.schedP99 > schedLow, now-l.raised < stepTime:
+	case in.refused > 0 || l.recent > 0.7*l.capacity:
+		l.capacity = l.capacity*by + l.perRequest
+		if known {
+			l.capacity = max(min(l.capacity, aim), floor)
 		}
-		// A capacity that is not reached holds nothing back.
-		l.capacity = max(floor, min(l.capacity, in.inFlight)*(1-0.05-0.30*trouble))
-		l.lowered, l.raised, l.unused, l.why = now, now, now, why
-	case !l.limited():
-	case !(in.memory > room) && !(in.gcCPU > gcLow) && !(in.schedP99 > schedLow):
-		if in.inFlight < l.capacity/3 {
-			if now-l.unused >= 5*time.Second {
-				l.capacity, l.why = math.Inf(1), ""
-			}
-			break
-		}
-		l.unused = now
-		if now-l.raised >= 200*time.Millisecond && in.inFlight > 0.7*l.capacity {
-			l.capacity = l.capacity*raise + perRequest
-			if known {
-				l.capacity = max(min(l.capacity, aim), floor)
-			}
-			l.raised = now
-		}
-	default:
-		l.unused = now
+		l.raised = now
 	}
-	return l.capacity
 }

@@ -31,6 +31,7 @@ type shop struct {
 
 func (s *shop) step(dt, capacity float64) load {
 	arrivals := s.rate * dt
+	refused := s.refused
 	room := arrivals
 	if !math.IsInf(capacity, 1) {
 		room = max(0, capacity/s.bytes-s.flying)
@@ -60,7 +61,8 @@ func (s *shop) step(dt, capacity float64) load {
 	if fresh {
 		s.seen = ratio
 	}
-	return load{memory: s.seen, fresh: fresh, resident: math.NaN(), gcCPU: gc, schedP99: sched, inFlight: s.flying * s.bytes, requests: s.flying, throughput: s.done, procs: s.procs}
+	flying := max(s.flying, s.done*(s.waits+s.cpu))
+	return load{memory: s.seen, fresh: fresh, resident: math.NaN(), gcCPU: gc, schedP99: sched, inFlight: flying * s.bytes, requests: flying, throughput: s.done, refused: s.refused - refused, procs: s.procs}
 }
 
 func (s *shop) run(l *limiter, from time.Duration, seconds float64) {
@@ -141,6 +143,57 @@ func TestLimiterOverload(t *testing.T) {
 	s.run(&l, 180*time.Second, 30)
 	if l.limited() || s.refused > refused {
 		t.Errorf("half a minute after the fault it still refuses (%v)", s.refused-refused)
+	}
+}
+
+// TestLimiterNeighbour: somebody else takes the memory, and gives it back. While there
+// is room for nearly nothing a few are served all the same, and soon after it is over
+// all are.
+func TestLimiterNeighbour(t *testing.T) {
+	s, l := healthyShop(), newLimiter()
+	s.every = 5
+	s.run(&l, 0, 30)
+	s.base = 440 << 20
+	s.run(&l, 30*time.Second, 60)
+	if served := s.served; !l.limited() || served < 100 {
+		t.Errorf("limited %v, served %v", l.limited(), served)
+	}
+	s.base = 100 << 20
+	s.run(&l, 90*time.Second, 10)
+	refused := s.refused
+	s.run(&l, 100*time.Second, 30)
+	if l.limited() || s.refused > refused {
+		t.Errorf("ten seconds after the neighbour it refuses %v requests, limited to %.1f of them", s.refused-refused, l.capacity/s.bytes)
+	}
+}
+
+// TestLimiterShortRequests: most looks find nothing in flight. What is refused says
+// that more is wanted.
+func TestLimiterShortRequests(t *testing.T) {
+	l := newLimiter()
+	now := time.Duration(0)
+	step := func(memory float64, requests float64) {
+		now += 25 * time.Millisecond
+		refused := 0.0
+		if l.limited() && l.capacity < 8*16384 {
+			refused = 1
+		}
+		l.step(now, load{memory: memory, fresh: true, requests: requests, inFlight: requests * 16384, refused: refused, throughput: 50, procs: 2})
+	}
+	for i := range 4000 {
+		step(0.4, float64(i%3/2))
+	}
+	for i := range 200 {
+		step(0.95, float64(i%3/2))
+	}
+	if l.capacity < 4*16384 {
+		t.Errorf("it lets in %v bytes, of requests that count for 16384", l.capacity)
+	}
+	for i := range 400 {
+		step(0.4, float64(i%3/2))
+	}
+	if l.limited() {
+		t.Errorf("ten seconds after the trouble it is limited to %v bytes", l.capacity)
 	}
 }
 

@@ -23,8 +23,9 @@ type signals interface {
 
 const (
 	tickEvery   = 100 * time.Millisecond
-	tickTight   = 25 * time.Millisecond // while memory is scarce or requests are held back
-	fastWindow  = time.Second           // what memory and the limiter go by
+	tickTight   = 25 * time.Millisecond  // while memory is scarce or requests are held back
+	fastWindow  = time.Second            // what the ladder and the limiter go by
+	shortWindow = 250 * time.Millisecond // but for waits for the CPU, of which one is not yet a queue
 	sampleEvery = time.Second
 	sampleAge   = 2 * time.Minute
 	readEvery   = time.Second // of the service's own signals

@@ -47,7 +47,7 @@ type exchange struct {
 // An item is what the service itself allocates: no pool of buffers spares it that.
 type item struct {
 	next *item
-	data [7]*item
+	_    [7]*item
 }
 
 type payload struct {
@@ -279,7 +279,7 @@ func (w lengthFirst) Write(b []byte) (int, error) {
 func liveHeap(megabytes int) any {
 	type node struct {
 		next *node
-		data [13]*int
+		_    [13]*int
 	}
 	var list *node
 	for range megabytes << 20 / 112 {

@@ -24,6 +24,15 @@
 //     the order of coming, or is refused.
 //   - Close writes all that was accepted.
 //
+// By BenchmarkDurable, records of 200 bytes and an fsync for each, it is 24 times as fast
+// as a lock around a bufio.Writer with 64 producers, 11 times with 16, 3.5 times with 4,
+// and 0.88 times with one, which has two switches between goroutines to wait for. Where
+// nothing needs to be on disk a lock is faster, unless the file stalls: for 50 ms a
+// write, a producer is held for 52 ms by a lock, and for 0.04 ms by a Writer.
+// docs/PRIMITIVES.md has all of it.
+//
+//	go test ./groupcommit -run '^$' -bench 'Durable|Append|Stall'
+//
 // The package does not rotate files, frame records or read them.
 package groupcommit
 

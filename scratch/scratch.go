@@ -12,6 +12,14 @@
 //	defer requests.Put(r)
 //	items := r.items.Make(n)
 //
+// By BenchmarkRequest, which parses requests into trees and answers them, a request of 8
+// allocations takes 0.49 of the CPU time that it takes with make and new, one of 519
+// allocations 0.41; none of them is left, and the collector's share falls from 0.27 to
+// 0.10 and 0.04. Slices that are kept and cut by hand are as fast. docs/PRIMITIVES.md has
+// all of it, and what arenas come to.
+//
+//	go test ./scratch -run '^$' -bench Request
+//
 // A [Slab] holds values of one type, so the collector sees the pointers in it. It is
 // no arena: memory is not freed early, it is used again, and to use a slice after Reset
 // is a mistake that shows another request's values. Built with -tags

@@ -29,12 +29,14 @@ type Guard struct {
 	base    int64 // the gate's capacity while the limiter has nothing against it
 	start   time.Time
 
-	ready  atomic.Bool
-	events chan Event
-	stop   context.CancelFunc
-	done   sync.WaitGroup
-	closed sync.Once
-	err    error
+	ready    atomic.Bool
+	events   chan Event
+	stop     context.CancelFunc
+	watched  chan struct{}  // closed when nothing is decided any more
+	reported chan struct{}  // closed when no event is handed on any more
+	captures sync.WaitGroup // of evidence
+	closed   sync.Once
+	err      error
 
 	mu       sync.Mutex // of what follows
 	machine  machine
@@ -75,14 +77,16 @@ func Start(c Config) (*Guard, error) {
 func start(c Config, s signals) *Guard {
 	ctx, stop := context.WithCancel(context.Background())
 	g := &Guard{
-		conf:    c,
-		gate:    shed.NewGate(c.Shed),
-		signals: s,
-		start:   time.Now(),
-		events:  make(chan Event, queueEvents),
-		stop:    stop,
-		machine: machine{reach: c.Reach, dwells: defaultDwells},
-		limiter: newLimiter(),
+		conf:     c,
+		gate:     shed.NewGate(c.Shed),
+		signals:  s,
+		start:    time.Now(),
+		events:   make(chan Event, queueEvents),
+		stop:     stop,
+		watched:  make(chan struct{}),
+		reported: make(chan struct{}),
+		machine:  machine{reach: c.Reach, dwells: defaultDwells},
+		limiter:  newLimiter(),
 	}
 	g.base = g.gate.Capacity()
 	g.ready.Store(true)
@@ -99,13 +103,12 @@ func start(c Config, s signals) *Guard {
 	for _, o := range c.Objectives {
 		g.trackers = append(g.trackers, newTracker(o, 0))
 	}
-	g.done.Add(2)
 	go func() {
-		defer g.done.Done()
+		defer close(g.reported)
 		g.report(ctx)
 	}()
 	go func() {
-		defer g.done.Done()
+		defer close(g.watched)
 		g.watch(ctx)
 	}()
 	return g
@@ -144,17 +147,32 @@ func (g *Guard) State() State {
 }
 
 // Close undoes every degradation, admits every request from then on, and waits for
-// the callbacks, as long as CallbackTimeout at most; the error names one that still
-// runs.
+// the callbacks, as long as CallbackTimeout at most; the error names what still runs.
+// A callback should not call it: it would wait for itself.
 func (g *Guard) Close() error {
 	g.closed.Do(func() {
 		g.stop()
-		g.done.Wait()
+		<-g.watched
 		g.open()
 		ctx, cancel := context.WithTimeout(context.Background(), g.conf.CallbackTimeout)
 		defer cancel()
 		for _, r := range slices.Backward(g.rungs) {
 			g.err = errors.Join(g.err, r.wait(ctx))
+		}
+		captured := make(chan struct{})
+		go func() {
+			g.captures.Wait()
+			close(captured)
+		}()
+		for _, w := range []struct {
+			what string
+			done <-chan struct{}
+		}{{"a capture of evidence", captured}, {"OnEvent", g.reported}} {
+			select {
+			case <-w.done:
+			case <-ctx.Done():
+				g.err = errors.Join(g.err, fmt.Errorf("guard: %s still runs", w.what))
+			}
 		}
 		g.err = errors.Join(g.err, g.signals.close())
 	})
@@ -401,9 +419,9 @@ func (g *Guard) capture(reason string) {
 	if g.conf.Evidence == nil {
 		return
 	}
-	g.done.Add(1)
+	g.captures.Add(1)
 	go func() {
-		defer g.done.Done()
+		defer g.captures.Done()
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		b, err := g.conf.Evidence.Capture(ctx, reason, g.signals.samples())
@@ -455,7 +473,14 @@ func (g *Guard) report(ctx context.Context) {
 		case e := <-g.events:
 			g.hand(e)
 		case <-ctx.Done():
-			return
+			for {
+				select {
+				case e := <-g.events:
+					g.hand(e)
+				default:
+					return
+				}
+			}
 		}
 	}
 }

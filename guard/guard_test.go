@@ -118,7 +118,7 @@ func BenchmarkTick(b *testing.B) {
 	}
 	g := start(c, p)
 	g.stop()
-	g.done.Wait()
+	<-g.watched
 	defer g.Close()
 	b.ReportAllocs()
 	for b.Loop() {

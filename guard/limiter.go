@@ -40,6 +40,10 @@ const (
 	recentTime = time.Second            // in which the most that was in flight is forgotten
 	stepTime   = 200 * time.Millisecond // between two raises
 	openTime   = 3 * time.Second        // that nobody was refused, before the bound goes
+	// What is normal for a process may lie between the bounds. So when nothing was wrong
+	// for probeAfter, a little more is let in each probeTime, to see.
+	probeAfter = 5 * time.Second
+	probeTime  = time.Second
 )
 
 // A limiter finds how many bytes of requests may be in flight: none that count
@@ -53,8 +57,7 @@ const (
 // leave. So the limiter learns, from one collection to the next, how much memory comes
 // with what is in flight, and bounds that to what leaves memory at memoryAim. Where
 // there is no such line, and for all other signs, the decrease is by a share and the
-// increase by a smaller share, so that it settles below the bounds; between them it
-// rests.
+// increase by a smaller share, so that it settles below the bounds.
 type limiter struct {
 	capacity float64 // bytes; +Inf is no limit
 	why      string  // the sign for which it limits
@@ -218,9 +221,14 @@ func (l *limiter) rise(now time.Duration, in load, floor, aim float64, known boo
 	if known && l.capacity < 0.8*aim || in.memory < 0.65 {
 		by = 1.3
 	}
-	switch {
-	case in.memory > room, in.gcCPU > gcLow, in.schedP99 > schedLow, now-l.raised < stepTime:
-	case in.refused > 0 || l.recent > 0.7*l.capacity:
+	every := stepTime
+	if in.memory > room || in.gcCPU > gcLow || in.schedP99 > schedLow {
+		by, every = 1.15, probeTime
+		if now-l.lowered < probeAfter {
+			return
+		}
+	}
+	if now-l.raised >= every && (in.refused > 0 || l.recent > 0.7*l.capacity) {
 		l.capacity = l.capacity*by + l.perRequest
 		if known {
 			l.capacity = max(min(l.capacity, aim), floor)

@@ -314,14 +314,17 @@ func (c *Controller) decide(s Sample) Action {
 	// The limit first: it is the budget, or what keeps the runway's floor.
 	limit := s.BudgetBytes
 	leaking := c.leak.found
-	stormy := c.stormy(s)
-	if need := s.limitFor(floor, most); need > float64(limit) || stormy {
+	need, stormy := s.limitFor(floor, most), c.stormy(s)
+	if need > float64(limit) {
 		a.Mode = Pressed
 		if need > float64(s.CeilingBytes) {
 			a.Mode = Exhausted
 		}
-		if stormy {
+	}
+	if a.Mode != Steady || stormy {
+		if stormy { // whatever it comes from, more room is what helps
 			need = float64(s.CeilingBytes)
+			roof = min(base*float64(c.conf.MaxGOGC)/100, max(floor, s.within(s.CeilingBytes, most)))
 		}
 		if need >= float64(s.CeilingBytes) { // which a float may not hold exactly
 			limit = s.CeilingBytes

@@ -331,6 +331,23 @@ func TestLeak(t *testing.T) {
 	}
 }
 
+// TestStormInSmallHeap: a small heap that is collected all the time has memory to
+// grow into, and is given it.
+func TestStormInSmallHeap(t *testing.T) {
+	p := newPlant(t, Config{})
+	p.live = func(time.Duration) float64 { return 4 * mib }
+	p.alloc, p.cost = 2000*mib, 0.01/(4*mib)
+	p.seen = keeps(t, Config{})
+	for p.s.At < 2*time.Minute {
+		if a := p.cycle(); a.Mode == Pressed || a.Mode == Exhausted || p.s.GOGC < 100 {
+			t.Fatalf("at %v: %+v", p.s.At, a)
+		}
+	}
+	if p.s.GOGC < 800 {
+		t.Errorf("GOGC=%d, there are 400 MiB for 4", p.s.GOGC)
+	}
+}
+
 // TestBudgetFalls: a smaller budget is in effect with the next sample, whether or
 // not a collection ended.
 func TestBudgetFalls(t *testing.T) {

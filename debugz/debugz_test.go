@@ -604,6 +604,14 @@ func TestMemoryAddsUp(t *testing.T) {
 	if m = memoryOf(&p, nil); m.LiveBytes != 80 || m.GarbageBytes != 0 || *m.NonGoBytes != 0 {
 		t.Errorf("%+v", m)
 	}
+	p.GroupLimitBytes = 0 // what is in the group is others' too then, and nothing is known of us
+	if m = memoryOf(&p, nil); m.NonGoBytes != nil || m.LimitBytes != nil {
+		t.Errorf("without a limit: %+v", m)
+	}
+	p.OwnPinnedBytes, p.HasOwnPinned = 111, true
+	if m = memoryOf(&p, nil); m.NonGoBytes == nil || *m.NonGoBytes != 10 {
+		t.Errorf("without a limit, measured: %+v", m)
+	}
 	l := newFakeLimit().report
 	if m = memoryOf(&p, &l); *m.LimitBytes != 256<<20 || *m.NonGoBytes != 20<<20 || *m.ReserveBytes != 16<<20 {
 		t.Errorf("%+v", m)

@@ -35,7 +35,7 @@ func guardOf(d *document, lim budget) *guardPart {
 		why = append(why, "Requests in flight are bounded: "+cut(s.LimitedBy, lim.text)+".")
 	}
 	if s.CallbackFailures > 0 {
-		why = append(why, countText(s.CallbackFailures)+" callbacks failed.")
+		why = append(why, "Callbacks that failed: "+countText(s.CallbackFailures)+".")
 	}
 	g.Why = strings.Join(why, " ")
 	g.ladder(s, lim)

@@ -179,9 +179,11 @@ func memoryOf(p *sli.Point, l *memlimit.Report) memoryDoc {
 			m.NonGoBytes = &l.NonGoBytes
 		}
 	default:
-		limit, pinned, ok := p.GroupLimitBytes, p.GroupPinnedBytes, p.HasGroupPinned
-		if p.HasOwnPinned && p.OwnLimitBytes > 0 {
-			limit, pinned, ok = p.OwnLimitBytes, p.OwnPinnedBytes, true
+		// What a group without a limit has in it may be half of a machine's, and is
+		// nothing to this process.
+		limit, pinned, ok := p.GroupLimitBytes, p.GroupPinnedBytes, p.HasGroupPinned && p.GroupLimitBytes > 0
+		if !ok || p.OwnLimitBytes > 0 {
+			limit, pinned, ok = p.OwnLimitBytes, p.OwnPinnedBytes, p.HasOwnPinned
 		}
 		if limit > 0 {
 			m.LimitBytes = &limit

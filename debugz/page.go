@@ -242,7 +242,7 @@ func (p *page) memory(d *document) {
 		}
 		p.MemoryNote = fmt.Sprintf("%s of the limit of %s are in use: %s.", size(used), size(*m.LimitBytes), percentText(float64(used)/float64(max(1, *m.LimitBytes))))
 	} else {
-		p.MemoryNote = fmt.Sprintf("%s are in use. There is no memory limit, or none that can be seen.", size(used))
+		p.MemoryNote = fmt.Sprintf("%s are in use. No memory limit is known here.", size(used))
 	}
 	if m.NonGoBytes == nil {
 		p.MemoryNote += " What is not Go's has not been measured."

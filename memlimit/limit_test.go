@@ -335,6 +335,9 @@ func TestModes(t *testing.T) {
 			if r := l.Report(); r.Mode != ModeClosed {
 				t.Errorf("after Close: %s", r.Mode)
 			}
+			if open := tt.mode != ModeOff; (f.closed == 1) != open {
+				t.Errorf("files were closed %d times", f.closed)
+			}
 		})
 	}
 }

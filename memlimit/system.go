@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/heapwright/heapwright/cgroup"
 	"github.com/heapwright/heapwright/guard/sli"
@@ -34,6 +35,8 @@ type system struct {
 	setMemoryLimit func(int64)
 	setGCPercent   func(int)
 	freeOSMemory   func()
+	// nudge has the runtime look whether a collection is due.
+	nudge func()
 }
 
 // A groupLook is what was seen of the cgroups of the process.
@@ -58,6 +61,16 @@ type goState struct {
 	cycles uint64
 }
 
+// nudged keeps the last allocation of nudge on the heap.
+var nudged atomic.Pointer[[]byte]
+
+// nudge allocates an object of the kind at which the runtime starts a collection if
+// one is due (runtime/malloc.go, mallocgcLarge), and no other.
+func nudge() {
+	b := make([]byte, 64<<10)
+	nudged.Store(&b)
+}
+
 // maxFile bounds what is read of a file that is to hold one number.
 const maxFile = 4 << 10
 
@@ -70,6 +83,7 @@ func realSystem() *system {
 		setMemoryLimit: func(v int64) { debug.SetMemoryLimit(v) },
 		setGCPercent:   func(v int) { debug.SetGCPercent(v) },
 		freeOSMemory:   debug.FreeOSMemory,
+		nudge:          nudge,
 	}
 }
 

@@ -374,31 +374,38 @@ func (l *Lease) Bytes() []byte {
 // makes a Lease an io.Writer, and never fails.
 func (l *Lease) Write(b []byte) (int, error) {
 	at := len(l.bytes)
-	l.Resize(at + len(b))
-	return copy(l.bytes[at:], b), nil
+	before := l.resize(at + len(b))
+	copy(l.bytes[at:], b)
+	before.Release() // not earlier: b may be of its bytes
+	return len(b), nil
 }
 
 // Resize makes the buffer n bytes long. What it held stays, as far as there is room;
 // the rest is not defined. Slices that Bytes returned before are no longer the lease's
-// when n is beyond their capacity.
+// when n is beyond their capacity. A negative n is 0.
 func (l *Lease) Resize(n int) {
+	before := l.resize(max(n, 0))
+	before.Release()
+}
+
+// resize is Resize, of which the buffer before is still to be released, if it is
+// another.
+func (l *Lease) resize(n int) (before Lease) {
 	l.check("use")
-	n = max(n, 0)
 	if n <= cap(l.bytes) {
 		l.bytes = l.bytes[:n]
-		return
+		return Lease{}
 	}
 	if l.block == nil {
 		l.bytes = append(make([]byte, 0, n), l.bytes...)[:n]
-		return
+		return Lease{}
 	}
 	// At least doubled: who writes a byte at a time must not copy at each.
-	p := l.block.pool
-	grown := p.Get(max(n, 2*cap(l.bytes)))
-	copy(grown.bytes[:n], l.bytes)
-	grown.bytes = grown.bytes[:n]
-	l.Release()
-	*l = grown
+	before = *l
+	*l = before.block.pool.Get(max(n, 2*cap(before.bytes)))
+	l.bytes = l.bytes[:n]
+	copy(l.bytes, before.bytes)
+	return before
 }
 
 // Release gives the buffer back. Whatever else has a slice of it must not use it any

@@ -4,6 +4,7 @@ package groupcommit
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -82,5 +83,25 @@ func TestSyncInterval(t *testing.T) {
 			t.Error(err)
 		}
 		synced(3)
+	})
+}
+
+// TestSyncIntervalFails: records were acknowledged before; nothing is after.
+func TestSyncIntervalFails(t *testing.T) {
+	broken := errors.New("input/output error")
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{syncErr: func(int) error { return broken }}
+		w := New(d, Options{Sync: SyncInterval, Interval: time.Second})
+		if err := w.Append(t.Context(), []byte("a\n")); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if err := w.Append(t.Context(), []byte("b\n")); !errors.Is(err, broken) {
+			t.Errorf("Append: %v", err)
+		}
+		if err := w.Close(); !errors.Is(err, broken) {
+			t.Errorf("Close: %v", err)
+		}
 	})
 }

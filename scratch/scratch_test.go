@@ -11,7 +11,7 @@ import (
 // TestMake: slices are zero, apart, and bounded, whatever is asked for.
 func TestMake(t *testing.T) {
 	var s Slab[int]
-	for seed := range uint64(50) {
+	for seed := range uint64(8) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		var have [][]int
 		for i := range 200 {

@@ -30,21 +30,6 @@ func (admin) Routes() []caddy.AdminRoute {
 	})}}
 }
 
-// parts are the guard and the memory limit of the config that runs; nil for none.
-func (k *keeper) parts() (g *guard.Guard, l *memlimit.Limit) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if n := len(k.owners); n > 0 {
-		app := k.owners[n-1].app
-		app.mu.Lock()
-		defer app.mu.Unlock()
-		if app.guard != nil {
-			g = app.guard.Guard
-		}
-	}
-	return g, k.limit.Load()
-}
-
 // debug has the page for the parts that it was last asked for: it keeps a short
 // history of them.
 type debug struct {

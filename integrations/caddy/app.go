@@ -33,7 +33,6 @@ import (
 	heapwrightprometheus "github.com/heapwright/heapwright/integrations/prometheus"
 	"github.com/heapwright/heapwright/memlimit"
 	"github.com/heapwright/heapwright/memlimit/control"
-	"github.com/heapwright/heapwright/metric"
 )
 
 func init() {
@@ -154,7 +153,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if registry == nil {
 		return nil
 	}
-	return registry.Register(heapwrightprometheus.NewCollector(metric.SourceFunc(a.metrics)))
+	return registry.Register(heapwrightprometheus.NewCollector(a.keeper))
 }
 
 // Start takes over the memory limit of the process.
@@ -181,34 +180,46 @@ func (a *App) Cleanup() error {
 	return err
 }
 
-func (a *App) metrics(emit func(metric.Metric)) {
-	if l := a.keeper.current(); l != nil {
-		l.Metrics(emit)
-	}
-	a.mu.Lock()
-	g := a.guard
-	a.mu.Unlock()
-	if g != nil {
-		g.Metrics(emit)
-	}
-}
-
 // guards are those of this process by their settings: a config that has the same as
 // the one before it has the same guard.
 var guards = caddy.NewUsagePool()
 
-// A process is a guard, with what is closed after it.
+// recorders are those of evidence, by their settings too: there is one flight
+// recorder in a process, so that a guard with new settings could have none while the
+// old one has it.
+var recorders = caddy.NewUsagePool()
+
+// A process is a guard, with what it gives back when it ends.
 type process struct {
 	*guard.Guard
-	recorder *evidence.Recorder
+	recorder Evidence // zero for none
 }
 
 // Destruct is called when no config has the guard any more.
-func (p *process) Destruct() error {
-	err := p.Close()
-	if p.recorder != nil {
-		err = errors.Join(err, p.recorder.Close())
+func (p *process) Destruct() error { return errors.Join(p.Close(), p.recorder.giveBack()) }
+
+// A recorder is an evidence.Recorder that several guards have.
+type recorder struct{ *evidence.Recorder }
+
+// Destruct is called when no guard has the recorder any more.
+func (r recorder) Destruct() error { return r.Close() }
+
+func (e Evidence) take() (*evidence.Recorder, error) {
+	value, _, err := recorders.LoadOrNew(e, func() (caddy.Destructor, error) {
+		r, err := evidence.New(evidence.Options{Dir: e.Dir, PerHour: e.PerHour, MaxBytes: e.MaxBytes, Trace: e.Trace, Logger: logger})
+		return recorder{r}, err
+	})
+	if err != nil {
+		return nil, err
 	}
+	return value.(recorder).Recorder, nil
+}
+
+func (e Evidence) giveBack() error {
+	if e == (Evidence{}) {
+		return nil
+	}
+	_, err := recorders.Delete(e)
 	return err
 }
 
@@ -266,19 +277,19 @@ func (s *Guard) start(k *keeper) (*process, error) {
 		}
 		conf.Shed.Budget = shed.Budget{MaxRatio: b.MaxRatio, Window: time.Duration(b.Window)}
 	}
-	if e := s.Evidence; e != nil {
-		var err error
-		if p.recorder, err = evidence.New(evidence.Options{Dir: e.Dir, PerHour: e.PerHour, MaxBytes: e.MaxBytes, Trace: e.Trace, Logger: logger}); err != nil {
-			return nil, fmt.Errorf("guard: keeping evidence: %w", err)
+	if s.Evidence != nil {
+		if *s.Evidence == (Evidence{}) {
+			return nil, errors.New("guard: evidence has no directory")
 		}
-		conf.Evidence = p.recorder
+		var err error
+		if conf.Evidence, err = s.Evidence.take(); err != nil {
+			return nil, fmt.Errorf("guard: %w", err)
+		}
+		p.recorder = *s.Evidence
 	}
 	var err error
 	if p.Guard, err = guard.Start(conf); err != nil {
-		if p.recorder != nil {
-			err = errors.Join(err, p.recorder.Close())
-		}
-		return nil, err
+		return nil, errors.Join(err, p.recorder.giveBack())
 	}
 	return p, nil
 }

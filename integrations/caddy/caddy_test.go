@@ -139,6 +139,7 @@ func TestBadCaddyfile(t *testing.T) {
 // TestBadConfig has JSON that says what cannot be: Caddy's validation, which makes
 // every module ready, finds it, and leaves nothing behind.
 func TestBadConfig(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "evidence")
 	const app = `{"apps": {"heapwright": %s}}`
 	const handler = `{"apps": {"http": {"servers": {"s": {"listen": ["127.0.0.1:0"], "routes": [{"handle": [{"handler": "heapwright_guard", %s}]}]}}}}}`
 	for _, tt := range []struct{ form, text, want string }{
@@ -152,21 +153,25 @@ func TestBadConfig(t *testing.T) {
 		{app, `{"guard": {"budget": {"max_ratio": 2}}}`, "a budget is a ratio above 0 and up to 1"},
 		{app, `{"guard": {"objectives": [{"signal": "weather"}]}}`, `there is no signal "weather"`},
 		{app, `{"guard": {"objectives": [{"signal": "goroutines", "max": 1, "window": "1ms"}]}}`, "its window"},
-		{app, `{"guard": {"evidence": {}}}`, "keeping evidence"},
+		{app, `{"guard": {"evidence": {}}}`, "evidence has no directory"},
+		{app, `{"guard": {"evidence": {"per_hour": 1}}}`, "there is nowhere for evidence to go"},
+		{app, `{"guard": {"objectives": [{"signal": "goroutines", "max": 1, "ratio": 2}], "evidence": {"dir": "DIR"}}}`, "ratio"},
 		{handler, `"class": "gold"`, `"gold" is none of low`},
 		{handler, `"classes": [{"class": "low"}]`, "has no matchers"},
 		{handler, `"classes": [{"class": "low", "match": [{"weather": {}}]}]`, "unknown module: http.matchers.weather"},
 		{handler, `"cost_bytes": -1`, "cost and retry_after are not negative"},
 	} {
-		err := validate(fmt.Sprintf(tt.form, tt.text))
+		err := validate(fmt.Sprintf(tt.form, strings.ReplaceAll(tt.text, "DIR", filepath.ToSlash(dir))))
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error %v, want %s", tt.text, err, tt.want)
 		}
 	}
-	guards.Range(func(key, _ any) bool {
-		t.Errorf("guard %v is left behind", key)
-		return true
-	})
+	for _, pool := range []*caddy.UsagePool{guards, recorders} {
+		pool.Range(func(key, _ any) bool {
+			t.Errorf("%v is left behind", key)
+			return true
+		})
+	}
 }
 
 func validate(text string) error {

@@ -12,7 +12,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap/exp/zapslog"
 
+	"github.com/heapwright/heapwright/guard"
 	"github.com/heapwright/heapwright/memlimit"
+	"github.com/heapwright/heapwright/metric"
 )
 
 // A keeper has the one memory limit of the process, for the configs that run. While
@@ -89,6 +91,33 @@ func (k *keeper) settle() error {
 }
 
 func (k *keeper) current() *memlimit.Limit { return k.limit.Load() }
+
+// parts are the guard and the memory limit of the config that runs; nil for none.
+func (k *keeper) parts() (g *guard.Guard, l *memlimit.Limit) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if n := len(k.owners); n > 0 {
+		app := k.owners[n-1].app
+		app.mu.Lock()
+		defer app.mu.Unlock()
+		if app.guard != nil {
+			g = app.guard.Guard
+		}
+	}
+	return g, k.current()
+}
+
+// Metrics emits those of the config that runs, whoever asks: when a config fails, the
+// admin API goes on with that config's registry.
+func (k *keeper) Metrics(emit func(metric.Metric)) {
+	g, l := k.parts()
+	if l != nil {
+		l.Metrics(emit)
+	}
+	if g != nil {
+		g.Metrics(emit)
+	}
+}
 
 // limitBytes is the limit where the guard cannot see it by itself: it was given.
 func (k *keeper) limitBytes() uint64 {

@@ -337,6 +337,13 @@ func checkNames(t *testing.T, s metric.Source) {
 			}
 		}
 	})
+	for a := range seen {
+		for b := range seen {
+			if strings.HasPrefix(b, a+".") {
+				t.Errorf("%s is a metric, and the namespace of %s", a, b)
+			}
+		}
+	}
 	if len(seen) == 0 {
 		t.Error("there are no metrics")
 	}

@@ -51,11 +51,14 @@ const (
 	DefaultSampleEvery = 256
 )
 
-// The sizes that a class can have, and how many shards there are at most.
+// The sizes that a class can have, how many shards there are at most, and how much
+// can be kept.
 const (
 	leastSize = 64
 	mostSize  = 1 << 30
 	maxShards = 64
+	// More than any machine has, and exact as a float64.
+	mostRetain = 1 << 50
 )
 
 // Options say what a pool keeps. The zero value is good for requests of a few
@@ -186,7 +189,7 @@ func NewPool(o Options) *Pool {
 	p := &Pool{
 		minLog: bits.Len(uint(minSize)) - 1,
 		maxLen: maxSize,
-		retain: max(o.RetainBytes, 0),
+		retain: min(max(o.RetainBytes, 0), mostRetain),
 		every:  max(o.SampleEvery, 0),
 	}
 	if o.SampleEvery == 0 && (o.LeaseTimeout > 0 || o.OnLeak != nil) {

@@ -44,6 +44,12 @@ func TestClasses(t *testing.T) {
 func TestOptionsOfAnySize(t *testing.T) {
 	for _, n := range []int{math.MinInt, -1, 0, 1, 1 << 40, math.MaxInt} {
 		p := NewPool(Options{MinSize: n, MaxSize: n, RetainBytes: int64(n), LeaseTimeout: time.Duration(n), SampleEvery: n})
+		for _, level := range []float64{0.5, 0} {
+			if p.SetPressure(level); p.Stats().RetainLimit < 0 {
+				t.Errorf("options of %d: at most %d bytes under a pressure of %g", n, p.Stats().RetainLimit, level)
+			}
+		}
+		checkCredit(t, p)
 		for _, size := range []int{-1, 0, 1, 4096} {
 			l := p.Get(size)
 			if len(l.Bytes()) != max(size, 0) {

@@ -258,11 +258,11 @@ func (l *Limit) start() {
 			l.watchdog = time.AfterFunc(stallAfter, l.stall)
 		}
 	}
-	go l.run(ctx)
+	go l.run(ctx, l.steering)
 }
 
 // run looks again and again.
-func (l *Limit) run(ctx context.Context) {
+func (l *Limit) run(ctx context.Context, steering *steering) {
 	defer close(l.done)
 	defer func() {
 		l.look.Lock()
@@ -272,10 +272,10 @@ func (l *Limit) run(ctx context.Context) {
 	next := time.NewTimer(l.interval())
 	defer next.Stop()
 	var poll <-chan time.Time
-	if l.steering != nil {
+	if steering != nil {
 		t := time.NewTicker(pollInterval)
 		defer t.Stop()
-		defer l.steering.points.Close()
+		defer steering.points.Close()
 		defer l.watchdog.Stop()
 		poll = t.C
 	}
@@ -284,7 +284,7 @@ func (l *Limit) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-poll:
-			l.steer()
+			l.steer(steering)
 			l.watchdog.Reset(stallAfter)
 		case <-next.C:
 			l.refresh()

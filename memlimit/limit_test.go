@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -691,6 +692,86 @@ func TestTwo(t *testing.T) {
 	again.Close()
 	if kept := debug.SetMemoryLimit(limit); kept == limit {
 		t.Error("Keep kept nothing")
+	}
+}
+
+// The real controller, in this process: GOGC follows, inside of its bounds, and comes
+// back.
+func TestController(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(before)
+	conf := Config{Bytes: 2 * gib, Objective: &control.Objective{}, MaxGOGC: 400, IgnoreOperator: true, Logger: slog.New(slog.DiscardHandler)}
+	l, err := newLimit(conf, realSystem())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.steering.controller, err = control.New(control.Config{MaxGOGC: 400, WarmUp: 1, WarmUpCycles: 1}); err != nil {
+		t.Fatal(err)
+	}
+	l.start()
+	defer l.Close()
+	live := make([][]byte, 0, 1<<13)
+	for range cap(live) {
+		live = append(live, make([]byte, 1<<10))
+	}
+	for end := time.Now().Add(time.Minute); ; {
+		for range 1000 {
+			garbage = make([]byte, 1<<14)
+		}
+		time.Sleep(time.Millisecond)
+		r := l.Report()
+		if r.GOGC < 100 || r.GOGC > 400 || r.GOMEMLIMIT > 2*gib {
+			t.Fatalf("%+v", r)
+		}
+		if r.GOGC > 120 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("with memory to spare GOGC is %d after a minute: %+v", r.GOGC, r.Control)
+		}
+	}
+	runtime.KeepAlive(live)
+	if r := l.Report(); r.Mode != ModeSet || r.Control == nil || r.Control.Mode != control.Steady || r.Failures > 0 {
+		t.Errorf("%+v", r)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if gogc := debug.SetGCPercent(100); gogc != 100 {
+		t.Errorf("after Close GOGC is %d", gogc)
+	}
+}
+
+var garbage []byte
+
+// What a poll of the controller costs while no collection ended, and what one that
+// takes a sample.
+func BenchmarkSteer(b *testing.B) {
+	for _, collects := range []bool{false, true} {
+		b.Run(fmt.Sprintf("collects=%t", collects), func(b *testing.B) {
+			sys := realSystem()
+			l, err := newLimit(Config{Bytes: 2 * gib, Objective: &control.Objective{}, Interval: time.Hour, Logger: slog.New(slog.DiscardHandler)}, sys)
+			if err != nil {
+				b.Fatal(err)
+			}
+			steering := l.steering
+			l.steering = nil // not in the loop
+			l.start()
+			defer l.Close()
+			if steering.points, err = sys.points(); err != nil {
+				b.Fatal(err)
+			}
+			defer steering.points.Close()
+			l.steer(steering)
+			b.ReportAllocs()
+			for b.Loop() {
+				steering.at = time.Time{}
+				if collects {
+					steering.plans = 0
+				}
+				l.steer(steering)
+			}
+		})
 	}
 }
 

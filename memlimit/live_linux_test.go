@@ -108,8 +108,6 @@ func child() error {
 	return nil
 }
 
-var garbage []byte
-
 func touched(b []byte) []byte {
 	for i := 0; i < len(b); i += 4096 {
 		b[i] = 1

@@ -7,8 +7,6 @@ import (
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -157,24 +155,3 @@ func cycleReader() func() uint64 {
 }
 
 func openPoints() (points, error) { return sli.NewSource(sli.Options{}) }
-
-// field finds a line "Name:  123 kB" of /proc/meminfo or /proc/self/status, in
-// bytes.
-func field(text, name string) (uint64, bool) {
-	for line := range strings.Lines(text) {
-		rest, ok := strings.CutPrefix(line, name+":")
-		if !ok {
-			continue
-		}
-		f := strings.Fields(rest)
-		if len(f) != 2 || f[1] != "kB" {
-			return 0, false
-		}
-		kb, err := strconv.ParseUint(f[0], 10, 64)
-		if err != nil || kb > math.MaxInt64>>10 {
-			return 0, false
-		}
-		return kb << 10, true
-	}
-	return 0, false
-}

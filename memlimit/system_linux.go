@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"strconv"
+	"strings"
 )
 
 // hostMemory is MemTotal of /proc/meminfo.
@@ -43,4 +46,25 @@ func readProc(name string) (string, error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, 64<<10))
 	return string(b), err
+}
+
+// field finds a line "Name:  123 kB" of /proc/meminfo or /proc/self/status, in
+// bytes.
+func field(text, name string) (uint64, bool) {
+	for line := range strings.Lines(text) {
+		rest, ok := strings.CutPrefix(line, name+":")
+		if !ok {
+			continue
+		}
+		f := strings.Fields(rest)
+		if len(f) != 2 || f[1] != "kB" {
+			return 0, false
+		}
+		kb, err := strconv.ParseUint(f[0], 10, 64)
+		if err != nil || kb > math.MaxInt64>>10 {
+			return 0, false
+		}
+		return kb << 10, true
+	}
+	return 0, false
 }

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -707,5 +708,15 @@ func BenchmarkPage(b *testing.B) {
 		if w := answer(h, local("GET", "/", "")); w.Code != 200 {
 			b.Fatal(w.Code)
 		}
+	}
+}
+
+// TestSettingsAreThoseOfNow asks twice in a moment, with a change in between.
+func TestSettingsAreThoseOfNow(t *testing.T) {
+	h := newHandler(t, Options{}, nil, nil)
+	before := h.look().Settings[0].Value
+	defer debug.SetGCPercent(debug.SetGCPercent(137))
+	if got := h.look().Settings[0].Value; got != 137 || before == 137 {
+		t.Errorf("GOGC is %d after it was set to 137, %d before", got, before)
 	}
 }

@@ -4,10 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/http"
 	"os"
 	"runtime"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"sync"
@@ -213,8 +213,7 @@ func (h *handler) look() *document {
 		}
 	}
 	d.Memory = memoryOf(p, d.Limit)
-	gogc, gomemlimit := int64(100), int64(math.MaxInt64)
-	gogc, gomemlimit = p.GOGCPercent, p.GOMEMLIMITBytes
+	gogc, gomemlimit := inForce() // a point may be a second old, which who changes them would see
 	d.Settings = settings(gogc, gomemlimit, int64(runtime.GOMAXPROCS(0)), h.env, d.Limit, h.process.CPUs)
 	if d.Time.Sub(h.taken) >= historyEvery {
 		h.taken = d.Time
@@ -222,6 +221,13 @@ func (h *handler) look() *document {
 	}
 	d.History = h.history.doc()
 	return d
+}
+
+// inForce are GOGC, -1 for off, and GOMEMLIMIT, as they are now.
+func inForce() (gogc, gomemlimit int64) {
+	s := []metrics.Sample{{Name: "/gc/gogc:percent"}, {Name: "/gc/gomemlimit:bytes"}}
+	metrics.Read(s)
+	return int64(s[0].Value.Uint64()), int64(s[1].Value.Uint64())
 }
 
 // ask asks the sources, and does not wait for one that blocks. While one does, none

@@ -42,7 +42,7 @@ func TestClasses(t *testing.T) {
 }
 
 func TestOptionsOfAnySize(t *testing.T) {
-	for _, n := range []int{math.MinInt, -1, 0, 1, 1 << 40, math.MaxInt} {
+	for _, n := range []int{math.MinInt, -1, 0, 1, math.MaxInt / 2, math.MaxInt} {
 		p := NewPool(Options{MinSize: n, MaxSize: n, RetainBytes: int64(n), LeaseTimeout: time.Duration(n), SampleEvery: n})
 		for _, level := range []float64{0.5, 0} {
 			if p.SetPressure(level); p.Stats().RetainLimit < 0 {

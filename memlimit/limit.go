@@ -69,9 +69,11 @@ const (
 	// raiseShare by how much too low: memory that others gave back is no hurry.
 	changeShare = 0.01
 	raiseShare  = 0.05
-	// sayInterval is the least time between two lines about what the controller does;
-	// those in between are for debugging.
+	// sayInterval is the least time between two lines about changes that come by
+	// themselves, sayAgain that between two that a mode has come; those in between are
+	// for debugging.
 	sayInterval = 10 * time.Second
+	sayAgain    = time.Minute
 	// maxLines of the log wait for a logger that does not take them.
 	maxLines = 16
 	// closeWait is how long Close waits for a callback that does not return.
@@ -149,7 +151,11 @@ type said struct {
 	mode Mode
 	bad  string
 	err  string
-	at   time.Time
+
+	// Of the last line that was not for debugging, and for each mode.
+	at    time.Time
+	limit uint64
+	modes map[Mode]time.Time
 }
 
 // A line is a line of the log.
@@ -316,11 +322,7 @@ func (l *Limit) refresh() {
 		}
 		f := find(l.sys, &l.conf, &earlier)
 		used, err := l.measure(&f)
-		l.mu.Lock()
-		l.takeIn(f, used, err)
-		over := l.ours.limit && l.report.GoBytes > uint64(max(0, l.set.limit))
-		l.mu.Unlock()
-		if over {
+		if l.takeIn(f, used, err) {
 			// A program that does not allocate now would hold its garbage, however low the
 			// limit, until something else needs the memory.
 			l.sys.nudge()
@@ -344,10 +346,13 @@ func (l *Limit) measure(f *found) (uint64, error) {
 	return l.sys.own()
 }
 
-// takeIn takes in what was seen, and settles. With mu.
-func (l *Limit) takeIn(f found, used uint64, err error) {
+// takeIn takes in what was seen, and settles. over is true when Go holds more than it
+// may.
+func (l *Limit) takeIn(f found, used uint64, err error) (over bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closed || l.off != "" {
-		return
+		return false
 	}
 	var g goState
 	l.sys.read(&g)
@@ -388,6 +393,7 @@ func (l *Limit) takeIn(f found, used uint64, err error) {
 		l.prepared = 0
 	}
 	l.plan = settings{}
+	r.NonGoBytes, r.Measured, r.NonGoWhy, r.ReserveBytes, r.ReserveWhy = 0, false, "", 0, ""
 	if f.source == SourceNone {
 		l.limit = 0
 	} else {
@@ -405,6 +411,7 @@ func (l *Limit) takeIn(f found, used uint64, err error) {
 		r.ReserveBytes, r.ReserveWhy = p.reserve, p.reserveWhy
 	}
 	l.settle(&g)
+	return l.ours.limit && g.held > uint64(max(0, l.set.limit))
 }
 
 // wanted is what should be set now, and why. With mu.
@@ -447,6 +454,7 @@ func (l *Limit) wanted() (want setting, mode Mode, reason string) {
 				mode, reason = ModeLeak, "the live heap only grows: it is not given more"
 			case control.Exhausted:
 				mode = ModeTooSmall
+				reason = "what lives fills what the limit leaves: no setting helps, only less work or more memory"
 			}
 		}
 		if l.prepared > 0 && l.prepared < want.limit {
@@ -579,12 +587,23 @@ func (l *Limit) say(before setting, news bool) {
 	if !newMode && !news {
 		return
 	}
+	// What goes to and fro is said once a minute, and what creeps every ten seconds.
+	// What somebody decided is said at once.
 	level := slog.LevelInfo
-	if now := time.Now(); newMode || l.action == nil || now.Sub(l.said.at) >= sayInterval {
-		l.said.at = now
-	} else {
+	now := time.Now()
+	switch last, ok := l.said.modes[r.Mode]; {
+	case newMode && (!ok || now.Sub(last) >= sayAgain), r.LimitBytes != l.said.limit, r.Mode == ModeOverride, r.Mode == ModeOff, r.Mode == ModeClosed:
+	case !newMode && now.Sub(l.said.at) >= sayInterval:
+	default:
 		level = slog.LevelDebug
 	}
+	if level == slog.LevelInfo {
+		if l.said.modes == nil {
+			l.said.modes = map[Mode]time.Time{}
+		}
+		l.said.at, l.said.limit, l.said.modes[r.Mode] = now, r.LimitBytes, now
+	}
+	quiet := level == slog.LevelDebug
 	text := "memory limit is set"
 	switch r.Mode {
 	case ModeNoLimit:
@@ -606,7 +625,9 @@ func (l *Limit) say(before setting, news bool) {
 	case ModeStoodDown:
 		level, text = slog.LevelWarn, "memory limit is left alone"
 	}
-	if !newMode && level == slog.LevelWarn {
+	if quiet {
+		level = slog.LevelDebug
+	} else if !newMode && level == slog.LevelWarn {
 		level = slog.LevelInfo
 	}
 	l.lines.post(line{level, text, r.attrs(before)})

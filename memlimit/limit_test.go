@@ -412,6 +412,24 @@ func TestFollowsTheFile(t *testing.T) {
 	}
 }
 
+// What goes to and fro is said once, and the report has it all.
+func TestSaysOnce(t *testing.T) {
+	f := newFake()
+	l := f.start(t, Config{})
+	for i := range 40 {
+		f.change(func() { f.g.live = uint64(40+900*(i%2)) * mib })
+		l.refresh()
+		time.Sleep(time.Millisecond) // for the lines to be written: not more wait than maxLines
+	}
+	if r := l.Report(); r.Mode != ModeTooSmall {
+		t.Errorf("mode %s", r.Mode)
+	}
+	log := f.lines(t, l)
+	if info, warn := strings.Count(log, "INFO memory limit is set"), strings.Count(log, "WARN"); info != 1 || warn != 1 {
+		t.Errorf("%d lines, %d warnings:\n%s", info, warn, log)
+	}
+}
+
 // Where Go holds more than it may, the runtime is asked whether a collection is due.
 func TestNudges(t *testing.T) {
 	f := newFake()

@@ -64,6 +64,9 @@ func (l *Limit) prepare(ctx context.Context, newLimit uint64) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.closed {
+		return errors.New("it was closed")
+	}
 	var g goState
 	l.sys.read(&g)
 	room := left(newLimit, p.nonGo, last)
@@ -110,7 +113,7 @@ func (l *Limit) lower(newLimit uint64) (settings, error) {
 	switch _, mode, reason := l.wanted(); {
 	case l.stood != "":
 		return p, errors.New("the settings are somebody else's: " + l.stood)
-	case mode != ModeSet && mode != ModeTooSmall && mode != ModeNoLimit:
+	case mode != ModeSet && mode != ModeTooSmall && mode != ModeLeak && mode != ModeNoLimit:
 		return p, errors.New("GOMEMLIMIT is not to be changed: " + reason)
 	}
 	l.prepared, l.preparedEnd = p.limit, time.Now().Add(prepareFor)

@@ -78,10 +78,7 @@ func (l *Limit) steer(s *steering) {
 	}()
 	s.sample(now)
 	s.plans = plans
-	l.mu.Lock()
-	sample := l.sampleOf(s)
-	l.mu.Unlock()
-	a := s.controller.Step(sample)
+	a := s.controller.Step(l.sampleOf(s))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || l.off != "" {
@@ -122,8 +119,10 @@ func (s *steering) sample(now time.Time) {
 	}
 }
 
-// sampleOf is the controller's sample. With mu.
+// sampleOf is the controller's sample.
 func (l *Limit) sampleOf(s *steering) control.Sample {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	p := s.now
 	c := control.Sample{
 		At: s.at.Sub(s.begin), Cycles: p.GCCycles,

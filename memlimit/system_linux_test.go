@@ -3,6 +3,7 @@ package memlimit
 import (
 	"math"
 	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -47,7 +48,11 @@ func TestOwn(t *testing.T) {
 	if _, err := readSmall(os.DevNull); err != nil {
 		t.Error(err)
 	}
-	if _, err := readSmall("/proc/self/maps"); err == nil {
+	long := filepath.Join(t.TempDir(), "long")
+	if err := os.WriteFile(long, make([]byte, maxFile+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readSmall(long); err == nil {
 		t.Error("reads a file that is too long for a number")
 	}
 	b[0] = 2

@@ -365,7 +365,7 @@ func (l *Limit) takeIn(f found, used uint64, err error) (over bool) {
 	if f.failed != "" {
 		r.Error = "the limit of before is kept: " + f.failed
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errUnmeasurable) {
 		r.Error = err.Error()
 	}
 	if r.Error != "" {
@@ -408,6 +408,9 @@ func (l *Limit) takeIn(f found, used uint64, err error) (over bool) {
 			l.plans++
 		}
 		r.NonGoBytes, r.Measured, r.NonGoWhy = p.nonGo, in.measured, p.nonGoWhy
+		if errors.Is(err, errUnmeasurable) {
+			r.NonGoWhy = "10% of the limit: " + err.Error()
+		}
 		r.ReserveBytes, r.ReserveWhy = p.reserve, p.reserveWhy
 	}
 	l.settle(&g)

@@ -462,6 +462,28 @@ func TestNotMeasured(t *testing.T) {
 	}
 }
 
+// As on macOS and Windows: a limit that is given is set, and what cannot be measured is
+// no failure.
+func TestNotMeasurable(t *testing.T) {
+	f := newFake()
+	f.look = groupLook{err: errors.New("cgroups need Linux"), looks: []Look{{Source: SourceCgroup, Why: "cgroups need Linux"}}}
+	f.none = errUnmeasurable
+	l := f.start(t, Config{Bytes: gib})
+	l.refresh()
+	if r := l.Report(); r.Mode != ModeSet || r.Measured || r.Error != "" || r.Failures != 0 || !strings.Contains(r.NonGoWhy, "only Linux") || r.GOMEMLIMIT < 800*mib {
+		t.Errorf("%+v", r)
+	}
+	l.Close()
+	f.log = nil
+	l = f.start(t, Config{})
+	if r := l.Report(); r.Mode != ModeNoLimit || !strings.Contains(r.Reason, "cgroups need Linux") {
+		t.Errorf("%+v", r)
+	}
+	if log := f.lines(t, l); strings.Contains(log, "INFO") || strings.Contains(log, "WARN") || !strings.Contains(log, "cgroups need Linux") {
+		t.Errorf("the log is\n%s", log)
+	}
+}
+
 func TestStandsDown(t *testing.T) {
 	f := newFake()
 	l := f.start(t, Config{})

@@ -69,6 +69,9 @@ func nudge() {
 	nudged.Store(&b)
 }
 
+// errUnmeasurable is no failure: the system has no such number.
+var errUnmeasurable = errors.New("only Linux tells, without more than the standard library, what memory a process has")
+
 // maxFile bounds what is read of a file that is to hold one number.
 const maxFile = 4 << 10
 

@@ -23,6 +23,7 @@ import (
 // A Guard guards the process it is in. Its methods are safe for concurrent use.
 type Guard struct {
 	conf    Config
+	collect func() // runtime.GC
 	gate    *shed.Gate
 	signals signals
 	rungs   []*rung
@@ -44,6 +45,7 @@ type Guard struct {
 	trackers []*tracker
 	reading  sli.Reading // of the last second
 	cycles   uint64
+	stale    stale
 	history  []Event // transitions and steps, oldest first
 	bundles  []evidence.Bundle
 	counts   counts
@@ -78,6 +80,7 @@ func start(c Config, s signals) *Guard {
 	ctx, stop := context.WithCancel(context.Background())
 	g := &Guard{
 		conf:     c,
+		collect:  runtime.GC,
 		gate:     shed.NewGate(c.Shed),
 		signals:  s,
 		start:    time.Now(),
@@ -94,10 +97,7 @@ func start(c Config, s signals) *Guard {
 		g.machine.marks = append(g.machine.marks, mark{d.Above, d.Below})
 		name := d.Name
 		g.rungs = append(g.rungs, newRung(d, c.CallbackTimeout, func(what string, err error) {
-			g.mu.Lock()
-			g.counts.callbackFailures++
-			g.mu.Unlock()
-			g.emit(Event{Kind: EventCallbackFailed, Name: name, Reason: fmt.Sprintf("%s: %v", what, err)})
+			g.failed(name, fmt.Errorf("%s: %w", what, err))
 		}))
 	}
 	for _, o := range c.Objectives {
@@ -190,6 +190,11 @@ func (g *Guard) open() {
 }
 
 func (g *Guard) watch(ctx context.Context) {
+	defer func() {
+		if ctx.Err() == nil && g.Status().Broken == "" {
+			g.brake("a function of the service's ended the guard's goroutine")
+		}
+	}()
 	every := tickEvery
 	t := time.NewTicker(every)
 	defer t.Stop()
@@ -225,11 +230,7 @@ func (g *Guard) pace() time.Duration {
 func (g *Guard) tick() (goOn bool) {
 	defer func() {
 		if p := recover(); p != nil {
-			g.mu.Lock()
-			g.broken = fmt.Sprint(p)
-			g.mu.Unlock()
-			g.open()
-			g.emit(Event{Kind: EventBroken, Reason: fmt.Sprintf("the guard has panicked and is off, this is a bug: %v", p)})
+			g.brake(fmt.Sprint(p))
 			goOn = false
 		}
 	}()
@@ -241,6 +242,15 @@ func (g *Guard) tick() (goOn bool) {
 	now := time.Since(g.start)
 	g.decide(now, r, cycles)
 	return true
+}
+
+// brake turns the guard off for what should not have happened.
+func (g *Guard) brake(why string) {
+	g.mu.Lock()
+	g.broken = why
+	g.mu.Unlock()
+	g.open()
+	g.emit(Event{Kind: EventBroken, Reason: "the guard is off: " + why})
 }
 
 // decide takes one reading through the objectives, the limiter and the machine.
@@ -282,6 +292,10 @@ func (g *Guard) decide(now time.Duration, r sli.Reading, cycles uint64) {
 	case why != "":
 		reason = "requests are held back: " + why
 	}
+	if ok && !g.conf.DryRun && g.stale.due(now, cycles, change.toRung > 0 || g.limiter.limited()) {
+		events = append(events, Event{Kind: EventCollect, Reason: fmt.Sprintf("what lives was last known %v ago, and the service is degraded", staleAfterCycle)})
+		go g.collect()
+	}
 	if changed {
 		g.apply(change)
 		if change.from != change.to {
@@ -306,14 +320,52 @@ func (g *Guard) decide(now time.Duration, r sli.Reading, cycles uint64) {
 	}
 }
 
+// softer is how much less it counts that GOMEMLIMIT is full: what is above it costs
+// CPU, what is above the container's limit the process. And memlimit keeps a reserve
+// above GOMEMLIMIT that is there for this.
+const softer = 0.10
+
 // memory is what the ladder and the limiter go by: how full of what cannot be freed
-// the narrower of the container's limit and GOMEMLIMIT is.
+// the container's limit is, or GOMEMLIMIT where that is much narrower.
 func memory(r *sli.Reading) (ratio float64, ok bool) {
 	ratio, ok = r.Get(sli.MemoryRatio)
-	if v, has := r.Get(sli.GoMemoryRatio); has {
-		ratio, ok = max(ratio, v), true
+	v, has := r.Get(sli.GoMemoryRatio)
+	switch {
+	case ok && has:
+		ratio = max(ratio, v-softer)
+	case has:
+		ratio, ok = v, true
 	}
 	return ratio, ok
+}
+
+const (
+	// staleAfterCycle is how old what a collection found may be while the service is
+	// degraded, and staleAgain how soon at most it is asked for again.
+	staleAfterCycle = 5 * time.Second
+	staleAgain      = 15 * time.Second
+)
+
+// A stale notices that memory is not news any more. A service that is sent nothing,
+// since it is not ready, allocates nothing, is not collected, and would be taken for
+// full for as long as that: two minutes, or for ever with GOGC=off
+// (runtime/mgc.go, gcTrigger.test).
+type stale struct {
+	cycles uint64
+	since  time.Duration // when they last changed
+	asked  time.Duration // when a collection was last asked for
+}
+
+// due reports whether a collection is to be asked for.
+func (s *stale) due(now time.Duration, cycles uint64, degraded bool) bool {
+	if cycles != s.cycles {
+		s.cycles, s.since = cycles, now
+	}
+	if !degraded || now-s.since < staleAfterCycle || s.asked > 0 && now-s.asked < staleAgain {
+		return false
+	}
+	s.asked = now
+	return true
 }
 
 // evaluate evaluates the objectives that are due, and returns the names of those
@@ -422,6 +474,11 @@ func (g *Guard) capture(reason string) {
 	g.captures.Add(1)
 	go func() {
 		defer g.captures.Done()
+		defer func() {
+			if p := recover(); p != nil {
+				g.failed("evidence", fmt.Errorf("panic: %v", p))
+			}
+		}()
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		b, err := g.conf.Evidence.Capture(ctx, reason, g.signals.samples())
@@ -466,6 +523,14 @@ func (g *Guard) emit(e Event) {
 	}
 }
 
+// failed notes a callback that did.
+func (g *Guard) failed(name string, err error) {
+	g.mu.Lock()
+	g.counts.callbackFailures++
+	g.mu.Unlock()
+	g.emit(Event{Kind: EventCallbackFailed, Name: name, Reason: err.Error()})
+}
+
 // report logs events and hands them on, until ctx is done and none is left.
 func (g *Guard) report(ctx context.Context) {
 	for {
@@ -485,15 +550,8 @@ func (g *Guard) report(ctx context.Context) {
 	}
 }
 
+// hand logs an event and hands it on. Either may panic, or end its goroutine.
 func (g *Guard) hand(e Event) {
-	defer func() {
-		if p := recover(); p != nil {
-			g.mu.Lock()
-			g.counts.callbackFailures++
-			g.mu.Unlock()
-			g.conf.Logger.Error("heapwright: OnEvent panicked", "panic", fmt.Sprint(p))
-		}
-	}()
 	level := slog.LevelInfo
 	if e.Kind == EventCallbackFailed || e.Kind == EventBroken || e.To == Degraded.String() {
 		level = slog.LevelWarn
@@ -507,9 +565,22 @@ func (g *Guard) hand(e Event) {
 	if g.conf.DryRun {
 		attrs = append(attrs, slog.Bool("dry_run", true))
 	}
-	g.conf.Logger.LogAttrs(context.Background(), level, "heapwright guard", attrs...)
+	count := func(err error) {
+		if err != nil {
+			g.mu.Lock()
+			g.counts.callbackFailures++
+			g.mu.Unlock()
+		}
+	}
+	count(guarded(func() error {
+		g.conf.Logger.LogAttrs(context.Background(), level, "heapwright guard", attrs...)
+		return nil
+	}))
 	if g.conf.OnEvent != nil {
-		g.conf.OnEvent(e)
+		count(guarded(func() error {
+			g.conf.OnEvent(e)
+			return nil
+		}))
 	}
 }
 

@@ -50,6 +50,19 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+func TestMemory(t *testing.T) {
+	for _, tt := range []struct{ container, goes, want float64 }{
+		{0.5, -1, 0.5}, {-1, 0.8, 0.8}, {0.6, 0.65, 0.6}, {0.1, 0.97, 0.87}, {-1, -1, -1},
+	} {
+		var r sli.Reading
+		r.Set(sli.MemoryRatio, tt.container) // a negative one is no value
+		r.Set(sli.GoMemoryRatio, tt.goes)
+		if got, ok := memory(&r); ok != (tt.want >= 0) || ok && math.Abs(got-tt.want) > 1e-9 {
+			t.Errorf("%+v: %v %v", tt, got, ok)
+		}
+	}
+}
+
 // TestGuardReal starts a guard on this process, with a service's own signals that
 // panic, block and lie, serves requests, and leaves no goroutine.
 func TestGuardReal(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +30,8 @@ type fake struct {
 	values map[sli.Signal]float64
 	cycles uint64
 	panics bool
+	exits  bool
+	still  bool // no collection ends
 	closed bool
 }
 
@@ -44,7 +47,12 @@ func (f *fake) take() uint64 {
 	if f.panics {
 		panic("a bug")
 	}
-	f.cycles++
+	if f.exits {
+		runtime.Goexit()
+	}
+	if !f.still {
+		f.cycles++
+	}
 	return f.cycles
 }
 
@@ -211,6 +219,82 @@ func TestGuardCallbacks(t *testing.T) {
 		}
 		close(release)
 		after(time.Second)
+	})
+}
+
+// TestGuardGoexit: what a callback, a logger or a signal ends is its own goroutine.
+func TestGuardGoexit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		exits := 0
+		g, f := started(t, Config{
+			NoLimiter: true,
+			Ladder: []Degradation{{Name: "x", Above: 0.5, Below: 0.4,
+				Enter: func(context.Context) error { runtime.Goexit(); return nil },
+				Exit:  func(context.Context) error { exits++; return nil }}},
+			OnEvent: func(Event) { runtime.Goexit() },
+		})
+		g.conf.Logger = slog.New(panics{})
+		f.set(sli.MemoryRatio, 0.9)
+		after(5 * time.Second)
+		f.set(sli.MemoryRatio, 0.1)
+		after(time.Minute)
+		if s := g.Status(); s.State != Healthy || exits != 1 || s.CallbackFailures < 3 {
+			t.Errorf("%d exits, %+v", exits, s)
+		}
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// panics is a handler of slog's that does.
+type panics struct{}
+
+func (panics) Enabled(context.Context, slog.Level) bool  { return true }
+func (panics) Handle(context.Context, slog.Record) error { panic("no disk") }
+func (p panics) WithAttrs([]slog.Attr) slog.Handler      { return p }
+func (p panics) WithGroup(string) slog.Handler           { return p }
+
+func TestGuardEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, f := started(t, Config{})
+		f.set(sli.MemoryRatio, 0.99)
+		after(5 * time.Second)
+		f.mu.Lock()
+		f.exits = true
+		f.mu.Unlock()
+		after(time.Second)
+		if s := g.Status(); s.Broken == "" || s.Shed.Shares != shed.All() || !s.Ready {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// TestGuardStale: a service that is sent nothing is not collected, and would be taken
+// for full for ever.
+func TestGuardStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, f := started(t, Config{})
+		collections := 0
+		g.collect = func() {
+			collections++
+			f.set(sli.MemoryRatio, 0.2)
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.still = false
+		}
+		f.set(sli.MemoryRatio, 0.99)
+		after(2 * time.Second)
+		f.mu.Lock()
+		f.still = true
+		f.mu.Unlock()
+		if g.Ready() {
+			t.Fatal("it is ready")
+		}
+		after(40 * time.Second)
+		if g.State() != Healthy || collections != 1 {
+			t.Errorf("%v after %d collections", g.State(), collections)
+		}
 	})
 }
 

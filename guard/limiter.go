@@ -26,6 +26,9 @@ const (
 	memoryFull            = 0.92 // where a line has evidently not helped
 	residentHigh          = 0.97
 	gcHigh, gcLow         = 0.30, 0.18
+	// What the collector took is known when a collection has ended, which may take a
+	// second when it takes much.
+	gcTime = time.Second
 	// A CPU quota alone makes waits of most of its period, a tenth of a second.
 	schedHigh, schedLow = 0.200, 0.100
 	schedAim            = 0.150
@@ -35,6 +38,8 @@ const (
 	// when they are somewhat more than usual, and when they are eight times as many.
 	schedFor     = 1500 * time.Millisecond
 	schedForMany = 500 * time.Millisecond
+	// What is usual has to be known before.
+	schedFirst = 10 * time.Second
 
 	usualTime  = time.Minute            // of the mean of what is in flight while nothing is held back
 	recentTime = time.Second            // in which the most that was in flight is forgotten
@@ -120,9 +125,8 @@ func (l *limiter) step(now time.Duration, in load) float64 {
 	trouble, why := l.trouble(now, in)
 	procs := max(1, in.procs)
 	floor := 2 * procs * l.perRequest
-	if why == "sched_latency" {
-		// Waits for the CPU are no reason to let in less than was in flight when all
-		// was well; memory is.
+	if why != "memory" && why != "resident" {
+		// Only memory is a reason to let in less than was in flight when all was well.
 		floor = max(floor, 2*l.usual)
 	}
 	aim, known := l.memory.at(memoryAim)
@@ -148,10 +152,15 @@ func (l *limiter) step(now time.Duration, in load) float64 {
 		if in.throughput > 0 && trouble < 0.6 {
 			wait = max(wait, time.Duration(min(2, in.requests/in.throughput)*float64(time.Second)))
 		}
+		if why == "gc_cpu" {
+			wait = gcTime
+		}
 		switch {
 		case l.limited() && now-l.lowered < wait:
 		case why == "sched_latency": // the wait is as long as the queue
 			lower(held * max(0.25, min(0.95, schedAim/in.schedP99)))
+		case why == "gc_cpu":
+			lower(held * max(0.8, gcHigh/in.gcCPU))
 		default:
 			lower(held * (0.95 - 0.30*trouble))
 		}
@@ -201,7 +210,7 @@ func (l *limiter) trouble(now time.Duration, in load) (worst float64, why string
 	if in.inFlight > 8*max(l.usual, l.perRequest) {
 		enough = schedForMany
 	}
-	if now-l.schedFrom >= enough {
+	if now-l.schedFrom >= enough && now >= schedFirst {
 		sign("sched_latency", math.Log2(in.schedP99/schedHigh)/3)
 	}
 	return worst, why

@@ -74,12 +74,25 @@ func (r *rung) call(f func(context.Context) error) (err error) {
 		}
 	})
 	defer late()
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
-		}
+	return guarded(func() error { return f(ctx) })
+}
+
+// guarded calls what is the service's. A panic is an error; so is runtime.Goexit, for
+// which the call has a goroutine of its own.
+func guarded(f func() error) (err error) {
+	err = errors.New("it ended its goroutine")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v", p)
+			}
+		}()
+		err = f()
 	}()
-	return f(ctx)
+	<-done
+	return err
 }
 
 // wait waits until no call runs, or ctx is done.

@@ -130,7 +130,10 @@ func (c *custom) poll() {
 		v, ok, panicked := c.Value()
 		if panicked != nil {
 			c.warn.Do(func() {
-				c.logger.Warn("heapwright guard: a signal panicked, it is absent", "signal", string(c.Name), "panic", fmt.Sprint(panicked))
+				guarded(func() error {
+					c.logger.Warn("heapwright guard: a signal panicked, it is absent", "signal", string(c.Name), "panic", fmt.Sprint(panicked))
+					return nil
+				})
 			})
 		}
 		c.last.Store(&customValue{time.Now(), v, ok})

@@ -25,7 +25,8 @@ const (
 	EventObjective      = "objective"       // Name is kept or violated
 	EventLimit          = "limit"           // From and To are "open" and "limited": the bytes in flight are bounded
 	EventEvidence       = "evidence"        // Name is the bundle's directory; without it Reason is why there is none
-	EventCallbackFailed = "callback_failed" // Name is the rung
+	EventCallbackFailed = "callback_failed" // Name is the rung, or "evidence"
+	EventCollect        = "collect"         // a collection was asked for, to know what lives
 	EventBroken         = "broken"          // the guard is off
 )
 

@@ -76,6 +76,8 @@ const (
 	sayAgain    = time.Minute
 	// maxLines of the log wait for a logger that does not take them.
 	maxLines = 16
+	// startWait is how long Start waits for the logger.
+	startWait = time.Second
 	// closeWait is how long Close waits for a callback that does not return.
 	closeWait = time.Second
 )
@@ -158,8 +160,11 @@ type said struct {
 	modes map[Mode]time.Time
 }
 
-// A line is a line of the log.
+// A line is a line of the log, or, with flushed, the question whether all before it
+// were written.
 type line struct {
+	flushed chan struct{}
+
 	level slog.Level
 	text  string
 	attrs []slog.Attr
@@ -181,6 +186,7 @@ func Start(conf Config) (*Limit, error) {
 	}
 	l.start()
 	running.Store(l)
+	l.flush()
 	return l, nil
 }
 
@@ -576,13 +582,13 @@ func (l *Limit) say(before setting, news bool) {
 	if bad != l.said.bad {
 		l.said.bad = bad
 		if bad != "" {
-			l.lines.post(line{slog.LevelWarn, "memory limit was passed over", []slog.Attr{slog.String("why", bad)}})
+			l.lines.post(line{nil, slog.LevelWarn, "memory limit was passed over", []slog.Attr{slog.String("why", bad)}})
 		}
 	}
 	if r.Error != l.said.err {
 		l.said.err = r.Error
 		if r.Error != "" {
-			l.lines.post(line{slog.LevelDebug, "memory was not measured", []slog.Attr{slog.String("error", r.Error)}})
+			l.lines.post(line{nil, slog.LevelDebug, "memory was not measured", []slog.Attr{slog.String("error", r.Error)}})
 		}
 	}
 	newMode := r.Mode != l.said.mode
@@ -633,7 +639,7 @@ func (l *Limit) say(before setting, news bool) {
 	} else if !newMode && level == slog.LevelWarn {
 		level = slog.LevelInfo
 	}
-	l.lines.post(line{level, text, r.attrs(before)})
+	l.lines.post(line{nil, level, text, r.attrs(before)})
 	if l.changes != nil {
 		l.changes.post(l.snapshot())
 	}
@@ -671,8 +677,31 @@ func limitText(v int64) string {
 	return human(uint64(v))
 }
 
+// flush waits until the log has its lines, so that a program that ends at once has
+// said what it did; but not for a logger that does not take them.
+func (l *Limit) flush() {
+	n := line{flushed: make(chan struct{})}
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return
+	}
+	l.lines.post(n)
+	l.mu.Unlock()
+	wait := time.NewTimer(startWait)
+	defer wait.Stop()
+	select {
+	case <-n.flushed:
+	case <-wait.C:
+	}
+}
+
 // write passes a line to the logger.
 func (l *Limit) write(n line) {
+	if n.flushed != nil {
+		close(n.flushed)
+		return
+	}
 	log := l.conf.Logger
 	if log == nil {
 		log = slog.Default()

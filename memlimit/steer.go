@@ -157,7 +157,7 @@ func (l *Limit) breakOff(why string) {
 	if l.closed {
 		return
 	}
-	l.lines.post(line{slog.LevelError, "memory controller failed, its settings are taken back", []slog.Attr{slog.String("panic", why)}})
+	l.lines.post(line{nil, slog.LevelError, "memory controller failed, its settings are taken back", []slog.Attr{slog.String("panic", why)}})
 	l.resettle()
 }
 
@@ -174,6 +174,6 @@ func (l *Limit) stall() {
 		return
 	}
 	l.action, l.report.Control = nil, nil
-	l.lines.post(line{slog.LevelWarn, "memory controller stalled, its settings are taken back", nil})
+	l.lines.post(line{nil, slog.LevelWarn, "memory controller stalled, its settings are taken back", nil})
 	l.resettle()
 }

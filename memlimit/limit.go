@@ -129,6 +129,7 @@ type Limit struct {
 	expiry      *time.Timer
 	leases      uint64
 	off         string // why it is off
+	envOff      bool   // the environment said so at the start, and nothing was looked for
 	stood       string // who else changes the settings
 	closed      bool
 	said        said
@@ -207,7 +208,7 @@ func newLimit(conf Config, sys *system) (*Limit, error) {
 	switch v := sys.getenv(envSwitch); v {
 	case "", "on":
 	case "off":
-		l.off = envSwitch + "=off in the environment"
+		l.off, l.envOff = envSwitch+"=off in the environment", true
 	case "dry-run":
 		l.conf.DryRun = true
 	default:
@@ -431,7 +432,7 @@ func (l *Limit) wanted() (want setting, mode Mode, reason string) {
 		return want, ModeClosed, "closed"
 	case l.off != "":
 		return want, ModeOff, l.off
-	case l.found.source == SourceNone:
+	case l.found.source == SourceNone || l.found.source == "": // none, or not looked for
 		mode, reason = ModeNoLimit, l.noLimit()
 		if l.prepared > 0 && l.operator == "" && !l.conf.DryRun {
 			want.limit, mode, reason = l.prepared, ModeSet, "lowered, before there is a limit"
@@ -744,7 +745,7 @@ func (l *Limit) Disable(reason string) {
 func (l *Limit) Enable() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || l.sys.getenv(envSwitch) == "off" {
+	if l.closed || l.envOff || l.sys.getenv(envSwitch) == "off" {
 		return
 	}
 	l.off, l.stood = "", ""

@@ -549,6 +549,19 @@ func TestDisable(t *testing.T) {
 	}
 }
 
+// TestEnableLate: what was off from the start has looked for no limit, and does not
+// take none for zero.
+func TestEnableLate(t *testing.T) {
+	f := newFake()
+	f.env[envSwitch] = "off"
+	l := f.start(t, Config{})
+	delete(f.env, envSwitch)
+	l.Enable()
+	if r := l.Report(); r.Mode != ModeOff || f.state().limit != math.MaxInt64 {
+		t.Errorf("GOMEMLIMIT %d, %+v", f.state().limit, r)
+	}
+}
+
 func TestOverride(t *testing.T) {
 	f := newFake()
 	l := f.start(t, Config{})

@@ -64,7 +64,8 @@ func (l *Limit) steer(s *steering) {
 	now := time.Now()
 	l.mu.Lock()
 	l.stalled = false
-	idle := l.closed || l.off != "" || l.broken != "" || l.plans == 0
+	// What somebody else set for a while is not the controller's to go on from.
+	idle := l.closed || l.off != "" || l.broken != "" || l.plans == 0 || l.lease != nil
 	plans := l.plans
 	l.mu.Unlock()
 	if idle || s.samples > 0 && now.Sub(s.at) < sampleInterval || s.plans == plans && l.sys.cycles() == s.now.GCCycles {
@@ -81,7 +82,7 @@ func (l *Limit) steer(s *steering) {
 	a := s.controller.Step(l.sampleOf(s))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || l.off != "" {
+	if l.closed || l.off != "" || l.lease != nil {
 		return
 	}
 	l.action = &a

@@ -177,6 +177,40 @@ func steered(t *testing.T, f *fake, conf Config, step stepFunc) *Limit {
 	return l
 }
 
+// TestSteeringOverride: what is set for a while is not what the controller goes on
+// from when it is over.
+func TestSteeringOverride(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		l := steered(t, f, Config{}, func(s control.Sample) control.Action {
+			return control.Action{GOGC: s.GOGC, GOMEMLIMIT: s.GOMEMLIMIT, Mode: control.Steady}
+		})
+		defer l.Close()
+		collect := func() {
+			f.change(func() { f.g.cycles++ })
+			time.Sleep(400 * time.Millisecond)
+			synctest.Wait()
+		}
+		collect()
+		before := f.state()
+		revert, err := l.Override(400, 0, time.Hour, "the test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		collect()
+		collect()
+		if f.state().gogc != 400 {
+			t.Fatalf("overridden: %+v", f.state())
+		}
+		revert()
+		collect()
+		collect()
+		if f.state().gogc != before.gogc {
+			t.Errorf("after it %+v, before %+v", f.state(), before)
+		}
+	})
+}
+
 func TestSteering(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()

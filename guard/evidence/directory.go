@@ -124,6 +124,7 @@ type partialBundle struct {
 	dir  *directory
 	path string
 	used int64 // by the whole directory
+	own  int64 // by the bundle
 }
 
 func (d *directory) begin() (*partialBundle, error) {
@@ -144,33 +145,48 @@ func (p *partialBundle) write(name string, content func(io.Writer) error) (n int
 		return 0, err
 	}
 	err = complete(writerFunc(func(b []byte) (int, error) {
-		room := int64(len(b))
-		if name != fileReason {
-			room += reserve
-		}
-		if err := p.makeRoom(room); err != nil {
+		if err := p.makeRoom(name, int64(len(b))); err != nil {
 			return 0, err
 		}
 		m, err := f.Write(b)
 		n += int64(m)
 		p.used += int64(m)
+		p.own += int64(m)
 		return m, err
 	}), content)
 	if err = errors.Join(err, f.Close()); err != nil {
 		if os.Remove(path) == nil {
 			p.used -= n
+			p.own -= n
 		}
 		return 0, err
 	}
 	return n, nil
 }
 
-// makeRoom removes the oldest bundles until n bytes more fit.
-func (p *partialBundle) makeRoom(n int64) error {
+// makeRoom removes the oldest bundles until n bytes more fit. It removes none where all of
+// them would not be enough, nor for a file with which this bundle is larger than half of the
+// directory: what is given up for a file that turns out to be too large is bounded.
+func (p *partialBundle) makeRoom(name string, n int64) error {
+	own := p.own + n
+	if name != fileReason {
+		n += reserve
+	}
 	if p.used+n <= p.dir.max {
 		return nil
 	}
-	for _, b := range p.dir.bundles() {
+	all := p.dir.bundles()
+	var freed int64
+	for _, b := range all {
+		freed += diskUsage(b.path)
+	}
+	switch {
+	case p.used-freed+n > p.dir.max:
+		return fmt.Errorf("%w: there are %d bytes in %s, %d of them not of older bundles, of at most %d", ErrTooLarge, p.used, p.dir.path, p.used-freed, p.dir.max)
+	case name != fileReason && own > p.dir.max/2:
+		return fmt.Errorf("%w: older bundles make room for one of at most %d bytes, half of what may be in %s", ErrTooLarge, p.dir.max/2, p.dir.path)
+	}
+	for _, b := range all {
 		if err := os.RemoveAll(b.path); err != nil {
 			return err
 		}

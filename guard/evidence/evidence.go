@@ -61,7 +61,8 @@ type Options struct {
 	// PerHour is how many times in any hour evidence may be captured, 4 when 0. The
 	// bundles in Dir that an earlier run of the process left count too.
 	PerHour int
-	// MaxBytes bounds Dir: the oldest bundles make room for a new one. 64 MiB when 0.
+	// MaxBytes bounds Dir: the oldest bundles make room for a new one, but not for what of
+	// it is more than half of MaxBytes. 64 MiB when 0.
 	// Without Dir it bounds a bundle, and is 16 MiB when 0.
 	MaxBytes int64
 	// Trace keeps the execution trace of the last ten seconds in memory all the time

@@ -195,8 +195,8 @@ func TestTooLarge(t *testing.T) {
 			t.Errorf("bundle %+v, %v; want ErrTooLarge", b, err)
 		}
 		if dir != "" {
-			if left := names(t, dir); len(left) > 0 {
-				t.Errorf("%q are left", left)
+			if left := names(t, dir); len(left) != 1 || strings.HasPrefix(left[0], partial) {
+				t.Errorf("%q are left, want the bundle of before", left)
 			}
 		}
 	}
@@ -296,6 +296,50 @@ func TestBoundedDir(t *testing.T) {
 	}
 	if text, err := os.ReadFile(outside); string(text) != "keep" {
 		t.Errorf("what a link leads to: %q, %v", text, err)
+	}
+}
+
+// What cannot be written in any case costs none of what is there.
+func TestRoomThatCannotBeMade(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "e")
+	r := newRecorder(t, Options{Dir: dir, PerHour: 100, MaxBytes: 1 << 20})
+	for range 3 {
+		capture(t, r, "x")
+	}
+	core := filepath.Join(dir, "core.1234") // somebody else's
+	if err := os.WriteFile(core, make([]byte, 2<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Capture(context.Background(), "y", nil); !errors.Is(err, ErrTooLarge) || len(r.Bundles()) != 3 {
+		t.Errorf("got %v, %d bundles are left; want ErrTooLarge and 3", err, len(r.Bundles()))
+	}
+	if err := os.Remove(core); err != nil {
+		t.Fatal(err)
+	}
+
+	// A file of the bundle itself, of which nobody knows how large it becomes.
+	p, err := r.dir.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	endless := func(w io.Writer) error {
+		for {
+			if _, err := w.Write(make([]byte, 4<<10)); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := p.write(fileHeap, endless); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("got %v, want ErrTooLarge", err)
+	}
+	if n := len(r.Bundles()); n != 3 {
+		t.Errorf("%d bundles are left, want 3: there was room for half of the directory without them", n)
+	}
+	if used := diskUsage(dir); p.used != used {
+		t.Errorf("counted %d bytes, there are %d", p.used, used)
+	}
+	if err := p.discard(); err != nil {
+		t.Fatal(err)
 	}
 }
 

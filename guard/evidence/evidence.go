@@ -26,7 +26,8 @@ import (
 var (
 	// ErrRateLimited: there were as many in the last hour as there may be.
 	ErrRateLimited = errors.New("enough evidence was captured in the last hour")
-	// ErrBusy: another Capture of this Recorder is under way.
+	// ErrBusy: another Capture of this Recorder is under way, or without a directory
+	// the Sink has not returned from the last one.
 	ErrBusy = errors.New("evidence is being captured already")
 	// ErrClosed: the Recorder is closed.
 	ErrClosed = errors.New("the recorder of evidence is closed")
@@ -55,8 +56,10 @@ type Options struct {
 	// not there, with mode 0700; if it is, it must be ours, and nobody else may have the
 	// right to write to it. What else lies there is left alone, but counts for MaxBytes.
 	Dir string
-	// Sink is given each bundle when it is complete, in the goroutine of Capture. If
-	// there is no Dir, the bundle holds the contents of its files.
+	// Sink is given each bundle when it is complete, in the goroutine of Capture and one
+	// at a time. If there is no Dir, the bundle holds the contents of its files. While a
+	// call has not returned, bundles in Dir are not given to it, and without Dir Capture
+	// is ErrBusy. Close does not wait for it.
 	Sink func(Bundle)
 	// PerHour is how many times in any hour evidence may be captured, 4 when 0. The
 	// bundles in Dir that an earlier run of the process left count too.
@@ -98,7 +101,9 @@ type Recorder struct {
 	busy sync.Mutex  // held while evidence is captured
 	past []time.Time // the captures of the last hour, oldest first
 
-	captured, failed, refused, panics atomic.Uint64
+	sinking atomic.Bool // the Sink has not returned
+
+	captured, failed, refused, panics, unsunk atomic.Uint64
 }
 
 // New returns a Recorder, and starts the flight recorder if Trace asks for it. A process
@@ -149,8 +154,8 @@ func setDefault[T int | int64](v *T, d T) {
 	}
 }
 
-// Close stops the flight recorder, after a Capture that is under way. What is on disk
-// stays there.
+// Close stops the flight recorder, after a Capture that is under way, but for its Sink. What
+// is on disk stays there.
 func (r *Recorder) Close() error {
 	if r.closed.Swap(true) {
 		return nil
@@ -172,6 +177,7 @@ func (r *Recorder) Capture(ctx context.Context, reason string, samples []record.
 	switch {
 	case err == nil:
 		r.captured.Add(1)
+		r.sink(b)
 	case errors.Is(err, ErrRateLimited), errors.Is(err, ErrBusy), errors.Is(err, ErrClosed):
 		r.refused.Add(1)
 	default:
@@ -191,6 +197,10 @@ func (r *Recorder) capture(ctx context.Context, reason string, samples []record.
 	defer r.busy.Unlock()
 	if r.closed.Load() { // since we have the lock, it stays so
 		return Bundle{}, ErrClosed
+	}
+	if r.dir == nil && r.sinking.Load() {
+		r.o.Logger.Warn("evidence is not captured: the sink has not returned from the last one", "reason", reason)
+		return Bundle{}, fmt.Errorf("%w, or its sink has not returned", ErrBusy)
 	}
 	if err := ctx.Err(); err != nil {
 		return Bundle{}, fmt.Errorf("capturing evidence: %w", err)
@@ -216,7 +226,6 @@ func (r *Recorder) capture(ctx context.Context, reason string, samples []record.
 		return Bundle{}, fmt.Errorf("capturing evidence: %w", err)
 	}
 	r.o.Logger.Info("evidence captured", "reason", b.Reason, "path", b.Path, "bytes", b.Bytes, "notes", b.Notes)
-	r.sink(b)
 	return b, nil
 }
 
@@ -243,11 +252,18 @@ func (r *Recorder) toDir(ctx context.Context, b *Bundle, samples []record.Sample
 	return nil
 }
 
-// sink hands the bundle to the service's function.
+// sink hands the bundle to the service's function, if that has returned from the last one.
+// Nothing is locked meanwhile: a function that does not return costs its goroutine alone.
 func (r *Recorder) sink(b Bundle) {
 	if r.o.Sink == nil {
 		return
 	}
+	if !r.sinking.CompareAndSwap(false, true) {
+		r.unsunk.Add(1)
+		r.o.Logger.Warn("evidence is not given to the sink, which has not returned from the last one", "reason", b.Reason, "path", b.Path)
+		return
+	}
+	defer r.sinking.Store(false)
 	defer func() {
 		if p := recover(); p != nil {
 			r.panics.Add(1)
@@ -280,6 +296,8 @@ func (r *Recorder) Metrics(emit func(metric.Metric)) {
 			Help:   "Times that evidence was asked for. Refused: there was enough in the last hour, or another was under way.",
 			Labels: []metric.Label{{Key: "outcome", Value: c.outcome}}, Value: float64(c.n.Load())})
 	}
+	emit(metric.Metric{Name: "heapwright.evidence.sink_missed", Unit: "{bundle}", Kind: metric.Counter,
+		Help: "Bundles that the service's function was not given, since it had not returned from the one before.", Value: float64(r.unsunk.Load())})
 	emit(metric.Metric{Name: "heapwright.evidence.sink_panics", Unit: "{panic}", Kind: metric.Counter,
 		Help: "Panics of the service's function that is given the evidence.", Value: float64(r.panics.Load())})
 }

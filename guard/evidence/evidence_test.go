@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -457,23 +458,73 @@ func TestRefusals(t *testing.T) {
 
 // One at a time, and Close waits for it.
 func TestBusy(t *testing.T) {
+	r := newRecorder(t, Options{Sink: func(Bundle) {}})
 	in, out := make(chan bool), make(chan bool)
-	r := newRecorder(t, Options{Sink: func(Bundle) { in <- true; <-out }})
-	var wg sync.WaitGroup
-	wg.Add(1)
+	ctx := &blocks{Context: context.Background(), in: in, out: out}
+	done := make(chan error)
 	go func() {
-		defer wg.Done()
-		if _, err := r.Capture(context.Background(), "1", nil); err != nil {
-			t.Error(err)
-		}
+		_, err := r.Capture(ctx, "1", nil)
+		done <- err
 	}()
 	<-in
 	if _, err := r.Capture(context.Background(), "2", nil); !errors.Is(err, ErrBusy) {
 		t.Errorf("got %v, want ErrBusy", err)
 	}
-	out <- true
-	wg.Wait()
-	r.Close()
+	closed := make(chan error)
+	go func() { closed <- r.Close() }()
+	select {
+	case <-closed:
+		t.Error("Close did not wait for a Capture")
+	case out <- true:
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	<-closed
+}
+
+// blocks is a context in which the first look whether it ended takes long.
+type blocks struct {
+	context.Context
+	once    sync.Once
+	in, out chan bool
+}
+
+func (c *blocks) Err() error {
+	c.once.Do(func() { c.in <- true; <-c.out })
+	return nil
+}
+
+// A Sink that does not return holds up nothing but its own goroutine.
+func TestSinkBlocks(t *testing.T) {
+	for _, dir := range []string{"", filepath.Join(t.TempDir(), "e")} {
+		in, out := make(chan bool), make(chan bool)
+		var log bytes.Buffer
+		r := newRecorder(t, Options{Dir: dir, Sink: func(Bundle) { in <- true; <-out }, PerHour: 100, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		first := make(chan error)
+		go func() {
+			_, err := r.Capture(context.Background(), "1", nil)
+			first <- err
+		}()
+		<-in
+		_, err := r.Capture(context.Background(), "2", nil)
+		if dir == "" && !errors.Is(err, ErrBusy) {
+			t.Errorf("without a directory: got %v, want ErrBusy", err)
+		}
+		if dir != "" && (err != nil || len(r.Bundles()) != 2 || r.unsunk.Load() != 1) {
+			t.Errorf("got %v, %d bundles, %d that the sink did not get; want 2 and 1", err, len(r.Bundles()), r.unsunk.Load())
+		}
+		if !strings.Contains(log.String(), "has not returned from the last one") {
+			t.Errorf("the log does not say it:\n%s", &log)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		out <- true
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func TestSinkPanics(t *testing.T) {

@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,10 @@ const (
 
 // A directory holds bundles, and is not larger than max bytes. Only we can write to it, so
 // nothing in it can have been put there to lead us elsewhere; links are not followed anyway.
+// Others may have the right to move it away and put theirs in its place, where they can write
+// to what it lies in. So what is written goes through a handle of a directory that was looked
+// at, and not by its path. By the path goes what is removed and renamed, of names that are
+// only ours, which does nothing with what is not in their hands.
 type directory struct {
 	path string
 	max  int64
@@ -44,9 +49,6 @@ func openDirectory(path string, max int64) (*directory, error) {
 		return nil, err
 	}
 	d := &directory{path, max}
-	if err := d.check(); err != nil {
-		return nil, err
-	}
 	d.sweep(time.Now())
 	p, err := d.begin()
 	if err != nil {
@@ -55,12 +57,35 @@ func openDirectory(path string, max int64) (*directory, error) {
 	return d, p.discard()
 }
 
-// check says whether nobody else can write to the directory.
-func (d *directory) check() error {
+// open returns a handle of the directory, if nobody else can write to it.
+func (d *directory) open() (*os.Root, error) {
 	info, err := os.Lstat(d.path)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	if err := d.check(info); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(d.path)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := root.Stat(".")
+	if err == nil && !os.SameFile(info, opened) {
+		err = fmt.Errorf("%w: %s was replaced while it was opened", ErrUnsafeDir, d.path)
+	}
+	if err == nil {
+		err = d.check(opened)
+	}
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return root, nil
+}
+
+// check says whether nobody else can write to what is the directory.
+func (d *directory) check(info fs.FileInfo) error {
 	switch uid, known := owner(info); {
 	case !info.IsDir():
 		return fmt.Errorf("%w: %s is no directory but %v; name a directory itself", ErrUnsafeDir, d.path, info.Mode().Type())
@@ -122,25 +147,29 @@ func diskUsage(path string) (bytes int64) {
 // A partialBundle is the store of a bundle on disk.
 type partialBundle struct {
 	dir  *directory
-	path string
-	used int64 // by the whole directory
-	own  int64 // by the bundle
+	root *os.Root // of the directory
+	name string   // in it
+	used int64    // by the whole directory
+	own  int64    // by the bundle
 }
 
 func (d *directory) begin() (*partialBundle, error) {
-	if err := d.check(); err != nil { // it may have been replaced since
-		return nil, err
-	}
-	path, err := os.MkdirTemp(d.path, partial) // mode 0700
+	root, err := d.open() // it may have been replaced since
 	if err != nil {
 		return nil, err
 	}
-	return &partialBundle{dir: d, path: path, used: diskUsage(d.path)}, nil
+	p := &partialBundle{dir: d, root: root, name: partial + rand.Text()}
+	if err := root.Mkdir(p.name, 0o700); err != nil {
+		root.Close()
+		return nil, err
+	}
+	p.used = diskUsage(d.path)
+	return p, nil
 }
 
 func (p *partialBundle) write(name string, content func(io.Writer) error) (n int64, err error) {
-	path := filepath.Join(p.path, name)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	path := filepath.Join(p.name, name)
+	f, err := p.root.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return 0, err
 	}
@@ -155,7 +184,7 @@ func (p *partialBundle) write(name string, content func(io.Writer) error) (n int
 		return m, err
 	}), content)
 	if err = errors.Join(err, f.Close()); err != nil {
-		if os.Remove(path) == nil {
+		if p.root.Remove(path) == nil {
 			p.used -= n
 			p.own -= n
 		}
@@ -200,13 +229,23 @@ func (p *partialBundle) makeRoom(name string, n int64) error {
 // finish gives the bundle its name.
 func (p *partialBundle) finish(t time.Time) (path string, err error) {
 	for range 100 { // of the same nanosecond, where the clock is coarse or was set
-		path = filepath.Join(p.dir.path, t.UTC().Format(nameFormat))
+		name := t.UTC().Format(nameFormat)
+		path = filepath.Join(p.dir.path, name)
 		if _, err = os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-			return path, os.Rename(p.path, path)
+			if err := os.Rename(filepath.Join(p.dir.path, p.name), path); err != nil {
+				return "", err
+			}
+			if _, err := p.root.Lstat(name); err != nil {
+				return "", fmt.Errorf("%w: %s was replaced while a bundle was written: %w", ErrUnsafeDir, p.dir.path, err)
+			}
+			return path, p.root.Close()
 		}
 		t = t.Add(1)
 	}
 	return "", fmt.Errorf("naming a bundle %s: %w", path, fs.ErrExist)
 }
 
-func (p *partialBundle) discard() error { return os.RemoveAll(p.path) }
+// discard removes it, and is due when finish fails or is not called.
+func (p *partialBundle) discard() error {
+	return errors.Join(os.RemoveAll(filepath.Join(p.dir.path, p.name)), p.root.Close())
+}

@@ -430,6 +430,45 @@ func TestUnsafeDir(t *testing.T) {
 	}
 }
 
+// Who can write to what the directory lies in, and replaces it while a bundle is written, is
+// not given it.
+func TestReplacedMeanwhile(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("an open directory cannot be renamed there")
+	}
+	parent := t.TempDir()
+	ours, moved, theirs := filepath.Join(parent, "e"), filepath.Join(parent, "moved"), filepath.Join(parent, "theirs")
+	r := newRecorder(t, Options{Dir: ours})
+	p, err := r.dir.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(ours, moved); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(theirs, p.name), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(theirs, ours); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.write(fileHeap, func(w io.Writer) error { _, err := io.WriteString(w, "secret"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(moved, p.name, fileHeap)); string(text) != "secret" {
+		t.Errorf("our own directory has %q, %v", text, err)
+	}
+	if got := names(t, filepath.Join(theirs, p.name)); len(got) != 0 {
+		t.Errorf("theirs has %q", got)
+	}
+	if _, err := p.finish(time.Now()); !errors.Is(err, ErrUnsafeDir) {
+		t.Errorf("got %v, want ErrUnsafeDir", err)
+	}
+	if err := p.discard(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	for name, o := range map[string]Options{
 		"nowhere":       {},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/heapwright/heapwright/guard/evidence"
@@ -46,7 +47,7 @@ type Config struct {
 	// top of the ladder is reached. It stays the caller's to close, after the guard.
 	Evidence *evidence.Recorder
 
-	// OnEvent is called with what happens, in order, from one goroutine. It may
+	// OnEvent is called with what happens, in order, one call after the other. It may
 	// block: up to 256 events wait, then the oldest are lost, and counted.
 	OnEvent func(Event)
 	// Logger is told the same; nil is slog.Default.
@@ -69,7 +70,8 @@ type Degradation struct {
 	// once. Either may be nil.
 	Enter, Exit func(context.Context) error
 	// Admit is the share of the requests of each class that is admitted on this rung
-	// and above it. nil admits all.
+	// and above it. nil admits all; a class that is left out of a literal admits none,
+	// so begin with shed.All. No class may have less than one that matters less.
 	Admit *shed.Shares
 	// At a memory ratio of Above the rung is climbed to, and it is left below Below.
 	// The ratio is the larger of sli.MemoryRatio and sli.GoMemoryRatio. Zero Above:
@@ -110,7 +112,10 @@ type ConfigError struct{ What string }
 
 func (e *ConfigError) Error() string { return "guard: " + e.What }
 
-const maxRungs = 64
+const (
+	maxRungs   = 64
+	maxSignals = 64 // what a sli.Reading holds
+)
 
 // complete fills in the defaults, in copies of what is the caller's.
 func (c Config) complete() (Config, error) {
@@ -134,6 +139,10 @@ func (c Config) complete() (Config, error) {
 	if len(c.Ladder) > maxRungs {
 		return c, &ConfigError{fmt.Sprintf("a ladder has at most %d rungs; this one has %d", maxRungs, len(c.Ladder))}
 	}
+	if c.Shed.Capacity < 0 {
+		return c, &ConfigError{"Shed.Capacity is negative; 0 is no bound"}
+	}
+	c.Ladder = slices.Clone(c.Ladder)
 	last := 0.0
 	for i, d := range c.Ladder {
 		bad := func(format string, args ...any) (Config, error) {
@@ -150,10 +159,15 @@ func (c Config) complete() (Config, error) {
 		}
 		last = max(last, d.Above)
 		if d.Admit != nil {
-			for _, v := range d.Admit {
+			own := *d.Admit
+			c.Ladder[i].Admit = &own
+			for _, v := range own {
 				if math.IsNaN(v) || v < 0 || v > 1 {
 					return bad("a share of requests is between 0 and 1; it is %v", v)
 				}
+			}
+			if own[shed.Low] > own[shed.Normal] || own[shed.Normal] > own[shed.High] {
+				return bad("it admits less of a class than of one that matters less: %v", own)
 			}
 		}
 	}
@@ -176,9 +190,22 @@ func (c Config) complete() (Config, error) {
 		}
 	}
 	c.Objectives = objectives
+	known := sli.Signals()
+	if len(c.Signals) > maxSignals {
+		return c, &ConfigError{fmt.Sprintf("a service has at most %d signals of its own; there are %d", maxSignals, len(c.Signals))}
+	}
 	for _, s := range c.Signals {
-		if s.Name == "" || s.Read == nil {
+		switch {
+		case s.Name == "" || s.Read == nil:
 			return c, &ConfigError{"a signal of the service's own needs a name and a function"}
+		case slices.Contains(known, s.Name):
+			return c, &ConfigError{fmt.Sprintf("there are two signals %q", s.Name)}
+		}
+		known = append(known, s.Name)
+	}
+	for _, o := range objectives {
+		if !slices.Contains(known, o.Signal) {
+			return c, &ConfigError{fmt.Sprintf("objective %q: there is no signal %q; there are %q", o.Name, o.Signal, known)}
 		}
 	}
 	return c, nil

@@ -95,6 +95,6 @@ func ExampleGuard_Handler() {
 	}
 	defer r.Body.Close()
 	body, _ := io.ReadAll(r.Body)
-	fmt.Println(r.StatusCode, string(body), g.State())
-	// Output: 200 hello healthy
+	fmt.Println(r.StatusCode, string(body))
+	// Output: 200 hello
 }

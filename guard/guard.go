@@ -35,21 +35,22 @@ type Guard struct {
 	stop     context.CancelFunc
 	watched  chan struct{}  // closed when nothing is decided any more
 	reported chan struct{}  // closed when no event is handed on any more
-	captures sync.WaitGroup // of evidence
+	working  sync.WaitGroup // captures of evidence, and collections
 	closed   sync.Once
 	err      error
 
-	mu       sync.Mutex // of what follows
-	machine  machine
-	limiter  limiter
-	trackers []*tracker
-	reading  sli.Reading // of the last second
-	cycles   uint64
-	stale    stale
-	history  []Event // transitions and steps, oldest first
-	bundles  []evidence.Bundle
-	counts   counts
-	broken   string // what the guard itself panicked with: it is off then
+	mu        sync.Mutex // of what follows
+	machine   machine
+	limiter   limiter
+	trackers  []*tracker
+	reading   sli.Reading // of the last second
+	cycles    uint64
+	stale     stale
+	contained bool    // a container's limit was known
+	history   []Event // transitions and steps, oldest first
+	bundles   []evidence.Bundle
+	counts    counts
+	broken    string // what the guard itself panicked with: it is off then
 }
 
 type counts struct {
@@ -152,35 +153,51 @@ func (g *Guard) State() State {
 func (g *Guard) Close() error {
 	g.closed.Do(func() {
 		g.stop()
-		<-g.watched
-		g.open()
 		ctx, cancel := context.WithTimeout(context.Background(), g.conf.CallbackTimeout)
 		defer cancel()
+		select {
+		case <-g.watched:
+		case <-ctx.Done(): // Limit, or the kernel, does not answer
+		}
+		g.open()
 		for _, r := range slices.Backward(g.rungs) {
 			g.err = errors.Join(g.err, r.wait(ctx))
 		}
 		captured := make(chan struct{})
 		go func() {
-			g.captures.Wait()
+			g.working.Wait()
 			close(captured)
 		}()
 		for _, w := range []struct {
 			what string
 			done <-chan struct{}
-		}{{"a capture of evidence", captured}, {"OnEvent", g.reported}} {
+		}{{"Limit", g.watched}, {"a capture of evidence", captured}, {"OnEvent", g.reported}} {
+			select {
+			case <-w.done:
+				continue
+			default:
+			}
 			select {
 			case <-w.done:
 			case <-ctx.Done():
 				g.err = errors.Join(g.err, fmt.Errorf("guard: %s still runs", w.what))
 			}
 		}
-		g.err = errors.Join(g.err, g.signals.close())
+		select {
+		case <-g.watched:
+			g.err = errors.Join(g.err, g.signals.close())
+		default: // they are in use
+		}
 	})
 	return g.err
 }
 
-// open leaves every rung and admits everything.
+// open leaves every rung and admits everything: nothing is decided any more.
 func (g *Guard) open() {
+	g.mu.Lock()
+	g.machine.state, g.machine.rung, g.machine.since = Healthy, 0, time.Since(g.start)
+	g.limiter = newLimiter()
+	g.mu.Unlock()
 	for _, r := range slices.Backward(g.rungs) {
 		r.want(false)
 	}
@@ -217,9 +234,10 @@ func (g *Guard) watch(ctx context.Context) {
 // pace is how long to wait for the next look: memory that is nearly full may be so
 // within a tenth of a second.
 func (g *Guard) pace() time.Duration {
+	// Garbage may fill memory up to GOMEMLIMIT with nothing wrong.
 	resident, _ := g.reading.Get(sli.ResidentRatio)
-	ratio, _ := memory(&g.reading)
-	if resident > 0.80 || ratio > 0.70 || g.limiter.limited() {
+	ratio, _ := memory(&g.reading, g.contained)
+	if resident > 0.93 || ratio > 0.70 || g.limiter.limited() {
 		return tickTight
 	}
 	return tickEvery
@@ -260,7 +278,10 @@ func (g *Guard) decide(now time.Duration, r sli.Reading, cycles uint64) {
 	g.mu.Lock()
 	g.reading = r
 	g.mu.Unlock()
-	ratio, ok := memory(&r)
+	if _, has := r.Get(sli.MemoryRatio); has {
+		g.contained = true
+	}
+	ratio, ok := memory(&r, g.contained)
 	capacity := math.Inf(1)
 	if !g.conf.NoLimiter {
 		var e []Event
@@ -269,17 +290,8 @@ func (g *Guard) decide(now time.Duration, r sli.Reading, cycles uint64) {
 		events = append(events, e...)
 	}
 
-	g.mu.Lock()
-	change, changed := g.machine.step(now, demand{memory: ratio, memoryOK: ok, objectives: len(tripped) > 0, limited: g.limiter.limited()})
-	why := g.limiter.why
-	if change.to == Degraded && change.from != Degraded {
-		g.counts.trips++
-	}
-	if change.fromRung != change.toRung {
-		g.counts.steps++
-	}
-	top := len(g.rungs)
-	g.mu.Unlock()
+	change, changed := g.step(now, demand{memory: ratio, memoryOK: ok, objectives: len(tripped) > 0, limited: g.limiter.limited()})
+	why, top := g.limiter.why, len(g.rungs)
 
 	reason := ""
 	switch {
@@ -292,9 +304,13 @@ func (g *Guard) decide(now time.Duration, r sli.Reading, cycles uint64) {
 	case why != "":
 		reason = "requests are held back: " + why
 	}
-	if ok && !g.conf.DryRun && g.stale.due(now, cycles, change.toRung > 0 || g.limiter.limited()) {
+	if ok && !g.conf.DryRun && g.stale.due(now, cycles, g.machine.want > 0 || g.limiter.limited() && g.limiter.why != "sched_latency") {
 		events = append(events, Event{Kind: EventCollect, Reason: fmt.Sprintf("what lives was last known %v ago, and the service is degraded", staleAfterCycle)})
-		go g.collect()
+		g.working.Add(1)
+		go func() {
+			defer g.working.Done()
+			g.collect()
+		}()
 	}
 	if changed {
 		g.apply(change)
@@ -315,28 +331,33 @@ func (g *Guard) decide(now time.Duration, r sli.Reading, cycles uint64) {
 	for _, e := range events {
 		g.emit(e)
 	}
-	if change.from == Healthy && change.to == Degraded || change.toRung > change.fromRung && change.toRung == top {
+	if change.from != Degraded && change.to == Degraded || change.toRung > change.fromRung && change.toRung == top {
 		g.capture(reason)
 	}
 }
 
-// softer is how much less it counts that GOMEMLIMIT is full: what is above it costs
-// CPU, what is above the container's limit the process. And memlimit keeps a reserve
-// above GOMEMLIMIT that is there for this.
-const softer = 0.10
-
 // memory is what the ladder and the limiter go by: how full of what cannot be freed
-// the container's limit is, or GOMEMLIMIT where that is much narrower.
-func memory(r *sli.Reading) (ratio float64, ok bool) {
-	ratio, ok = r.Get(sli.MemoryRatio)
-	v, has := r.Get(sli.GoMemoryRatio)
-	switch {
-	case ok && has:
-		ratio = max(ratio, v-softer)
-	case has:
-		ratio, ok = v, true
+// the container's limit is; where none ever was known, GOMEMLIMIT. Where both are, GOMEMLIMIT
+// is soft: what is above it costs CPU, which has a sign of its own, and not the process.
+func memory(r *sli.Reading, contained bool) (ratio float64, ok bool) {
+	if ratio, ok = r.Get(sli.MemoryRatio); ok || contained {
+		return ratio, ok
 	}
-	return ratio, ok
+	return r.Get(sli.GoMemoryRatio)
+}
+
+// step takes the machine on, and counts.
+func (g *Guard) step(now time.Duration, d demand) (change, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c, changed := g.machine.step(now, d)
+	if c.to == Degraded && c.from != Degraded {
+		g.counts.trips++
+	}
+	if c.fromRung != c.toRung {
+		g.counts.steps++
+	}
+	return c, changed
 }
 
 const (
@@ -377,10 +398,7 @@ func (g *Guard) evaluate(now time.Duration) (tripped []string, events []Event) {
 			if r, has := g.signals.window(t.Interval); has {
 				v, ok = r.Get(t.Signal)
 			}
-			g.mu.Lock()
-			changed := t.evaluate(now, v, ok)
-			g.mu.Unlock()
-			if changed {
+			if g.judge(t, now, v, ok) {
 				e := Event{Kind: EventObjective, Name: t.Name, From: "kept", To: "violated", Reason: fmt.Sprintf("%s is %.4g, at most %.4g is good", t.Signal, v, t.Max)}
 				if !t.tripped {
 					e.From, e.To, e.Reason = e.To, e.From, fmt.Sprintf("for %v it was kept", t.Cooldown)
@@ -393,6 +411,12 @@ func (g *Guard) evaluate(now time.Duration) (tripped []string, events []Event) {
 		}
 	}
 	return tripped, events
+}
+
+func (g *Guard) judge(t *tracker, now time.Duration, v float64, ok bool) (changed bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return t.evaluate(now, v, ok)
 }
 
 // limit asks the limiter.
@@ -414,9 +438,10 @@ func (g *Guard) limit(now time.Duration, r, short *sli.Reading, cycles uint64) (
 		refused:  float64(w.ShedByCapacity.Total()),
 		procs:    float64(runtime.GOMAXPROCS(0)),
 	}
-	if v, ok := memory(r); ok {
+	if v, ok := memory(r, g.contained); ok {
 		in.memory = v
 	}
+	in.goMemory = value(r, sli.GoMemoryRatio)
 	if s := w.Elapsed.Seconds(); s > 0 {
 		in.throughput = float64(w.Completed.Total()) / s
 	}
@@ -425,7 +450,7 @@ func (g *Guard) limit(now time.Duration, r, short *sli.Reading, cycles uint64) (
 	in.fresh = cycles != g.cycles
 	g.cycles = cycles
 	was := g.limiter.limited()
-	c := g.limiter.step(now, in)
+	c := g.limiter.step(now, float64(g.base), in)
 	switch is := g.limiter.limited(); {
 	case is && !was:
 		g.counts.limits++
@@ -471,9 +496,9 @@ func (g *Guard) capture(reason string) {
 	if g.conf.Evidence == nil {
 		return
 	}
-	g.captures.Add(1)
+	g.working.Add(1)
 	go func() {
-		defer g.captures.Done()
+		defer g.working.Done()
 		defer func() {
 			if p := recover(); p != nil {
 				g.failed("evidence", fmt.Errorf("panic: %v", p))

@@ -8,6 +8,7 @@ import (
 // A load is what the limiter sees of the time since its last step.
 type load struct {
 	memory     float64 // ratio of the limit; NaN if unknown
+	goMemory   float64 // ratio of GOMEMLIMIT; NaN if there is none
 	fresh      bool    // a collection has ended since the last step, so that memory is news
 	resident   float64 // what cannot be dropped, as a ratio of the limit; NaN if unknown
 	gcCPU      float64 // ratio; NaN if unknown
@@ -72,6 +73,7 @@ type limiter struct {
 	recent     float64 // most bytes in flight of late
 	memory     line
 
+	watched   time.Duration // for how long usual was learnt
 	last      time.Duration // the last step
 	lowered   time.Duration
 	raised    time.Duration
@@ -119,8 +121,9 @@ func newLimiter() limiter { return limiter{capacity: math.Inf(1), perRequest: 16
 
 func (l *limiter) limited() bool { return !math.IsInf(l.capacity, 1) }
 
-// step returns the capacity from now on.
-func (l *limiter) step(now time.Duration, in load) float64 {
+// step returns the capacity from now on. base is the one that there is without it, in
+// bytes; a bound that is not below that is none.
+func (l *limiter) step(now time.Duration, base float64, in load) float64 {
 	l.observe(now, in)
 	trouble, why := l.trouble(now, in)
 	procs := max(1, in.procs)
@@ -166,6 +169,9 @@ func (l *limiter) step(now time.Duration, in load) float64 {
 		}
 	case l.limited():
 		l.rise(now, in, floor, aim, known)
+		if l.capacity >= base {
+			l.capacity, l.why = math.Inf(1), ""
+		}
 	}
 	return l.capacity
 }
@@ -179,7 +185,11 @@ func (l *limiter) observe(now time.Duration, in load) {
 	}
 	l.recent = max(in.inFlight, l.recent*math.Exp(-float64(dt)/float64(recentTime)))
 	if !l.limited() {
-		l.usual += (1 - math.Exp(-float64(dt)/float64(usualTime))) * (in.inFlight - l.usual)
+		// The mean of all, until there is more than usualTime of it.
+		l.watched += dt
+		if l.watched > 0 {
+			l.usual += float64(dt) / float64(min(l.watched, usualTime)) * (in.inFlight - l.usual)
+		}
 	}
 	if in.fresh {
 		l.memory.add(in.inFlight, in.memory)
@@ -203,7 +213,7 @@ func (l *limiter) trouble(now time.Duration, in load) (worst float64, why string
 		sign("memory", (in.memory-memoryHigh)/0.12)
 	}
 	sign("resident", (in.resident-residentHigh)/0.03)
-	if in.memory > 0.5 {
+	if in.memory > 0.5 || in.goMemory > 0.5 {
 		sign("gc_cpu", (in.gcCPU-gcHigh)/gcHigh)
 	}
 	enough := schedFor
@@ -230,18 +240,19 @@ func (l *limiter) rise(now time.Duration, in load, floor, aim float64, known boo
 	if known && l.capacity < 0.8*aim || in.memory < 0.65 {
 		by = 1.3
 	}
-	every := stepTime
-	if in.memory > room || in.gcCPU > gcLow || in.schedP99 > schedLow {
-		by, every = 1.15, probeTime
+	every, bound := stepTime, math.Inf(1)
+	if known {
+		bound = aim
+	}
+	// Neither a line nor what is good for most knows it all.
+	if in.memory > room || in.gcCPU > gcLow || in.schedP99 > schedLow || l.capacity >= bound {
+		by, every, bound = 1.15, probeTime, math.Inf(1)
 		if now-l.lowered < probeAfter {
 			return
 		}
 	}
 	if now-l.raised >= every && (in.refused > 0 || l.recent > 0.7*l.capacity) {
-		l.capacity = l.capacity*by + l.perRequest
-		if known {
-			l.capacity = max(min(l.capacity, aim), floor)
-		}
+		l.capacity = max(min(l.capacity*by+l.perRequest, bound), floor)
 		l.raised = now
 	}
 }

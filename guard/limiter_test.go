@@ -69,7 +69,7 @@ func (s *shop) run(l *limiter, from time.Duration, seconds float64) {
 	const dt = 0.1
 	capacity := l.capacity
 	for i := range int(seconds / dt) {
-		capacity = l.step(from+time.Duration(float64(i)*dt*float64(time.Second)), s.step(dt, capacity))
+		capacity = l.step(from+time.Duration(float64(i)*dt*float64(time.Second)), math.MaxInt64, s.step(dt, capacity))
 	}
 }
 
@@ -167,6 +167,67 @@ func TestLimiterNeighbour(t *testing.T) {
 	}
 }
 
+// TestLimiterOddNormal: what is normal for a process lies between the bounds, of memory,
+// of the collector, or of waits. After a fault it serves what it did before.
+func TestLimiterOddNormal(t *testing.T) {
+	for name, normal := range map[string]load{
+		"memory":    {memory: 0.835, gcCPU: 0.02, schedP99: 0.001},
+		"collector": {memory: 0.5, gcCPU: 0.25, schedP99: 0.001},
+		"waits":     {memory: 0.5, gcCPU: 0.02, schedP99: 0.12},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLimiter()
+			r := rand.New(rand.NewPCG(7, 7))
+			now := time.Duration(0)
+			wanted := 100.0
+			step := func(memory float64) {
+				now += 100 * time.Millisecond
+				in := normal
+				in.memory = max(memory, in.memory*(1+0.003*r.NormFloat64()))
+				in.requests = min(wanted, l.capacity/16384)
+				in.inFlight, in.fresh, in.procs, in.throughput = in.requests*16384, true, 2, 1000
+				if l.capacity/16384 < wanted {
+					in.refused = 10
+				}
+				l.step(now, math.MaxInt64, in)
+			}
+			for range 600 {
+				step(0)
+			}
+			for range 100 {
+				step(0.97)
+			}
+			if !l.limited() {
+				t.Fatal("the fault did not limit it")
+			}
+			for range 1200 {
+				step(0)
+			}
+			if l.capacity < 0.9*wanted*16384 {
+				t.Errorf("two minutes after the fault it lets in %.0f of %.0f requests", l.capacity/16384, wanted)
+			}
+		})
+	}
+}
+
+// TestLimiterOwnCapacity: what the service's own bound refuses is no demand that a
+// limiter could meet.
+func TestLimiterOwnCapacity(t *testing.T) {
+	l := newLimiter()
+	const base = 50 * 16384
+	for i := range 900 {
+		in := load{memory: 0.4, fresh: true, requests: 50, inFlight: base, refused: 5, procs: 2, throughput: 500, gcCPU: 0.02}
+		if i < 100 {
+			in.memory = 0.97
+		}
+		in.inFlight = min(in.inFlight, l.capacity)
+		l.step(time.Duration(i)*100*time.Millisecond, base, in)
+	}
+	if l.limited() {
+		t.Errorf("a minute after the trouble it is limited to %v", l.capacity)
+	}
+}
+
 // TestLimiterShortRequests: most looks find nothing in flight. What is refused says
 // that more is wanted.
 func TestLimiterShortRequests(t *testing.T) {
@@ -178,7 +239,7 @@ func TestLimiterShortRequests(t *testing.T) {
 		if l.limited() && l.capacity < 8*16384 {
 			refused = 1
 		}
-		l.step(now, load{memory: memory, fresh: true, requests: requests, inFlight: requests * 16384, refused: refused, throughput: 50, procs: 2})
+		l.step(now, math.MaxInt64, load{memory: memory, fresh: true, requests: requests, inFlight: requests * 16384, refused: refused, throughput: 50, procs: 2})
 	}
 	for i := range 4000 {
 		step(0.4, float64(i%3/2))
@@ -218,7 +279,7 @@ func TestLimiterProperties(t *testing.T) {
 		now += time.Duration(r.IntN(int(time.Second)))
 		in := load{memory: odd(1.2), fresh: r.IntN(2) == 0, resident: odd(1.2), gcCPU: odd(1), schedP99: odd(1), procs: 2,
 			inFlight: r.Float64() * 1e9, requests: float64(r.IntN(1000)), throughput: r.Float64() * 1000}
-		c := l.step(now, in)
+		c := l.step(now, math.MaxInt64, in)
 		if math.IsNaN(c) || c < 4 {
 			t.Fatalf("capacity %v after %+v", c, in)
 		}

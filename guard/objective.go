@@ -14,7 +14,8 @@ type Objective struct {
 	Name   string     `json:"name"`
 	Signal sli.Signal `json:"signal"`
 	// Max is the most that is good, in the signal's unit. A value above violates
-	// the objective; a signal that is absent does not.
+	// the objective; a signal that is absent does not. It has no default: 0 is violated
+	// by anything.
 	Max float64 `json:"max"`
 
 	// Every Interval (10 s) the signal is evaluated, over that time. The objective

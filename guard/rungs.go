@@ -103,6 +103,11 @@ func (r *rung) wait(ctx context.Context) error {
 	select {
 	case <-idle:
 		return nil
+	default:
+	}
+	select {
+	case <-idle:
+		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("rung %q: a callback still runs", r.Name)
 	}

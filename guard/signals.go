@@ -30,6 +30,7 @@ const (
 	sampleAge   = 2 * time.Minute
 	readEvery   = time.Second // of the service's own signals
 	staleAfter  = 10 * time.Second
+	closeWait   = time.Second
 )
 
 // process is the signals of this process: points of the last second at every tick,
@@ -67,15 +68,19 @@ func (p *process) take() (cycles uint64) {
 	last := p.fast.Read(p.source)
 	now, cycles := last.Time, last.GCCycles
 	if now.Sub(p.lastSample) >= sampleEvery || p.lastSample.IsZero() {
-		p.mu.Lock()
-		p.slow.Read(p.source)
-		p.mu.Unlock()
+		p.keep()
 		p.lastSample = now
 		for _, c := range p.custom {
 			c.poll()
 		}
 	}
 	return cycles
+}
+
+func (p *process) keep() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.slow.Read(p.source)
 }
 
 func (p *process) window(d time.Duration) (sli.Reading, bool) {
@@ -100,7 +105,16 @@ func (p *process) samples() []record.Sample {
 	return p.slow.Samples(sampleAge)
 }
 
-func (p *process) close() error { return p.source.Close() }
+// close waits a moment for readings of the service's own signals.
+func (p *process) close() error {
+	deadline := time.Now().Add(closeWait)
+	for _, c := range p.custom {
+		for c.busy.Load() && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return p.source.Close()
+}
 
 // A custom is a signal of the service's own. Each reading has a goroutine, so that
 // one which blocks makes its signal absent and holds up nothing; until it has

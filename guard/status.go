@@ -82,6 +82,15 @@ type ObjectiveStatus struct {
 	Tripped    bool     `json:"tripped"`
 }
 
+// clone keeps who is given a Status from changing the guard.
+func clone(s *shed.Shares) *shed.Shares {
+	if s == nil {
+		return nil
+	}
+	c := *s
+	return &c
+}
+
 // Status says what the guard is doing.
 func (g *Guard) Status() Status {
 	stats := g.gate.Stats()
@@ -108,14 +117,14 @@ func (g *Guard) Status() Status {
 	if g.limiter.limited() {
 		s.LimitedBy = g.limiter.why
 	}
-	if ratio, ok := memory(&g.reading); ok {
+	if ratio, ok := memory(&g.reading, g.contained); ok {
 		s.MemoryRatio = &ratio
 	}
 	for name, v := range g.reading.All {
 		s.Signals = append(s.Signals, Signal{string(name), v})
 	}
 	for i, r := range g.rungs {
-		s.Ladder = append(s.Ladder, Rung{Name: r.Name, On: i < g.machine.rung, Above: r.Above, Below: r.Below, Admit: r.Admit, NotReady: r.NotReady})
+		s.Ladder = append(s.Ladder, Rung{Name: r.Name, On: i < g.machine.rung, Above: r.Above, Below: r.Below, Admit: clone(r.Admit), NotReady: r.NotReady})
 	}
 	for _, t := range g.trackers {
 		o := ObjectiveStatus{Objective: t.Objective, Violations: t.ratio(t.Window), Tripped: t.tripped}

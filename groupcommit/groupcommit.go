@@ -233,12 +233,14 @@ func (w *Writer) enqueue(ctx context.Context, record []byte, wait, urgent bool) 
 		return nil, fmt.Errorf("writing a record of %d bytes: %w", len(record), ErrTooLarge)
 	}
 	w.mu.Lock()
-	if w.waiting == 0 {
-		b, err := w.add(record, urgent)
-		if b != nil || err != nil {
-			w.mu.Unlock()
-			return b, err
-		}
+	var b *batch
+	err := w.refusal()
+	if err == nil && w.waiting == 0 {
+		b, err = w.add(record, urgent)
+	}
+	if b != nil || err != nil {
+		w.mu.Unlock()
+		return b, err
 	}
 	if !wait {
 		w.stats.Refused++
@@ -336,6 +338,13 @@ const roomyBatches = 32
 // fails.
 func (w *Writer) run() {
 	defer close(w.end)
+	var b *batch
+	ended := false
+	defer func() {
+		if !ended { // runtime.Goexit, which nothing recovers from
+			w.abandon(b, errors.New("writing records: the file ended the goroutine that writes"))
+		}
+	}()
 	var (
 		spare []byte       // the buffer of the last batch, for the next but one
 		roomy int          // batches in a row that filled less than a quarter of theirs
@@ -354,7 +363,8 @@ func (w *Writer) run() {
 		case <-tick.C:
 			tick.set, ticked = false, true
 		}
-		b, early, last := w.take(delayed, spare)
+		var early, last bool
+		b, early, last = w.take(delayed, spare)
 		if early {
 			delay.start(w.opt.Delay)
 		}
@@ -363,6 +373,7 @@ func (w *Writer) run() {
 			delay.stop()
 		}
 		if err := w.commit(b, &dirty, ticked || last && w.opt.Sync != SyncNever); err != nil {
+			ended = true
 			w.abandon(b, err)
 			return
 		}
@@ -379,12 +390,14 @@ func (w *Writer) run() {
 			}
 			b.data = nil
 			close(b.done)
+			b = nil
 			// Those who waited go first, so that what they append next is in the next
 			// batch, and not in the one after it: otherwise two halves of the producers
 			// take turns, each waiting for the other's fsync.
 			runtime.Gosched()
 		}
 		if last {
+			ended = true
 			return
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -313,11 +314,11 @@ func TestCloseWhileWaiting(t *testing.T) {
 	closed := make(chan error, 2)
 	go func() { closed <- w.Close() }()
 	go func() { closed <- w.Close() }()
-	for {
-		if err := w.TryWrite(nil); errors.Is(err, ErrClosed) || errors.Is(err, ErrFull) && isClosed(w) {
-			break
-		}
+	for !isClosed(w) {
 		time.Sleep(time.Millisecond)
+	}
+	if err := w.TryWrite(nil); !errors.Is(err, ErrClosed) { // and not that it is full, which would pass
+		t.Errorf("TryWrite of a closed writer, for which another waits: %v", err)
 	}
 	close(d.gate)
 	if err := <-done; !errors.Is(err, ErrClosed) {
@@ -377,10 +378,16 @@ func TestFailureSticks(t *testing.T) {
 			}
 			return nil
 		}}, nil},
+		{"end of the goroutine", &disk{syncErr: func(n int) error {
+			if n == 2 {
+				runtime.Goexit()
+			}
+			return nil
+		}}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			is := func(err error) bool {
-				return err != nil && (tc.want == nil && strings.Contains(err.Error(), "panicked: mine") || tc.want != nil && errors.Is(err, tc.want))
+				return err != nil && (tc.want == nil && (strings.Contains(err.Error(), "panicked: mine") || strings.Contains(err.Error(), "ended the goroutine")) || tc.want != nil && errors.Is(err, tc.want))
 			}
 			w := New(tc.disk, Options{Sync: SyncBatch})
 			if err := w.Append(t.Context(), line(0, 0)); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
@@ -231,7 +232,7 @@ func served(t *testing.T, h *Handler, r *http.Request, next caddyhttp.HandlerFun
 }
 
 // prepared returns a handler with these settings and a gate of its own.
-func prepared(t *testing.T, settings string) *Handler {
+func prepared(t testing.TB, settings string) *Handler {
 	t.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 	t.Cleanup(cancel)
@@ -423,3 +424,79 @@ func TestExampleInREADME(t *testing.T) {
 		t.Error("there are no Caddyfiles in it")
 	}
 }
+
+// FuzzCaddyfile reads what may stand in the option and in the directive. What is
+// accepted is the same when it was JSON in between.
+func FuzzCaddyfile(f *testing.F) {
+	text, err := os.ReadFile("testdata/Caddyfile")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, part := range strings.Split(string(text), "heapwright")[1:] {
+		f.Add("heapwright" + part)
+	}
+	f.Add("heapwright { memory_limit 1GiB\n}")
+	f.Add("heapwright {\nguard {\nobjective goroutines 1e3 {\nratio 1e-400\n}\nbudget 0x1p-2 9999999h\n}\n}")
+	f.Add("heapwright_guard {\nclass low `{http.request.method} == 'GET'`\nclass low {\nnot path /x\n}\n}")
+	f.Fuzz(func(t *testing.T, text string) {
+		tokens, err := caddyfile.Tokenize([]byte(text), "Caddyfile")
+		if err != nil || len(tokens) == 0 {
+			t.Skip()
+		}
+		for _, to := range []func() caddyfile.Unmarshaler{
+			func() caddyfile.Unmarshaler { return new(App) },
+			func() caddyfile.Unmarshaler { return new(Handler) },
+		} {
+			read := to()
+			if read.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)) != nil {
+				continue
+			}
+			text, err := json.Marshal(read)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again := to()
+			if err := caddy.StrictUnmarshalJSON(text, again); err != nil {
+				t.Fatalf("%v\n%s", err, text)
+			}
+			if second, err := json.Marshal(again); err != nil || !bytes.Equal(second, text) {
+				t.Fatalf("%s is read as %s, error %v", text, second, err)
+			}
+		}
+	})
+}
+
+func BenchmarkHandler(b *testing.B) {
+	for _, bm := range []struct {
+		name, settings string
+		shares         shed.Shares
+	}{
+		{"admitted", `{}`, shed.All()},
+		{"admitted_classes", `{"classes": [{"class": "critical", "match": [{"path": ["/commit", "/cancel"]}]}, {"class": "low", "match": [{"path": ["/export/*"], "method": ["GET"]}]}]}`, shed.All()},
+		{"shed", `{}`, shed.Shares{}},
+	} {
+		b.Run(bm.name, func(b *testing.B) {
+			h := prepared(b, bm.settings)
+			h.gate.SetShares(bm.shares)
+			next := caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				w := discard{http.Header{}}
+				r := caddyhttp.PrepareRequest(httptest.NewRequest("GET", "/", nil), caddy.NewReplacer(), w, nil)
+				for pb.Next() {
+					if err := h.ServeHTTP(w, r, next); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
+}
+
+// discard is a response that nobody reads.
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header       { return d.header }
+func (discard) WriteHeader(int)             {}
+func (discard) Write(p []byte) (int, error) { return len(p), nil }

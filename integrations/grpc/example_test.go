@@ -17,7 +17,9 @@ import (
 	heapwrightgrpc "github.com/heapwright/heapwright/integrations/grpc"
 )
 
-type service struct{ testpb.UnimplementedTestServiceServer }
+type service struct {
+	testpb.UnimplementedTestServiceServer
+}
 
 func (service) UnaryCall(context.Context, *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
 	return &testpb.SimpleResponse{}, nil

@@ -175,6 +175,13 @@ type Lease struct {
 
 // NewPool returns an empty pool.
 func NewPool(o Options) *Pool {
+	p := newPool(o)
+	atCollection(p.self)
+	return p
+}
+
+// newPool returns one that collections do nothing with.
+func newPool(o Options) *Pool {
 	if o.MinSize == 0 {
 		o.MinSize = DefaultMinSize
 	}
@@ -215,7 +222,6 @@ func NewPool(o Options) *Pool {
 		return p.shards[int(p.next.Add(1))%len(p.shards)]
 	}
 	p.self = weak.Make(p)
-	atCollection(p.self)
 	return p
 }
 

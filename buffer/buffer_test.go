@@ -66,9 +66,10 @@ func TestOptionsOfAnySize(t *testing.T) {
 }
 
 // ofShards returns a pool of so many shards, whatever the machine has: with one, what
-// was released is what is got next.
+// was released is what is got next. It decays when the test says so, and not also when
+// the test's memory is collected.
 func ofShards(n int, o Options) *Pool {
-	p := NewPool(o)
+	p := newPool(o)
 	p.shards = p.shards[:1]
 	for len(p.shards) < n {
 		p.shards = append(p.shards, &shard{classes: make([]stack, len(p.sizes)), sampleIn: p.every})

@@ -61,7 +61,9 @@ func (c *Class) UnmarshalText(text []byte) error {
 
 // Shares are what part of the requests of each class is admitted, from 0 to 1.
 // Write them by class, Shares{Low: 0, Normal: 0.5, High: 1}: the order of the
-// constants is not that of their rank. The share of Critical is not looked at.
+// constants is not that of their rank. Of a class that the literal leaves out
+// nothing is admitted: name Low, Normal and High, or change what All returns. The
+// share of Critical is not looked at.
 type Shares [NumClasses]float64
 
 // All returns the Shares that admit everything.

@@ -27,7 +27,7 @@ var fills = [NumClasses]int64{Normal: 90, Low: 50, High: 100, Critical: 100}
 
 // Options are what a Gate is made with.
 type Options struct {
-	Capacity int64  // bytes in flight that requests may hold before others are refused; 0 is NoBound
+	Capacity int64  // bytes in flight that requests may hold before others are refused; 0 and less is NoBound
 	Budget   Budget // how much may be shed
 }
 
@@ -139,7 +139,7 @@ func NewGate(o Options) *Gate {
 	// one does not allocate.
 	g.tokens.New = func() any { return &g.stripes[int(g.next.Add(1))%len(g.stripes)] }
 	g.SetShares(All())
-	if o.Capacity == 0 {
+	if o.Capacity <= 0 {
 		o.Capacity = NoBound
 	}
 	g.SetCapacity(o.Capacity)

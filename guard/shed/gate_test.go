@@ -62,6 +62,21 @@ func TestFills(t *testing.T) {
 	}
 }
 
+// Who has no limit writes 0, or -1.
+func TestNoCapacity(t *testing.T) {
+	for _, capacity := range []int64{0, -1, math.MinInt64, NoBound} {
+		g := NewGate(Options{Capacity: capacity})
+		one, _ := g.Admit(Low, 1<<30)
+		two, ok := g.Admit(Low, 1<<30)
+		if !ok || g.Capacity() != NoBound {
+			t.Errorf("capacity %d: a second request is admitted: %t, the bound is %d", capacity, ok, g.Capacity())
+		}
+		one.Done()
+		two.Done()
+		settled(t, g)
+	}
+}
+
 func TestCostsOutOfRange(t *testing.T) {
 	for _, tt := range []struct{ cost, want int64 }{
 		{0, 1}, {-1, 1}, {math.MinInt64, 1}, {1, 1},

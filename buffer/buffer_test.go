@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/heapwright/heapwright/metric"
 )
@@ -440,22 +441,33 @@ func dropLease(p *Pool) []byte {
 	return l.Bytes()
 }
 
-// TestDroppedPool: idle buffers of a pool that is garbage itself are no leaks.
+// TestDroppedPool: idle buffers of a pool that is garbage itself are no leaks. They were
+// found before what becomes garbage later, and that has come.
 func TestDroppedPool(t *testing.T) {
 	leaks := make(chan Leak, 10)
-	func() {
+	gone := func() weak.Pointer[Pool] {
 		p := NewPool(Options{SampleEvery: 1, OnLeak: func(l Leak) { leaks <- l }})
 		l := p.Get(4096)
 		l.Release()
+		return p.self
 	}()
-	for range 5 {
+	await(t, func() bool { runtime.GC(); return gone.Value() == nil })
+	p := NewPool(Options{SampleEvery: 1, OnLeak: func(l Leak) { leaks <- l }})
+	dropLease(p)
+	var got Leak
+	await(t, func() bool {
 		runtime.GC()
+		select {
+		case got = <-leaks:
+			return true
+		default:
+			return false
+		}
+	})
+	if !strings.Contains(got.Stack, "dropLease") || len(leaks) != 0 {
+		t.Errorf("leak %+v, and %d more", got, len(leaks))
 	}
-	select {
-	case l := <-leaks:
-		t.Errorf("leak %+v", l)
-	case <-time.After(50 * time.Millisecond):
-	}
+	runtime.KeepAlive(p)
 }
 
 func TestOverdueLease(t *testing.T) {

@@ -3,6 +3,7 @@ package sli
 import (
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"testing"
 	"time"
 )
@@ -63,12 +64,15 @@ func TestTruthPauses(t *testing.T) {
 		longest = max(longest, p)
 	}
 	p99, ok := r.Get(PauseP99)
-	if low, high := longest.Seconds()/2, longest.Seconds()*1.26; !ok || p99 < low || p99 > high {
+	if low, high := longest.Seconds()/2, longest.Seconds()*1.26; !ok || p99 < low && cycles < 50 || p99 > high { // of 50 cycles' 100 stops p99 is not the longest
 		t.Errorf("p99 of the pauses is %v, %t; the longest cycle's pauses are %v", p99, ok, longest)
 	}
+	// Where others take the CPU the limiter may come on: it goes by the time that has passed.
+	limited := []metrics.Sample{{Name: "/gc/limiter/last-enabled:gc-cycle"}}
+	metrics.Read(limited)
 	limiter, ok := r.Get(LimiterOn)
-	if !ok || limiter != 0 {
-		t.Errorf("limiter %v, %t", limiter, ok)
+	if on := limited[0].Value.Uint64() > older.GCCycles; !ok || (limiter == 1) != on {
+		t.Errorf("limiter %v, %t; the runtime says %t", limiter, ok, on)
 	}
 	if n, ok := r.Get(Goroutines); !ok || n < 1 || n > float64(runtime.NumGoroutine()+10) {
 		t.Errorf("%v goroutines, %t", n, ok)

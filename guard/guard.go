@@ -39,18 +39,20 @@ type Guard struct {
 	closed   sync.Once
 	err      error
 
-	mu        sync.Mutex // of what follows
-	machine   machine
-	limiter   limiter
-	trackers  []*tracker
-	reading   sli.Reading // of the last second
-	cycles    uint64
-	stale     stale
-	contained bool    // a container's limit was known
-	history   []Event // transitions and steps, oldest first
-	bundles   []evidence.Bundle
-	counts    counts
-	broken    string // what the guard itself panicked with: it is off then
+	mu         sync.Mutex // of what follows
+	machine    machine
+	limiter    limiter
+	trackers   []*tracker
+	reading    sli.Reading // of the last second
+	last       state       // what it was when the limiter last took it in
+	completed  uint64      // requests since then
+	perRequest float64     // bytes that one allocates
+	stale      stale
+	contained  bool    // a container's limit was known
+	history    []Event // transitions and steps, oldest first
+	bundles    []evidence.Bundle
+	counts     counts
+	broken     string // what the guard itself panicked with: it is off then
 }
 
 type counts struct {
@@ -252,13 +254,13 @@ func (g *Guard) tick() (goOn bool) {
 			goOn = false
 		}
 	}()
-	cycles := g.signals.take()
+	is := g.signals.take()
 	r, ok := g.signals.window(fastWindow)
 	if !ok {
 		return true
 	}
 	now := time.Since(g.start)
-	g.decide(now, r, cycles)
+	g.decide(now, r, is)
 	return true
 }
 
@@ -272,7 +274,7 @@ func (g *Guard) brake(why string) {
 }
 
 // decide takes one reading through the objectives, the limiter and the machine.
-func (g *Guard) decide(now time.Duration, r sli.Reading, cycles uint64) {
+func (g *Guard) decide(now time.Duration, r sli.Reading, is state) {
 	tripped, events := g.evaluate(now)
 
 	g.mu.Lock()
@@ -286,7 +288,7 @@ func (g *Guard) decide(now time.Duration, r sli.Reading, cycles uint64) {
 	if !g.conf.NoLimiter {
 		var e []Event
 		short, _ := g.signals.window(shortWindow)
-		capacity, e = g.limit(now, &r, &short, cycles)
+		capacity, e = g.limit(now, &r, &short, is)
 		events = append(events, e...)
 	}
 
@@ -304,7 +306,7 @@ func (g *Guard) decide(now time.Duration, r sli.Reading, cycles uint64) {
 	case why != "":
 		reason = "requests are held back: " + why
 	}
-	if ok && !g.conf.DryRun && g.stale.due(now, cycles, g.machine.want > 0 || g.limiter.limited() && g.limiter.why != "sched_latency") {
+	if ok && !g.conf.DryRun && g.stale.due(now, is.cycles, g.machine.want > 0 || g.limiter.limited() && g.limiter.why != "sched_latency") {
 		events = append(events, Event{Kind: EventCollect, Reason: fmt.Sprintf("what lives was last known %v ago, and the service is degraded", staleAfterCycle)})
 		g.working.Add(1)
 		go func() {
@@ -419,8 +421,11 @@ func (g *Guard) judge(t *tracker, now time.Duration, v float64, ok bool) (change
 	return t.evaluate(now, v, ok)
 }
 
+// perRequestOf is how many requests the allocation of one is the mean of.
+const perRequestOf = 64
+
 // limit asks the limiter.
-func (g *Guard) limit(now time.Duration, r, short *sli.Reading, cycles uint64) (float64, []Event) {
+func (g *Guard) limit(now time.Duration, r, short *sli.Reading, is state) (float64, []Event) {
 	value := func(r *sli.Reading, s sli.Signal) float64 {
 		if v, ok := r.Get(s); ok {
 			return v
@@ -447,8 +452,23 @@ func (g *Guard) limit(now time.Duration, r, short *sli.Reading, cycles uint64) (
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	in.fresh = cycles != g.cycles
-	g.cycles = cycles
+	in.fresh = is.cycles != g.last.cycles
+	g.last.cycles = is.cycles
+	in.room, in.perRequest = math.NaN(), math.NaN()
+	if is.limit > 0 {
+		in.room = (burstFull - in.memory) * float64(is.limit)
+	}
+	if done := g.completed + w.Completed.Total(); done < perRequestOf {
+		g.completed = done
+	} else {
+		if g.last.allocs > 0 {
+			g.perRequest = float64(is.allocs-min(is.allocs, g.last.allocs)) / float64(done)
+		}
+		g.completed, g.last.allocs = 0, is.allocs
+	}
+	if g.perRequest > 0 {
+		in.perRequest = g.perRequest
+	}
 	was := g.limiter.limited()
 	c := g.limiter.step(now, float64(g.base), in)
 	switch is := g.limiter.limited(); {

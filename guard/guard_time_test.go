@@ -41,7 +41,7 @@ func (f *fake) set(s sli.Signal, v float64) {
 	f.values[s] = v
 }
 
-func (f *fake) take() uint64 {
+func (f *fake) take() state {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.panics {
@@ -53,7 +53,7 @@ func (f *fake) take() uint64 {
 	if !f.still {
 		f.cycles++
 	}
-	return f.cycles
+	return state{cycles: f.cycles}
 }
 
 func (f *fake) window(time.Duration) (r sli.Reading, ok bool) {

@@ -18,6 +18,8 @@ type load struct {
 	refused    float64 // requests that the capacity had no room for
 	throughput float64 // requests completed per second
 	procs      float64
+	room       float64 // bytes of memory until it is at burstFull; NaN if unknown
+	perRequest float64 // bytes that a request allocates; NaN if unknown
 }
 
 // The bounds above which the limiter lets less in, and below which more.
@@ -40,10 +42,19 @@ const (
 	schedFor     = 1500 * time.Millisecond
 	schedForMany = 500 * time.Millisecond
 	// What is usual has to be known before.
-	schedFirst = 10 * time.Second
+	schedFirst = 3 * time.Second
 
-	usualTime  = time.Minute            // of the mean of what is in flight while nothing is held back
-	recentTime = time.Second            // in which the most that was in flight is forgotten
+	// A burst that could fill memory before anybody has looked is bounded ahead: by what
+	// memory has room for if nothing could be freed of what requests allocate. It has to
+	// be more than burstLeast requests, and than burstTimes the most that was in flight.
+	burstFull  = 0.90
+	burstLeast = 32
+	burstTimes = 8
+
+	usualTime  = time.Minute     // of the mean of what is in flight while nothing is held back
+	recentTime = time.Second     // in which the most that was in flight is forgotten
+	usualFirst = 5 * time.Second // before which nothing is usual
+	peakTime   = 2 * time.Second
 	stepTime   = 200 * time.Millisecond // between two raises
 	openTime   = 3 * time.Second        // that nobody was refused, before the bound goes
 	// What is normal for a process may lie between the bounds. So when nothing was wrong
@@ -55,6 +66,7 @@ const (
 // A limiter finds how many bytes of requests may be in flight: none that count
 // while all is well; from the first sign of trouble on what was in flight then,
 // less as long as trouble stays, more as soon as there is room and somebody wants it.
+// Only a burst that could fill memory before the next look is bounded ahead.
 // The signs are what overload is made of, whatever its cause: what lives comes near
 // the limit, the collector takes the CPUs, or goroutines wait long for a CPU. It is
 // pure: time comes with the loads.
@@ -72,6 +84,8 @@ type limiter struct {
 	usual      float64 // bytes in flight while nothing was held back
 	recent     float64 // most bytes in flight of late
 	memory     line
+	peaks      peaks
+	burst      float64 // bytes that may be in flight while it does not limit
 
 	watched   time.Duration // for how long usual was learnt
 	last      time.Duration // the last step
@@ -79,6 +93,22 @@ type limiter struct {
 	raised    time.Duration
 	wanted    time.Duration // when there was last no room for somebody
 	schedFrom time.Duration // since when waits for a CPU have been too long
+}
+
+// peaks are the most that was in flight, of late but not of the last moments: those
+// are what it is compared with.
+type peaks struct {
+	most, before, now float64
+	since             time.Duration
+}
+
+func (p *peaks) add(now, dt time.Duration, v float64) {
+	p.most *= math.Exp(-float64(dt) / float64(usualTime))
+	if now-p.since >= peakTime {
+		p.most = max(p.most, p.before)
+		p.before, p.now, p.since = p.now, 0, now
+	}
+	p.now = max(p.now, v)
 }
 
 // A line is the slope through points, of which older ones weigh less and less, and the
@@ -121,7 +151,7 @@ func newLimiter() limiter { return limiter{capacity: math.Inf(1), perRequest: 16
 
 func (l *limiter) limited() bool { return !math.IsInf(l.capacity, 1) }
 
-// step returns the capacity from now on. base is the one that there is without it, in
+// step returns the capacity from now on, +Inf for no bound. base is the one that there is without it, in
 // bytes; a bound that is not below that is none.
 func (l *limiter) step(now time.Duration, base float64, in load) float64 {
 	l.observe(now, in)
@@ -129,8 +159,9 @@ func (l *limiter) step(now time.Duration, base float64, in load) float64 {
 	procs := max(1, in.procs)
 	floor := 2 * procs * l.perRequest
 	if why != "memory" && why != "resident" {
-		// Only memory is a reason to let in less than was in flight when all was well.
-		floor = max(floor, 2*l.usual)
+		// Only memory is a reason to let in less than was in flight when all was well,
+		// and a few, since requests come in clusters.
+		floor = max(floor, 4*l.usual, 8*l.perRequest)
 	}
 	aim, known := l.memory.at(memoryAim)
 	aim = max(aim, floor)
@@ -167,11 +198,17 @@ func (l *limiter) step(now time.Duration, base float64, in load) float64 {
 		default:
 			lower(held * (0.95 - 0.30*trouble))
 		}
+	case !l.limited() && in.refused > 0 && l.burst < base:
+		lower(l.burst)
+		l.why = "burst"
 	case l.limited():
 		l.rise(now, in, floor, aim, known)
 		if l.capacity >= base {
 			l.capacity, l.why = math.Inf(1), ""
 		}
+	}
+	if !l.limited() {
+		return l.burst
 	}
 	return l.capacity
 }
@@ -193,6 +230,11 @@ func (l *limiter) observe(now time.Duration, in load) {
 	}
 	if in.fresh {
 		l.memory.add(in.inFlight, in.memory)
+	}
+	l.peaks.add(now, dt, in.inFlight)
+	l.burst = math.Inf(1)
+	if n := in.room / in.perRequest; n >= 0 && now >= usualFirst {
+		l.burst = max(burstLeast*l.perRequest, burstTimes*l.peaks.most, n*l.perRequest)
 	}
 	if in.refused > 0 {
 		l.wanted = now

@@ -62,7 +62,8 @@ func (s *shop) step(dt, capacity float64) load {
 		s.seen = ratio
 	}
 	flying := max(s.flying, s.done*(s.waits+s.cpu))
-	return load{memory: s.seen, fresh: fresh, resident: math.NaN(), gcCPU: gc, schedP99: sched, inFlight: flying * s.bytes, requests: flying, throughput: s.done, refused: s.refused - refused, procs: s.procs}
+	return load{memory: s.seen, fresh: fresh, resident: math.NaN(), gcCPU: gc, schedP99: sched, inFlight: flying * s.bytes, requests: flying, throughput: s.done, refused: s.refused - refused, procs: s.procs,
+		room: (burstFull - s.seen) * s.limit, perRequest: 2 * s.bytes}
 }
 
 func (s *shop) run(l *limiter, from time.Duration, seconds float64) {
@@ -100,7 +101,7 @@ func slowDependency(t *testing.T, every int) {
 	s.run(&l, 0, 30)
 	s.waits = 3
 	s.run(&l, 30*time.Second, 30)
-	if !l.limited() || l.why != "memory" && l.why != "gc_cpu" {
+	if !l.limited() || l.why != "memory" && l.why != "gc_cpu" && l.why != "burst" {
 		t.Fatalf("it does not limit (%v, %q)", l.capacity, l.why)
 	}
 	if s.peak > 0.97 {
@@ -255,6 +256,25 @@ func TestLimiterShortRequests(t *testing.T) {
 	}
 	if l.limited() {
 		t.Errorf("ten seconds after the trouble it is limited to %v bytes", l.capacity)
+	}
+}
+
+// TestLimiterBurst: many more requests than ever, of which memory could not hold all,
+// are bounded before anybody looks. Where memory has room for them they are not.
+func TestLimiterBurst(t *testing.T) {
+	for _, tt := range []struct {
+		allocates float64 // bytes, a request
+		want      float64 // requests
+	}{{2 << 20, 32}, {1 << 20, 60}, {1 << 10, 60_000}, {math.NaN(), math.Inf(1)}} {
+		l := newLimiter()
+		capacity := 0.0
+		for i := range 200 {
+			capacity = l.step(time.Duration(i)*100*time.Millisecond, math.MaxInt64,
+				load{memory: 0.3, requests: 3, inFlight: 3 * 16384, procs: 2, throughput: 50, room: 60 << 20, perRequest: tt.allocates})
+		}
+		if got := capacity / 16384; got < 0.9*tt.want || got > 1.1*tt.want {
+			t.Errorf("of requests that allocate %v, %v may be in flight, want %v", tt.allocates, got, tt.want)
+		}
 	}
 }
 

@@ -11,11 +11,17 @@ import (
 	"github.com/heapwright/heapwright/record"
 )
 
-// signals are where readings come from; take measures, and says how many
-// collections there were since the process started. They are used by one goroutine, but for
+// A state is what of the last look is not in a reading.
+type state struct {
+	cycles uint64 // collections since the process started
+	allocs uint64 // bytes allocated since then
+	limit  uint64 // memory limit, in bytes; 0 is none known
+}
+
+// signals are where readings come from; take measures. They are used by one goroutine, but for
 // samples.
 type signals interface {
-	take() (cycles uint64)
+	take() state
 	window(time.Duration) (sli.Reading, bool)
 	samples() []record.Sample
 	close() error
@@ -64,9 +70,12 @@ func openProcess(c Config) (*process, error) {
 	return p, nil
 }
 
-func (p *process) take() (cycles uint64) {
+func (p *process) take() state {
 	last := p.fast.Read(p.source)
-	now, cycles := last.Time, last.GCCycles
+	now, is := last.Time, state{cycles: last.GCCycles, allocs: last.TotalAllocBytes, limit: last.GroupLimitBytes}
+	if l := last.OwnLimitBytes; l > 0 && (is.limit == 0 || l < is.limit) {
+		is.limit = l
+	}
 	if now.Sub(p.lastSample) >= sampleEvery || p.lastSample.IsZero() {
 		p.keep()
 		p.lastSample = now
@@ -74,7 +83,7 @@ func (p *process) take() (cycles uint64) {
 			c.poll()
 		}
 	}
-	return cycles
+	return is
 }
 
 func (p *process) keep() {

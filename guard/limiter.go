@@ -255,7 +255,9 @@ func (l *limiter) trouble(now time.Duration, in load) (worst float64, why string
 		sign("memory", (in.memory-memoryHigh)/0.12)
 	}
 	sign("resident", (in.resident-residentHigh)/0.03)
-	if in.memory > 0.5 || in.goMemory > 0.5 {
+	// What the collector takes costs requests only when they queue.
+	queue := in.inFlight > max(4*l.usual, 8*l.perRequest) || in.schedP99 > schedAim
+	if queue && (in.memory > 0.5 || in.goMemory > 0.5) {
 		sign("gc_cpu", (in.gcCPU-gcHigh)/gcHigh)
 	}
 	enough := schedFor

@@ -278,6 +278,22 @@ func TestLimiterBurst(t *testing.T) {
 	}
 }
 
+// TestLimiterCollectorAlone: a collector that is busy is no reason to refuse requests
+// that do not wait.
+func TestLimiterCollectorAlone(t *testing.T) {
+	l := newLimiter()
+	for i := range 600 {
+		in := load{memory: 0.7, fresh: true, gcCPU: 0.02, schedP99: 0.02, requests: 2, inFlight: 2 * 16384, procs: 2, throughput: 35}
+		if i > 200 {
+			in.gcCPU = 0.5
+		}
+		l.step(time.Duration(i)*100*time.Millisecond, math.MaxInt64, in)
+	}
+	if l.limited() {
+		t.Errorf("limited: %q", l.why)
+	}
+}
+
 // TestLimiterProperties feeds it anything: its capacity is never NaN, never zero,
 // and never below what two requests a CPU take.
 func TestLimiterProperties(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ func healthyCommand(ctx context.Context, args []string, out io.Writer) error {
 	service := fs.String("service", "", "the service's binary; built if empty")
 	length := fs.Duration("for", time.Hour, "how long, with what was done before")
 	rate := fs.Float64("rate", 5, "requests a second, on average")
+	guards := fs.String("guards", strings.Join(peers.Guards, ","), "comma-separated guards")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -63,7 +65,7 @@ func healthyCommand(ctx context.Context, args []string, out io.Writer) error {
 		services = nil
 		return err
 	}
-	for _, guard := range peers.Guards {
+	for _, guard := range strings.Split(*guards, ",") {
 		s, err := peers.StartService(ctx, b.service, guard, b.dir, peers.DefaultBox, "-dependency", peers.DefaultDependency.String())
 		if err != nil {
 			return errors.Join(err, stop())

@@ -5,7 +5,7 @@
 //
 //	peers run [-dir DIR] [-reps 3] [-together 4] [-guards NAME,...] [-faults NAME,...] [-within 30m] [-watch]
 //	peers oom [-dir DIR] [-runs 20] [-within 15m]
-//	peers healthy [-dir DIR] [-for 1h] [-rate 5]
+//	peers healthy [-dir DIR] [-for 1h] [-rate 5] [-guards NAME,...]
 //	peers report [-dir DIR] [-bench FILE] [-into PAGE]
 //
 // run, oom and healthy go on where they stopped. oom is the kernel's OOM killer

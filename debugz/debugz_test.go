@@ -381,6 +381,12 @@ func TestPageSays(t *testing.T) {
 		t.Error("the page links to evidence that is not given out")
 	}
 	checkMarkup(t, body)
+	status.Broken = "a function of the service's ended the guard's goroutine"
+	body = answer(newHandler(t, Options{}, nil, &fakeGuard{status}), local("GET", "/debug/heapwright/", "")).Body.String()
+	if !strings.Contains(body, "every request is admitted: a function of the service&#39;s ended") || strings.Contains(body, "panicked") {
+		t.Error("the page does not say why the guard is off, or that it panicked")
+	}
+	status.Broken = ""
 	status.State, status.Rung, status.Ready = guard.Healthy, 0, true
 	h = newHandler(t, Options{}, nil, &fakeGuard{status})
 	if body = answer(h, local("GET", "/debug/heapwright/?refresh=5", "")).Body.String(); !strings.Contains(body, "Healthy") || !strings.Contains(body, `http-equiv="refresh" content="5"`) {

@@ -26,7 +26,7 @@ func guardOf(d *document, lim budget) *guardPart {
 	var why []string
 	if s.Broken != "" {
 		g.Tone, g.State = "bad", "Off"
-		why = append(why, "The guard has panicked, which is a bug of Heapwright's: "+cut(s.Broken, lim.text)+".")
+		why = append(why, "It ended, and every request is admitted: "+cut(s.Broken, lim.text)+".")
 	}
 	if e := lastState(s.Events); e != nil && e.Reason != "" {
 		why = append(why, "It began so: "+cut(e.Reason, lim.text)+".")

@@ -52,15 +52,21 @@ func (l *fakeLimit) Report() memlimit.Report {
 	return l.report
 }
 
-func (l *fakeLimit) Override(gogc int, gomemlimit int64, lease time.Duration, who string) (func(), error) {
+func (l *fakeLimit) CheckOverride(gogc int, gomemlimit int64, lease time.Duration, who string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err != nil {
-		return nil, l.err
+	if o := l.report.Override; l.err == nil && o != nil && o.Who != who {
+		return errors.New("there is one override at a time")
 	}
-	if o := l.report.Override; o != nil && o.Who != who {
-		return nil, errors.New("there is one override at a time")
+	return l.err
+}
+
+func (l *fakeLimit) Override(gogc int, gomemlimit int64, lease time.Duration, who string) (func(), error) {
+	if err := l.CheckOverride(gogc, gomemlimit, lease, who); err != nil {
+		return nil, err
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.report.GOGC, l.report.GOMEMLIMIT = l.base.GOGC, l.base.GOMEMLIMIT
 	l.calls = append(l.calls, fmt.Sprintf("override %d %d %v %s", gogc, gomemlimit, lease, who))
 	l.report.Mode = memlimit.ModeOverride

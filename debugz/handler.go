@@ -49,6 +49,7 @@ type Options struct {
 type limiter interface {
 	Report() memlimit.Report
 	Override(gogc int, gomemlimit int64, lease time.Duration, who string) (revert func(), err error)
+	CheckOverride(gogc int, gomemlimit int64, lease time.Duration, who string) error
 }
 
 // A guarded service is a guard.Guard, or a test's.

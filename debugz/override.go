@@ -188,15 +188,18 @@ func (c *changer) make(r *http.Request, o *overrideRequest, was memlimit.Report)
 	if active != nil && (active.Who != o.By || c.revert == nil) {
 		return &refusal{http.StatusConflict, fmt.Sprintf("%s has an override until %s; it ends by itself, or by DELETE", active.Who, active.Until.UTC().Format(time.RFC3339))}
 	}
-	if o.DryRun {
-		return nil
-	}
 	gogc, gomemlimit := 0, int64(0)
 	if o.GOGC != nil {
 		gogc = int(*o.GOGC)
 	}
 	if o.GOMEMLIMIT != nil {
 		gomemlimit = *o.GOMEMLIMIT
+	}
+	if o.DryRun {
+		if err := c.limit.CheckOverride(gogc, gomemlimit, lease, o.By); err != nil {
+			return &refusal{http.StatusConflict, err.Error()}
+		}
+		return nil
 	}
 	revert, err := c.limit.Override(gogc, gomemlimit, lease, o.By)
 	if err != nil {

@@ -156,6 +156,29 @@ func TestOverrideOfOthers(t *testing.T) {
 	}
 }
 
+// TestDryRunIsRefused: a dry run is answered as the change itself would be.
+func TestDryRunIsRefused(t *testing.T) {
+	l, err := memlimit.Start(memlimit.Config{Bytes: 1 << 30, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	h := Handler(Options{Limit: l, AllowChange: true, Logger: slog.New(slog.DiscardHandler)})
+	both := func(name, change string, want int) {
+		t.Helper()
+		for _, dry := range []string{`, "dry_run": true`, ""} { // the real one comes second
+			if w := answer(h, post(`{"by": "ada", `+change+dry+`}`)); w.Code != want {
+				t.Errorf("%s%s: status %d, want %d: %s", name, dry, w.Code, want, w.Body)
+			}
+		}
+		answer(h, remove())
+	}
+	both("a change", `"gogc_percent": 300`, 200)
+	both("a limit below all", `"gomemlimit_bytes": 1048576`, 409)
+	l.Disable("the test")
+	both("of what is off", `"gogc_percent": 300`, 409)
+}
+
 func TestOverrideRate(t *testing.T) {
 	l := newFakeLimit()
 	h := newHandler(t, Options{AllowChange: true}, l, nil)

@@ -34,9 +34,9 @@ type Config struct {
 	// least. With less than a quarter of the limit left it is 200 ms, if that is less.
 	Interval time.Duration
 
-	// Objective has a controller choose GOGC as well, and GOMEMLIMIT below what the
-	// limit leaves; see package memlimit/control. Nil: GOMEMLIMIT only. &Objective{}
-	// is the least CPU for the collector.
+	// Objective has a controller choose GOGC as well, and GOMEMLIMIT into the reserve
+	// where the collector is under pressure; see package memlimit/control. Nil:
+	// GOMEMLIMIT only. &Objective{} is the least CPU for the collector.
 	Objective *control.Objective
 	// MinGOGC and MaxGOGC bound the controller, in percent: 25 and 1000.
 	MinGOGC, MaxGOGC int
@@ -768,34 +768,13 @@ func (l *Limit) resettle() {
 // report and the log. There is one override at a time; another of the same who takes
 // its place, and so a lease is renewed without the settings going back in between.
 func (l *Limit) Override(gogc int, gomemlimit int64, lease time.Duration, who string) (revert func(), err error) {
-	switch {
-	case gogc == 0 && gomemlimit == 0:
-		return nil, errors.New("overriding the memory limit: neither GOGC nor GOMEMLIMIT is given")
-	case gogc < 0 || gogc > 100_000:
-		return nil, fmt.Errorf("overriding the memory limit: GOGC=%d: it may be 1 to 100000; GOGC=off would have to wait for a collection", gogc)
-	case gomemlimit != 0 && gomemlimit < minLimit:
-		return nil, fmt.Errorf("overriding the memory limit: GOMEMLIMIT=%d is less than %s", gomemlimit, human(minLimit))
-	case lease <= 0 || lease > maxLease:
-		return nil, fmt.Errorf("overriding the memory limit: a lease of %v: it may be up to %v", lease, maxLease)
-	}
 	if who == "" {
 		who = "somebody"
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case l.closed:
-		return nil, errors.New("overriding the memory limit: it was closed")
-	case l.off != "":
-		return nil, fmt.Errorf("overriding the memory limit: it is off: %s", l.off)
-	case l.stood != "":
-		return nil, fmt.Errorf("overriding the memory limit: it stood down, enable it first: %s", l.stood)
-	case l.conf.DryRun:
-		return nil, errors.New("overriding the memory limit: a dry run sets nothing")
-	case l.lease != nil && l.lease.Who != who:
-		return nil, fmt.Errorf("overriding the memory limit: %s has it until %s", l.lease.Who, l.lease.Until.Format(time.RFC3339))
-	case gogc != 0 && l.base.gogc < 0:
-		return nil, errors.New("overriding the memory limit: GOGC was off before, and is not set back to off without waiting for a collection: leave it")
+	if err := l.refusal(gogc, gomemlimit, lease, who); err != nil {
+		return nil, err
 	}
 	if l.lease != nil {
 		l.expiry.Stop()
@@ -807,6 +786,43 @@ func (l *Limit) Override(gogc int, gomemlimit int64, lease time.Duration, who st
 	l.expiry = time.AfterFunc(lease, end)
 	l.resettle()
 	return end, nil
+}
+
+// CheckOverride returns the error that Override would return now, and changes nothing.
+func (l *Limit) CheckOverride(gogc int, gomemlimit int64, lease time.Duration, who string) error {
+	if who == "" {
+		who = "somebody"
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refusal(gogc, gomemlimit, lease, who)
+}
+
+// refusal says why there cannot be such an override now. With mu.
+func (l *Limit) refusal(gogc int, gomemlimit int64, lease time.Duration, who string) error {
+	switch {
+	case gogc == 0 && gomemlimit == 0:
+		return errors.New("overriding the memory limit: neither GOGC nor GOMEMLIMIT is given")
+	case gogc < 0 || gogc > 100_000:
+		return fmt.Errorf("overriding the memory limit: GOGC=%d: it may be 1 to 100000; GOGC=off would have to wait for a collection", gogc)
+	case gomemlimit != 0 && gomemlimit < minLimit:
+		return fmt.Errorf("overriding the memory limit: GOMEMLIMIT=%d is less than %s", gomemlimit, human(minLimit))
+	case lease <= 0 || lease > maxLease:
+		return fmt.Errorf("overriding the memory limit: a lease of %v: it may be up to %v", lease, maxLease)
+	case l.closed:
+		return errors.New("overriding the memory limit: it was closed")
+	case l.off != "":
+		return fmt.Errorf("overriding the memory limit: it is off: %s", l.off)
+	case l.stood != "":
+		return fmt.Errorf("overriding the memory limit: it stood down, enable it first: %s", l.stood)
+	case l.conf.DryRun:
+		return errors.New("overriding the memory limit: a dry run sets nothing")
+	case l.lease != nil && l.lease.Who != who:
+		return fmt.Errorf("overriding the memory limit: %s has it until %s", l.lease.Who, l.lease.Until.Format(time.RFC3339))
+	case gogc != 0 && l.base.gogc < 0:
+		return errors.New("overriding the memory limit: GOGC was off before, and is not set back to off without waiting for a collection: leave it")
+	}
+	return nil
 }
 
 // maxLease bounds an override: what is to stay belongs into the configuration.

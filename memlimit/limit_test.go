@@ -573,8 +573,14 @@ func TestOverride(t *testing.T) {
 		if revert, err := l.Override(tt.gogc, tt.limit, tt.lease, "test"); err == nil || revert != nil {
 			t.Errorf("%+v is taken", tt)
 		}
+		if err := l.CheckOverride(tt.gogc, tt.limit, tt.lease, "test"); err == nil {
+			t.Errorf("%+v would be taken", tt)
+		}
 	}
 	before := f.state()
+	if err := l.CheckOverride(50, 700*mib, time.Hour, "ada"); err != nil || f.state() != before || l.Report().Override != nil {
+		t.Errorf("a check: %v, and then there is %+v", err, l.Report().Override)
+	}
 	revert, err := l.Override(50, 700*mib, time.Hour, "ada")
 	if err != nil {
 		t.Fatal(err)

@@ -22,8 +22,8 @@
 // resized, or C code that grows, is followed. A limit that grows is used after it
 // grew; one that is to shrink can be prepared for: see [Limit.Prepare] and [Resize].
 //
-// With Config.Objective a controller also moves GOGC, and GOMEMLIMIT below what
-// the container leaves: package memlimit/control says by which rule.
+// With Config.Objective a controller also moves GOGC, and GOMEMLIMIT into the reserve
+// where the collector is under pressure: package memlimit/control says by which rule.
 //
 // What it does not do. It does not change a GOMEMLIMIT that somebody else set, in
 // the environment or by a call, neither before it started nor after: it reports

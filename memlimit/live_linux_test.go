@@ -376,7 +376,7 @@ func testLive(t *testing.T, version int) {
 		t.Errorf("with 205 MiB alive: %+v", r)
 	}
 
-	if answer := p.ask("close"); answer != strconv.Itoa(math.MaxInt64) {
+	if answer := p.ask("close"); answer != strconv.FormatInt(math.MaxInt64, 10) {
 		t.Errorf("after Close GOMEMLIMIT is %s", answer)
 	}
 	p.in.Close()

@@ -151,8 +151,8 @@ func newLimiter() limiter { return limiter{capacity: math.Inf(1), perRequest: 16
 
 func (l *limiter) limited() bool { return !math.IsInf(l.capacity, 1) }
 
-// step returns the capacity from now on, +Inf for no bound. base is the one that there is without it, in
-// bytes; a bound that is not below that is none.
+// step returns the capacity from now on, +Inf for no bound. base is the one that there
+// is without it, in bytes; a bound that is not below that is none.
 func (l *limiter) step(now time.Duration, base float64, in load) float64 {
 	l.observe(now, in)
 	trouble, why := l.trouble(now, in)
@@ -225,7 +225,7 @@ func (l *limiter) observe(now time.Duration, in load) {
 		// The mean of all, until there is more than usualTime of it.
 		l.watched += dt
 		if l.watched > 0 {
-			l.usual += float64(dt) / float64(min(l.watched, usualTime)) * (in.inFlight - l.usual)
+			l.usual += min(1, float64(dt)/float64(min(l.watched, usualTime))) * (in.inFlight - l.usual)
 		}
 	}
 	if in.fresh {
@@ -233,7 +233,7 @@ func (l *limiter) observe(now time.Duration, in load) {
 	}
 	l.peaks.add(now, dt, in.inFlight)
 	l.burst = math.Inf(1)
-	if n := in.room / in.perRequest; n >= 0 && now >= usualFirst {
+	if n := max(0, in.room) / in.perRequest; !math.IsNaN(n) && now >= usualFirst {
 		l.burst = max(burstLeast*l.perRequest, burstTimes*l.peaks.most, n*l.perRequest)
 	}
 	if in.refused > 0 {

@@ -2,9 +2,11 @@ package heapwrightcaddy
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/heapwright/heapwright/guard/shed"
 	"github.com/heapwright/heapwright/guard/sli"
+	"github.com/heapwright/heapwright/memlimit"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -331,6 +334,42 @@ func TestHandlerReturnsTickets(t *testing.T) {
 	}
 	if s := h.gate.Stats(); s.InFlight != 0 || s.InFlightBytes != 0 || s.Admitted.Total() != 2 {
 		t.Errorf("afterwards %+v", s)
+	}
+}
+
+// blockedLog is a log that takes nothing until it is closed.
+type blockedLog struct {
+	slog.Handler
+	until chan struct{}
+}
+
+func (h blockedLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h blockedLog) Handle(context.Context, slog.Record) error {
+	<-h.until
+	return nil
+}
+
+// A reload does not fail for a log that has not taken the memory limit's lines.
+func TestKeeperOfBlockedLog(t *testing.T) {
+	k, app := &keeper{}, &App{}
+	until := make(chan struct{})
+	defer close(until)
+	const mib = 1 << 20
+	if err := k.take(app, &memlimit.Config{Bytes: 512 * mib, Logger: slog.New(blockedLog{slog.DiscardHandler, until})}); err != nil {
+		t.Fatal(err)
+	}
+	next := &App{}
+	if err := k.take(next, &memlimit.Config{Bytes: 400 * mib, Logger: slog.New(slog.DiscardHandler)}); err != nil || k.limitBytes() != 400*mib {
+		t.Errorf("the next config: %v, a limit of %d bytes", err, k.limitBytes())
+	}
+	for _, a := range []*App{app, next} {
+		if err := k.giveBack(a); err != nil {
+			t.Error(err)
+		}
+	}
+	if memlimit.Current() != nil {
+		t.Error("a memory limit is left")
 	}
 }
 

@@ -66,8 +66,10 @@ func (k *keeper) settle() error {
 	old := k.limit.Swap(nil)
 	k.conf = nil
 	if old != nil && k.ours {
+		// The settings are restored in any case. What has not returned is most likely the
+		// log, for which neither a reload fails nor this line waits.
 		if err := old.Close(); err != nil {
-			return err
+			go logger.Warn("the memory limit of the config before was given back, but has not ended", "error", err)
 		}
 	}
 	if want == nil {

@@ -69,7 +69,7 @@ type MemoryLimit struct {
 	// Reserve is how many bytes stay free beside what is not Go's, at least. Default:
 	// 2% of the limit, 32 MiB at least.
 	Reserve uint64 `json:"reserve_bytes,omitempty"`
-	// Interval is the time from one look at the limit to the next. Default: 10s.
+	// Interval is the time from one look at the limit to the next. Default: 1s.
 	Interval caddy.Duration `json:"interval,omitempty"`
 	// DryRun sets nothing, and says in the log what would be set.
 	DryRun bool `json:"dry_run,omitempty"`
@@ -98,7 +98,8 @@ type Guard struct {
 	// Capacity is how many bytes of requests may be in flight, however well all is.
 	// Default: no bound but what the guard finds.
 	Capacity int64 `json:"capacity_bytes,omitempty"`
-	// Budget limits how much of the requests is shed. Default: no limit.
+	// Budget limits how much of the requests is shed by the ladder. What a bound on
+	// requests in flight has no room for is refused all the same. Default: no limit.
 	Budget *Budget `json:"budget,omitempty"`
 	// Evidence is kept of what was to be seen when the guard trips. Default: none.
 	Evidence *Evidence `json:"evidence,omitempty"`

@@ -37,7 +37,7 @@ type Status struct {
 	Since  time.Time `json:"since"`
 	Ready  bool      `json:"ready"`
 	DryRun bool      `json:"dry_run,omitempty"`
-	Broken string    `json:"broken,omitempty"` // the guard's own bug, for which it is off
+	Broken string    `json:"broken,omitempty"` // why it is off, which it should never be
 	Rung   int       `json:"rung"`             // 0 is the ground
 	Ladder []Rung    `json:"ladder"`
 	Trips  uint64    `json:"trips"`

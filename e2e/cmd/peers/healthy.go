@@ -101,7 +101,7 @@ func healthyCommand(ctx context.Context, args []string, out io.Writer) error {
 				m.CPU, cpu = s.CPUSeconds()-cpu, s.CPUSeconds()
 				m.Kills, kills = len(s.Deaths())-kills, len(s.Deaths())
 				if s.Guard == peers.Heapwright {
-					m.Status = s.Status()
+					m.Status = brief(s.Status())
 				}
 				mu.Lock()
 				failed = errors.Join(failed, jsonl.Append(b.path(healthyFile), m))

@@ -103,3 +103,26 @@ func TestReport(t *testing.T) {
 		t.Error("a page without a place for results was written")
 	}
 }
+
+// TestPage holds docs/GUARD.md against the results that it was made of.
+func TestPage(t *testing.T) {
+	const page, results = "../../../docs/GUARD.md", "testdata/2026-11-21"
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := filepath.Join(t.TempDir(), "page.md")
+	if err := os.WriteFile(again, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"report", "-dir", results, "-bench", filepath.Join(results, "admitted.txt"), "-into", again}, os.Stderr); err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(text, want) {
+		t.Errorf("%s says something else than %s: run peers report -dir %s -bench %s/admitted.txt -into %s", page, results, results, results, page)
+	}
+}

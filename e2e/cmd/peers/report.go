@@ -2,12 +2,16 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
-	"runtime"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,11 +33,11 @@ func reportCommand(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fs := flag.NewFlagSet("report", flag.ContinueOnError)
-	fs.StringVar(&dir, "dir", dir, "where results are kept")
-	into := fs.String("into", "", "a `page` whose results are replaced; printed if empty")
-	bench := fs.String("bench", "", "a `file` with the output of BenchmarkAdmitted of e2e/guarded")
-	if err := fs.Parse(args); err != nil {
+	flags := flag.NewFlagSet("report", flag.ContinueOnError)
+	flags.StringVar(&dir, "dir", dir, "where results are kept")
+	into := flags.String("into", "", "a `page` whose results are replaced; printed if empty")
+	bench := flags.String("bench", "", "a `file` with the output of BenchmarkAdmitted of e2e/guarded")
+	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	r, err := readResults(dir)
@@ -95,15 +99,42 @@ func admitted(text string) map[string][]float64 {
 }
 
 func readResults(dir string) (r results, err error) {
-	b := bench{dir: dir}
-	if r.faults, err = jsonl.Read[peers.Run](b.path(faultsFile)); err != nil {
+	if r.faults, err = read[peers.Run](dir, faultsFile); err != nil {
 		return r, err
 	}
-	if r.oom, err = jsonl.Read[peers.Run](b.path(oomFile)); err != nil {
+	if r.oom, err = read[peers.Run](dir, oomFile); err != nil {
 		return r, err
 	}
-	r.healthy, err = jsonl.Read[Minute](b.path(healthyFile))
+	r.healthy, err = read[Minute](dir, healthyFile)
 	return r, err
+}
+
+// read reads a file of results, or a compressed one, as those that docs/GUARD.md was
+// made of are kept.
+func read[T any](dir, name string) ([]T, error) {
+	path := filepath.Join(dir, name)
+	f, err := os.Open(path + ".gz")
+	if errors.Is(err, fs.ErrNotExist) {
+		return jsonl.Read[T](path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", f.Name(), err)
+	}
+	var out []T
+	for dec := json.NewDecoder(z); ; {
+		var v T
+		if err := dec.Decode(&v); err == io.EOF {
+			return out, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", f.Name(), err)
+		}
+		out = append(out, v)
+	}
 }
 
 func (r results) write(w io.Writer) {
@@ -114,8 +145,8 @@ func (r results) write(w io.Writer) {
 			first, last = earlier(first, run.Started), later(last, run.Started)
 			busy = append(busy, run.MachineCores)
 		}
-		fmt.Fprintf(w, "%d runs on %s, %s to %s UTC, %s, %d CPUs of which all programs together used %.2f (median).\n",
-			len(r.faults), first.UTC().Format(time.DateOnly), first.UTC().Format("15:04"), last.UTC().Format("15:04"), runtime.Version(), runtime.NumCPU(), median(busy))
+		fmt.Fprintf(w, "%d runs on %s, %s to %s UTC. All programs on the machine together used %.2f CPUs (median of the runs).\n",
+			len(r.faults), first.UTC().Format(time.DateOnly), first.UTC().Format("15:04"), last.UTC().Format("15:04"), median(busy))
 	}
 	for _, f := range peers.Faults {
 		r.writeFault(w, f)

@@ -142,6 +142,13 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision checks the settings, and starts the guard if there are any for it.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.keeper = theKeeper
+	// First of all: the admin API serves the registry of a config from before that is
+	// known to be good, and goes on with it when it is not.
+	if registry := ctx.GetMetricsRegistry(); registry != nil {
+		if err := registry.Register(heapwrightprometheus.NewCollector(a.keeper)); err != nil {
+			return err
+		}
+	}
 	if _, err := a.MemoryLimit.config(); err != nil {
 		return err
 	}
@@ -150,11 +157,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return err
 		}
 	}
-	registry := ctx.GetMetricsRegistry()
-	if registry == nil {
-		return nil
-	}
-	return registry.Register(heapwrightprometheus.NewCollector(a.keeper))
+	return nil
 }
 
 // Start takes over the memory limit of the process.

@@ -37,6 +37,7 @@ type Guard struct {
 	reported chan struct{}  // closed when no event is handed on any more
 	working  sync.WaitGroup // captures of evidence, and collections
 	closed   sync.Once
+	ended    atomic.Bool // Close was called
 	err      error
 
 	mu         sync.Mutex // of what follows
@@ -154,6 +155,7 @@ func (g *Guard) State() State {
 // A callback should not call it: it would wait for itself.
 func (g *Guard) Close() error {
 	g.closed.Do(func() {
+		g.ended.Store(true)
 		g.stop()
 		ctx, cancel := context.WithTimeout(context.Background(), g.conf.CallbackTimeout)
 		defer cancel()
@@ -255,6 +257,9 @@ func (g *Guard) tick() (goOn bool) {
 		}
 	}()
 	is := g.signals.take()
+	if g.ended.Load() {
+		return false // Close did not wait for what blocked, and nothing is to be shed any more
+	}
 	r, ok := g.signals.window(fastWindow)
 	if !ok {
 		return true
@@ -277,12 +282,7 @@ func (g *Guard) brake(why string) {
 func (g *Guard) decide(now time.Duration, r sli.Reading, is state) {
 	tripped, events := g.evaluate(now)
 
-	g.mu.Lock()
-	g.reading = r
-	g.mu.Unlock()
-	if _, has := r.Get(sli.MemoryRatio); has {
-		g.contained = true
-	}
+	g.note(r)
 	ratio, ok := memory(&r, g.contained)
 	capacity := math.Inf(1)
 	if !g.conf.NoLimiter {
@@ -346,6 +346,16 @@ func memory(r *sli.Reading, contained bool) (ratio float64, ok bool) {
 		return ratio, ok
 	}
 	return r.Get(sli.GoMemoryRatio)
+}
+
+// note keeps a reading for who asks.
+func (g *Guard) note(r sli.Reading) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.reading = r
+	if _, has := r.Get(sli.MemoryRatio); has {
+		g.contained = true
+	}
 }
 
 // step takes the machine on, and counts.

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,7 @@ type fake struct {
 	panics bool
 	exits  bool
 	still  bool // no collection ends
+	blocks atomic.Pointer[chan struct{}]
 	closed bool
 }
 
@@ -42,6 +44,9 @@ func (f *fake) set(s sli.Signal, v float64) {
 }
 
 func (f *fake) take() state {
+	if block := f.blocks.Load(); block != nil {
+		<-*block
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.panics {
@@ -367,6 +372,29 @@ func TestGuardCloses(t *testing.T) {
 		}
 		if err := g.Close(); err != nil {
 			t.Errorf("the second Close: %v", err)
+		}
+	})
+}
+
+// TestGuardClosedWhileBlocked: a look that returns after Close changes nothing any more.
+func TestGuardClosedWhileBlocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}.complete()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := &fake{values: map[sli.Signal]float64{sli.MemoryRatio: 0.99}}
+		g := start(c, f)
+		block := make(chan struct{})
+		f.blocks.Store(&block)
+		after(time.Second)
+		if err := g.Close(); err == nil || !strings.Contains(err.Error(), "Limit still runs") {
+			t.Errorf("error %v", err)
+		}
+		close(block)
+		after(time.Minute)
+		if s := g.Status(); s.Shed.Shares != shed.All() || s.Shed.Capacity != shed.NoBound || s.State != Healthy || !s.Ready {
+			t.Errorf("%+v", s)
 		}
 	})
 }

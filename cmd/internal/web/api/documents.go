@@ -1,0 +1,373 @@
+package api
+
+import (
+	"github.com/heapwright/heapwright/cmd/internal/diagnose"
+	"github.com/heapwright/heapwright/record"
+)
+
+// The schemas of the documents. Within one, keys may be added; a key never changes
+// its meaning. See docs/api.md.
+const (
+	schemaSession     = "heapwright.session/1"
+	schemaProcesses   = "heapwright.processes/1"
+	schemaProcess     = "heapwright.process/1"
+	schemaSeries      = "heapwright.series/1"
+	schemaCycles      = "heapwright.cycles/1"
+	schemaFindings    = "heapwright.findings/1"
+	schemaEvents      = "heapwright.events/1"
+	schemaExplain     = "heapwright.explanation/1"
+	schemaSnapshots   = "heapwright.snapshots/1"
+	schemaSnapshot    = "heapwright.snapshot/1"
+	schemaProfile     = "heapwright.flame/1"
+	schemaGoroutines  = "heapwright.goroutines/1"
+	schemaForecast    = "heapwright.forecast/1"
+	schemaFront       = "heapwright.front/1"
+	schemaPlan        = "heapwright.plan/1"
+	schemaExperiments = "heapwright.experiments/1"
+	schemaAlerts      = "heapwright.alerts/1"
+	schemaStatus      = "heapwright.status/1"
+	schemaChange      = "heapwright.change/1"
+	schemaError       = "heapwright.error/1"
+)
+
+// A SessionDocument says who asks, and whom.
+type SessionDocument struct {
+	Schema         string        `json:"schema"`
+	Role           string        `json:"role"` // none, reader, operator
+	ChangesEnabled bool          `json:"changes_enabled"`
+	CSRF           CSRF          `json:"csrf"`
+	Version        string        `json:"version"`
+	Host           string        `json:"host"`
+	Store          StoreIdentity `json:"store"`
+	Now            Time          `json:"now"`
+}
+
+// A CSRF is the header that requests other than GET have to carry.
+type CSRF struct {
+	Header string `json:"header"`
+	Token  string `json:"token"`
+}
+
+// A StoreIdentity says where history comes from.
+type StoreIdentity struct {
+	Kind string  `json:"kind"` // embedded, remote
+	URL  *string `json:"url"`  // of a remote one
+}
+
+// A ProcessesDocument lists what is watched, the most troubled first.
+type ProcessesDocument struct {
+	Schema    string       `json:"schema"`
+	Now       Time         `json:"now"`
+	Processes []ProcessRow `json:"processes"`
+	Unseen    []Unseen     `json:"unseen"`
+}
+
+// A ProcessRow is a process in one row. A quantity that is not known is null.
+type ProcessRow struct {
+	ID            string  `json:"id"`
+	Name          string  `json:"name"`
+	PID           int     `json:"pid"`
+	Up            bool    `json:"up"`
+	FirstSeen     Time    `json:"first_seen"`
+	LastSeen      Time    `json:"last_seen"`
+	Ended         Time    `json:"ended"`
+	Lives         int     `json:"lives"` // processes that this history joins
+	GoVersion     *string `json:"go_version"`
+	Module        *string `json:"module"`
+	ModuleVersion *string `json:"module_version"`
+	User          *string `json:"user"`
+	ContainerID   *string `json:"container_id"`
+	Unit          *string `json:"unit"` // systemd's, from the cgroup
+	Stripped      bool    `json:"stripped"`
+
+	UptimeSeconds         *float64 `json:"uptime_seconds"`
+	SampleIntervalSeconds *float64 `json:"sample_interval_seconds"`
+	RSSBytes              *uint64  `json:"rss_bytes"`
+	HeapLiveBytes         *uint64  `json:"heap_live_bytes"`
+	HeapMarkedBytes       *uint64  `json:"heap_marked_bytes"`
+	HeapGoalBytes         *uint64  `json:"heap_goal_bytes"`
+	LimitBytes            *float64 `json:"limit_bytes"`
+	LimitKind             *string  `json:"limit_kind"` // container, gomemlimit, host
+	HeadroomBytes         *float64 `json:"headroom_bytes"`
+	HeadroomRatio         *float64 `json:"headroom_ratio"`
+	GCCPURatio            *float64 `json:"gc_cpu_ratio"`
+	AssistRatio           *float64 `json:"assist_ratio"`
+	CyclesPerSecond       *float64 `json:"gc_cycles_per_second"`
+	AllocBytesPerSecond   *float64 `json:"alloc_bytes_per_second"`
+	CPUCores              *float64 `json:"cpu_cores"`
+	Goroutines            *int64   `json:"goroutines"`
+	GoroutineGrowthRatio  *float64 `json:"goroutine_growth_ratio"`
+	GOGCPercent           *int64   `json:"gogc_percent"`     // -1: off
+	GOMEMLIMITBytes       *int64   `json:"gomemlimit_bytes"` // 9223372036854775807: none
+	GOMAXPROCS            *int64   `json:"gomaxprocs"`
+
+	Trouble  float64            `json:"trouble"` // what the list is sorted by, falling
+	Worst    *diagnose.Severity `json:"worst"`
+	Findings []Brief            `json:"findings"`
+	Spark    *Spark             `json:"spark"`
+	Error    *string            `json:"error"`
+	Hint     *string            `json:"hint"`
+}
+
+// A Brief is a finding in one line.
+type Brief struct {
+	ID       string            `json:"id"`
+	Severity diagnose.Severity `json:"severity"`
+	Title    string            `json:"title"`
+}
+
+// A Spark is the last minutes of a process in small, oldest first.
+type Spark struct {
+	End           Time    `json:"end"` // of the last step
+	StepSeconds   float64 `json:"step_seconds"`
+	RSSBytes      Coarse  `json:"rss_bytes"`
+	HeapLiveBytes Coarse  `json:"heap_live_bytes"`
+	GCCPURatio    Coarse  `json:"gc_cpu_ratio"`
+}
+
+// An Unseen is a process that may be Go and cannot be looked into.
+type Unseen struct {
+	PID    int     `json:"pid"`
+	Name   string  `json:"name"`
+	Reason string  `json:"reason"`
+	Hint   *string `json:"hint"`
+}
+
+// A ProcessDocument is all that is known of one process now.
+type ProcessDocument struct {
+	Schema string `json:"schema"`
+	Now    Time   `json:"now"`
+	ProcessRow
+	// Findings takes the place of the row's.
+	Findings []diagnose.Finding `json:"findings"`
+	Identity record.Process     `json:"identity"`
+	Settings Settings           `json:"settings"`
+	Sample   *record.Sample     `json:"sample"` // the latest
+}
+
+// Settings are those in effect, and those that the process was started with.
+type Settings struct {
+	GOGCPercent         *int64            `json:"gogc_percent"`
+	GOMEMLIMITBytes     *int64            `json:"gomemlimit_bytes"`
+	GOMAXPROCS          *int64            `json:"gomaxprocs"`
+	ContainerLimitBytes *uint64           `json:"container_limit_bytes"`
+	CPUQuotaCores       *float64          `json:"cpu_quota_cores"`
+	Environment         map[string]string `json:"environment"` // the runtime's own variables
+}
+
+// A SeriesDocument is a set of time series over the same steps.
+type SeriesDocument struct {
+	Schema      string    `json:"schema"`
+	Process     string    `json:"process"`
+	Set         string    `json:"set"`
+	From        Time      `json:"from"`
+	To          Time      `json:"to"`
+	StepSeconds float64   `json:"step_seconds"`
+	Time        []float64 `json:"time"` // Unix seconds, the ends of the steps
+	Series      []Line    `json:"series"`
+	Heat        *Heat     `json:"heat"` // of the set sched
+	Warnings    []string  `json:"warnings"`
+}
+
+// A Line is one time series. Min and Max are those within each step, null where
+// the series has none of its own.
+type Line struct {
+	Name   string `json:"name"`
+	Label  string `json:"label"` // for people
+	Unit   string `json:"unit"`  // bytes, bytes_per_second, ratio, cores, count, per_second, seconds
+	Values Values `json:"values"`
+	Min    Values `json:"min"`
+	Max    Values `json:"max"`
+}
+
+// A Heat is a histogram for each step: Counts[i] are those of the step that ends
+// at Time[i], one for each bucket; Bounds are the upper bounds of the buckets, and
+// the last bucket, one more than bounds, has none.
+type Heat struct {
+	Bounds []float64 `json:"bounds_seconds"`
+	Counts []Values  `json:"counts"`
+}
+
+// A CyclesDocument is GC cycles in the order in which they ended.
+type CyclesDocument struct {
+	Schema  string     `json:"schema"`
+	Process string     `json:"process"`
+	From    Time       `json:"from"`
+	To      Time       `json:"to"`
+	Total   int        `json:"total"`   // within the time
+	Thinned bool       `json:"thinned"` // some are left out, those with the longest pauses are not
+	Cycles  []CycleRow `json:"cycles"`
+}
+
+// A CycleRow is one GC cycle. What the source did not give is null.
+type CycleRow struct {
+	N                       uint64   `json:"n"`
+	End                     Time     `json:"end"`
+	PauseSeconds            *float64 `json:"pause_seconds"`
+	SweepTerminationSeconds *float64 `json:"sweep_termination_seconds"`
+	MarkSeconds             *float64 `json:"mark_seconds"`
+	MarkTerminationSeconds  *float64 `json:"mark_termination_seconds"`
+	AssistCPUSeconds        *float64 `json:"assist_cpu_seconds"`
+	DedicatedCPUSeconds     *float64 `json:"dedicated_cpu_seconds"`
+	FractionalCPUSeconds    *float64 `json:"fractional_cpu_seconds"`
+	IdleCPUSeconds          *float64 `json:"idle_cpu_seconds"`
+	HeapStartBytes          *float64 `json:"heap_start_bytes"`
+	HeapEndBytes            *float64 `json:"heap_end_bytes"`
+	HeapMarkedBytes         *float64 `json:"heap_marked_bytes"`
+	HeapGoalBytes           *float64 `json:"heap_goal_bytes"`
+	StackScanBytes          *float64 `json:"stack_scan_bytes"`
+	GlobalsScanBytes        *float64 `json:"globals_scan_bytes"`
+	Forced                  bool     `json:"forced"`
+	Procs                   *float64 `json:"procs"`
+}
+
+// A FindingsDocument is findings with when they were there.
+type FindingsDocument struct {
+	Schema   string    `json:"schema"`
+	Episodes []Episode `json:"episodes"` // the latest first
+}
+
+// An Episode is a finding from when it was first to when it was last there.
+type Episode struct {
+	Process  string            `json:"process"`
+	ID       string            `json:"id"`
+	Severity diagnose.Severity `json:"severity"` // the worst
+	Began    Time              `json:"began"`
+	Seen     Time              `json:"seen"`
+	Ended    Time              `json:"ended"`   // null: it is still there
+	Finding  diagnose.Finding  `json:"finding"` // as it was at its worst
+}
+
+// An EventsDocument is what happened, in the order of time.
+type EventsDocument struct {
+	Schema string  `json:"schema"`
+	Events []Event `json:"events"`
+}
+
+// An Event is something that happened to a process.
+type Event struct {
+	Process string            `json:"process"`
+	Time    Time              `json:"time"`
+	Event   record.EventKind  `json:"event"`
+	Text    string            `json:"text"`
+	Data    map[string]string `json:"data"`
+}
+
+// An ExplainDocument is the manual page of a finding.
+type ExplainDocument struct {
+	Schema string `json:"schema"`
+	ID     string `json:"id"`
+	Title  string `json:"title"`
+	Text   string `json:"text"`
+}
+
+// A SnapshotsDocument lists snapshots of goroutines and profiles, oldest first.
+type SnapshotsDocument struct {
+	Schema    string        `json:"schema"`
+	Process   string        `json:"process"`
+	Snapshots []SnapshotRow `json:"snapshots"`
+}
+
+// A SnapshotRow is one snapshot.
+type SnapshotRow struct {
+	Key            string   `json:"key"` // sorts by time
+	Time           Time     `json:"time"`
+	Reason         string   `json:"reason"` // periodic, asked, or what it was taken for
+	Bytes          int64    `json:"bytes"`  // on disk
+	Goroutines     int      `json:"goroutines"`
+	HeapInUseBytes float64  `json:"heap_in_use_bytes"`
+	Kinds          []string `json:"kinds"` // goroutines, heap, block, mutex
+}
+
+// A SnapshotDocument is the snapshot that was just taken.
+type SnapshotDocument struct {
+	Schema  string `json:"schema"`
+	Process string `json:"process"`
+	SnapshotRow
+}
+
+// A FlameDocument is a profile as a tree, outermost functions first.
+type FlameDocument struct {
+	Schema    string  `json:"schema"`
+	Process   string  `json:"process"`
+	Type      string  `json:"type"`
+	Unit      string  `json:"unit"` // bytes, objects, goroutines, seconds
+	At        Time    `json:"at"`
+	Base      Time    `json:"base"` // null: no moment to compare with
+	Total     float64 `json:"total"`
+	BaseTotal float64 `json:"base_total"`
+	// Truncated is how many places of the tree are left out; what they hold is in
+	// the values of those above them.
+	Truncated int `json:"truncated"`
+	// PeriodBytes is how many allocated bytes one sample stands for, null where the
+	// profile is not sampled so.
+	PeriodBytes *int64 `json:"period_bytes"`
+	Root        *Node  `json:"root"`
+}
+
+// A Node is a function as it was called on one way.
+type Node struct {
+	Name     string  `json:"name"`
+	File     string  `json:"file,omitempty"`
+	Line     int     `json:"line,omitempty"`
+	Value    float64 `json:"value"` // with all that it calls
+	Base     float64 `json:"base"`  // the same at the moment to compare with
+	Self     float64 `json:"self"`  // without
+	Children []*Node `json:"children,omitempty"`
+}
+
+// A GoroutinesDocument is goroutines in groups, the largest first.
+type GoroutinesDocument struct {
+	Schema    string           `json:"schema"`
+	Process   string           `json:"process"`
+	At        Time             `json:"at"`
+	Base      Time             `json:"base"`
+	Total     int              `json:"total"`
+	BaseTotal int              `json:"base_total"`
+	Truncated int              `json:"truncated"` // groups that are left out
+	Groups    []GoroutineGroup `json:"groups"`
+}
+
+// A GoroutineGroup is goroutines that share state, wait reason, creation site and
+// stack.
+type GoroutineGroup struct {
+	Count          int               `json:"count"`
+	Base           int               `json:"base"`
+	Growth         int               `json:"growth"` // Count less Base
+	Status         string            `json:"status"`
+	WaitReason     *string           `json:"wait_reason"`
+	WaitMaxSeconds *float64          `json:"wait_max_seconds"`
+	CreatedBy      *record.Frame     `json:"created_by"` // null: the main goroutine
+	Stack          []record.Frame    `json:"stack"`      // leaf first
+	Labels         map[string]string `json:"labels"`
+	System         bool              `json:"system"` // the runtime's own
+}
+
+// An ExperimentsDocument lists results of experiments, the latest first.
+type ExperimentsDocument struct {
+	Schema      string          `json:"schema"`
+	Experiments []ExperimentRow `json:"experiments"`
+}
+
+// An ExperimentRow is the result of one experiment.
+type ExperimentRow struct {
+	ID       string   `json:"id"`
+	Name     string   `json:"name"`
+	Verdict  *string  `json:"verdict"` // PASS, FAIL, INCONCLUSIVE
+	Time     Time     `json:"time"`    // it ended, or began
+	Running  bool     `json:"running"` // it has no end: it runs, or was cut off
+	Variants []string `json:"variants"`
+	Blocks   int      `json:"blocks"`
+	Pairs    *int     `json:"pairs"`
+	Goal     *string  `json:"goal"` // the metric that it is about
+	File     string   `json:"file"`
+	Bytes    int64    `json:"bytes"`
+	Error    *string  `json:"error"` // why it cannot be read
+}
+
+// An ErrorDocument is what a request that failed is answered with.
+type ErrorDocument struct {
+	Schema string  `json:"schema"`
+	Error  string  `json:"error"`
+	Hint   *string `json:"hint"`
+}

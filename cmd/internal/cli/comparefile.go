@@ -14,6 +14,7 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/experiment/planfile"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/schedule"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/subject"
+	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 	"github.com/heapwright/heapwright/cmd/internal/term"
 )
 
@@ -73,7 +74,7 @@ func checkExperiment(env Env, opt compareOptions, path string) error {
 		err = checkBuilds(plan)
 	}
 	doc := experimentCheck{Schema: schemaExperiment, File: path, Valid: err == nil, Problems: []experimentProblem{}}
-	var problems *planfile.Errors
+	var problems *strictyaml.Errors
 	switch {
 	case errors.As(err, &problems):
 		for _, p := range problems.Problems {

@@ -6,15 +6,15 @@ import (
 	"io"
 	"strings"
 
-	"github.com/heapwright/heapwright/cmd/internal/experiment/planfile"
 	"github.com/heapwright/heapwright/cmd/internal/procmem"
+	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 	"github.com/heapwright/heapwright/cmd/internal/term"
 )
 
 // printError writes an error for people: one line, and what to do about it
 // where somebody knows.
 func printError(w io.Writer, err error) {
-	if problems := new(planfile.Errors); errors.As(err, &problems) {
+	if problems := new(strictyaml.Errors); errors.As(err, &problems) {
 		for _, l := range problems.Lines() {
 			fmt.Fprintf(w, "heapwright: %s\n", oneLine(l))
 		}

@@ -51,8 +51,8 @@ func newErrors(name string, problems []Problem) *Errors {
 	})
 	problems = slices.Compact(problems)
 	e := &Errors{File: name, Problems: problems}
-	if len(problems) > maxProblems {
-		e.Problems, e.More = problems[:maxProblems], len(problems)-maxProblems
+	if len(problems) > MaxProblems {
+		e.Problems, e.More = problems[:MaxProblems], len(problems)-MaxProblems
 	}
 	return e
 }

@@ -26,15 +26,16 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
 )
 
-// MaxFile is the size in bytes that a file may have.
-const MaxFile = 256 << 10
+const (
+	MaxFile     = 256 << 10 // bytes that a file may have
+	MaxProblems = 20        // that are told of one file
+)
 
 // Bounds on what a file may be. Aliases count as often as they are used.
 const (
-	maxText     = 1 << 20 // bytes of all keys and values
-	maxNodes    = 20_000
-	maxDepth    = 16
-	maxProblems = 20
+	maxText  = 1 << 20 // bytes of all keys and values
+	maxNodes = 20_000
+	maxDepth = 16
 )
 
 // Words are what messages call the file.

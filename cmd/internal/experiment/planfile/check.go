@@ -19,6 +19,7 @@ import (
 	"unicode"
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
+	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 )
 
 // Bounds on what a plan may ask for.
@@ -32,7 +33,8 @@ const (
 	maxTimeout     = time.Minute // what a histogram of latencies ends at
 	maxLooks       = 20
 	maxPairs       = 1000
-	minPairs       = 6 // fewer have no interval at the levels that are used
+	maxBraces      = 20 // that are looked at in a text
+	minPairs       = 6  // fewer have no interval at the levels that are used
 	minMemory      = 1 << 20
 	maxCores       = 1024
 )
@@ -49,13 +51,13 @@ const builtOnly = "the subject is a command, which is run as it is: give it as a
 func (d *decoder) check() {
 	p := &d.file.Plan
 	switch {
-	case !d.given("schema"):
-		d.bad("schema", "the first line of an experiment is \"schema: %s\"", experiment.PlanSchema)
+	case !d.Given("schema"):
+		d.Bad("schema", "the first line of an experiment is \"schema: %s\"", experiment.PlanSchema)
 	case p.Schema != experiment.PlanSchema:
-		d.bad("schema", "%s is not known: this heapwright reads %s", quote(p.Schema), experiment.PlanSchema)
+		d.Bad("schema", "%s is not known: this heapwright reads %s", strictyaml.Quote(p.Schema), experiment.PlanSchema)
 	}
 	if p.Name == "" || len(p.Name) > maxName+len("…") || strings.ContainsFunc(p.Name, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		d.bad("name", "a name is one line of 1 to %d bytes", maxName)
+		d.Bad("name", "a name is one line of 1 to %d bytes", maxName)
 	}
 	d.subject(&p.Subject)
 	d.variants(p)
@@ -68,14 +70,14 @@ func (d *decoder) check() {
 // within checks a whole number.
 func (d *decoder) within(path string, n, low, high int) {
 	if n < low || n > high {
-		d.bad(path, "%d is not from %d to %d", n, low, high)
+		d.Bad(path, "%d is not from %d to %d", n, low, high)
 	}
 }
 
 // during checks a duration.
 func (d *decoder) during(path string, v, low, high time.Duration) {
 	if v < low || v > high {
-		d.bad(path, "%v is not from %v to %v", v, low, high)
+		d.Bad(path, "%v is not from %v to %v", v, low, high)
 	}
 }
 
@@ -85,45 +87,45 @@ func (d *decoder) word(path, s string, words ...string) {
 		return
 	}
 	text := "it is one of " + strings.Join(words, ", ")
-	if near := nearest(s, words); near != "" {
+	if near := strictyaml.Nearest(s, words); near != "" {
 		text = "did you mean " + near + "? " + text
 	}
-	d.bad(path, "%s is not known; %s", quote(s), text)
+	d.Bad(path, "%s is not known; %s", strictyaml.Quote(s), text)
 }
 
 // one checks that exactly one of some keys is given.
 func (d *decoder) one(path, what string, keys ...string) {
 	var have []string
 	for _, k := range keys {
-		if d.given(path + "." + k) {
+		if d.Given(path + "." + k) {
 			have = append(have, k)
 		}
 	}
 	switch {
 	case len(have) == 0:
-		d.bad(path, "%s: give one of %s", what, strings.Join(keys, ", "))
+		d.Bad(path, "%s: give one of %s", what, strings.Join(keys, ", "))
 	case len(have) > 1:
-		d.bad(path+"."+have[1], "there is %s already: give one of %s", have[0], strings.Join(keys, ", "))
+		d.Bad(path+"."+have[1], "there is %s already: give one of %s", have[0], strings.Join(keys, ", "))
 	}
 }
 
 func (d *decoder) subject(s *experiment.Subject) {
 	d.one("subject", "there is no program to run", "command", "package", "source", "git")
-	if d.given("subject.command") && (len(s.Command) == 0 || s.Command[0] == "") {
-		d.bad("subject.command", "there is no program: write [./server], with its first arguments after it")
+	if d.Given("subject.command") && (len(s.Command) == 0 || s.Command[0] == "") {
+		d.Bad("subject.command", "there is no program: write [./server], with its first arguments after it")
 	}
-	if d.given("subject.package") {
+	if d.Given("subject.package") {
 		d.pkg("subject.package", s.Package)
 	}
-	if d.given("subject.source") && s.Source == "" {
-		d.bad("subject.source", "write the directory of a main package, such as ./cmd/server; it is relative to this file")
+	if d.Given("subject.source") && s.Source == "" {
+		d.Bad("subject.source", "write the directory of a main package, such as ./cmd/server; it is relative to this file")
 	}
 	if g := s.Git; g != nil {
 		if g.Repository == "" {
-			d.bad("subject.git.repository", "write the directory of the repository, relative to this file")
+			d.Bad("subject.git.repository", "write the directory of the repository, relative to this file")
 		}
 		if rest, ok := strings.CutPrefix(g.Package, "./"); g.Package != "." && (!ok || !filepath.IsLocal(rest)) {
-			d.bad("subject.git.package", "%s is not in the repository: write ./cmd/server, relative to its top", quote(g.Package))
+			d.Bad("subject.git.package", "%s is not in the repository: write ./cmd/server, relative to its top", strictyaml.Quote(g.Package))
 		}
 		if g.Revision != "" {
 			d.revision("subject.git.revision", g.Revision)
@@ -147,7 +149,7 @@ func (d *decoder) pkg(path, s string) {
 	name, version, ok := strings.Cut(s, "@")
 	switch {
 	case !packageForm.MatchString(name) || !strings.Contains(strings.Split(name, "/")[0], "."):
-		d.bad(path, "%s is no package with its module's host: write example.com/cmd/server@v1.2.3", quote(s))
+		d.Bad(path, "%s is no package with its module's host: write example.com/cmd/server@v1.2.3", strictyaml.Quote(s))
 	case ok:
 		d.version(path, version)
 	}
@@ -156,13 +158,13 @@ func (d *decoder) pkg(path, s string) {
 // version checks a version that will be the same tomorrow.
 func (d *decoder) version(path, s string) {
 	if !versionForm.MatchString(s) {
-		d.bad(path, "%s is no exact version: write v1.2.3 or a commit, so that the experiment can be repeated", quote(s))
+		d.Bad(path, "%s is no exact version: write v1.2.3 or a commit, so that the experiment can be repeated", strictyaml.Quote(s))
 	}
 }
 
 func (d *decoder) revision(path, s string) {
 	if strings.HasPrefix(s, "-") || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || unicode.IsSpace(r) }) {
-		d.bad(path, "%s is no revision: write a commit, tag or branch", quote(s))
+		d.Bad(path, "%s is no revision: write a commit, tag or branch", strictyaml.Quote(s))
 	}
 }
 
@@ -178,7 +180,7 @@ func (d *decoder) env(path string, env map[string]string) {
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		v, p := env[k], path+"."+k
 		if !envName.MatchString(k) {
-			d.bad(p, "%s is no name of an environment variable: letters, digits and _, and no digit first", quote(k))
+			d.Bad(p, "%s is no name of an environment variable: letters, digits and _, and no digit first", strictyaml.Quote(k))
 			continue
 		}
 		var err error
@@ -189,7 +191,7 @@ func (d *decoder) env(path string, env map[string]string) {
 			err = checkGOMEMLIMIT(v)
 		}
 		if err != nil && v != "" {
-			d.bad(p, "%s", err)
+			d.Bad(p, "%s", err)
 		}
 		d.placeholders(p, v, lenient)
 	}
@@ -206,11 +208,11 @@ func (d *decoder) files(files map[string]string) {
 	for _, name := range names {
 		p := "subject.files." + name
 		if !filepath.IsLocal(name) || path.Clean(name) != name || name == "." || strings.ContainsFunc(name, unicode.IsControl) || strings.ContainsAny(name, `\{}`) {
-			d.bad(p, "%s is no file inside of {dir}: write a plain relative name, such as conf/server.yml", quote(name))
+			d.Bad(p, "%s is no file inside of {dir}: write a plain relative name, such as conf/server.yml", strictyaml.Quote(name))
 		}
 		for dir := path.Dir(name); dir != "." && dir != "/"; dir = path.Dir(dir) {
 			if _, ok := files[dir]; ok {
-				d.bad(p, "%s is a file here, and cannot be a directory too", quote(dir))
+				d.Bad(p, "%s is a file here, and cannot be a directory too", strictyaml.Quote(dir))
 			}
 		}
 		d.placeholders(p, files[name], lenient)
@@ -218,13 +220,13 @@ func (d *decoder) files(files map[string]string) {
 }
 
 func (d *decoder) ready(r *experiment.Ready) {
-	if d.given("subject.ready.http") && d.given("subject.ready.tcp") {
-		d.bad("subject.ready.tcp", "there is http already: give one of the two")
+	if d.Given("subject.ready.http") && d.Given("subject.ready.tcp") {
+		d.Bad("subject.ready.tcp", "there is http already: give one of the two")
 	}
-	if r.HTTP != "" || d.given("subject.ready.http") {
+	if r.HTTP != "" || d.Given("subject.ready.http") {
 		d.url("subject.ready.http", r.HTTP)
 	}
-	if r.TCP != "" || d.given("subject.ready.tcp") {
+	if r.TCP != "" || d.Given("subject.ready.tcp") {
 		d.address("subject.ready.tcp", r.TCP)
 	}
 	d.during("subject.ready.within", r.Within, 10*time.Millisecond, time.Hour)
@@ -235,9 +237,9 @@ var variantName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+=,:@-]*$`)
 func (d *decoder) variants(p *experiment.Plan) {
 	switch n := len(p.Variants); {
 	case n < 2:
-		d.bad("variants", "give two or more, the baseline first: there is nothing to compare with")
+		d.Bad("variants", "give two or more, the baseline first: there is nothing to compare with")
 	case n > maxVariants:
-		d.bad("variants", "these are %d variants, and %d are the most", n, maxVariants)
+		d.Bad("variants", "these are %d variants, and %d are the most", n, maxVariants)
 		return
 	}
 	seen := map[string]bool{}
@@ -245,11 +247,11 @@ func (d *decoder) variants(p *experiment.Plan) {
 		v, path := &p.Variants[i], fmt.Sprintf("variants[%d]", i)
 		switch {
 		case v.Name == "":
-			d.bad(path+".name", "a variant has a name")
+			d.Bad(path+".name", "a variant has a name")
 		case len(v.Name) > maxName || !variantName.MatchString(v.Name):
-			d.bad(path+".name", "%s is no name of a variant: letters, digits and . _ + = , : @ -, and a letter or digit first", quote(v.Name))
+			d.Bad(path+".name", "%s is no name of a variant: letters, digits and . _ + = , : @ -, and a letter or digit first", strictyaml.Quote(v.Name))
 		case seen[v.Name]:
-			d.bad(path+".name", "there are two variants %s", quote(v.Name))
+			d.Bad(path+".name", "there are two variants %s", strictyaml.Quote(v.Name))
 		}
 		seen[v.Name] = true
 		d.variant(p, v, path)
@@ -265,7 +267,7 @@ var (
 func (d *decoder) variant(p *experiment.Plan, v *experiment.Variant, path string) {
 	says := func(key string, err error) {
 		if err != nil {
-			d.bad(path+"."+key, "%s", err)
+			d.Bad(path+"."+key, "%s", err)
 		}
 	}
 	if v.GOGC != "" {
@@ -274,25 +276,25 @@ func (d *decoder) variant(p *experiment.Plan, v *experiment.Variant, path string
 	if v.GOMEMLIMIT != "" {
 		says("gomemlimit", checkGOMEMLIMIT(v.GOMEMLIMIT))
 	}
-	if d.given(path + ".gomaxprocs") {
+	if d.Given(path + ".gomaxprocs") {
 		d.within(path+".gomaxprocs", v.GOMAXPROCS, 1, maxProcs)
 	}
 	if v.GODEBUG != "" && !godebugForm.MatchString(v.GODEBUG) {
-		d.bad(path+".godebug", "%s is no GODEBUG: write name=value, and commas between several", quote(v.GODEBUG))
+		d.Bad(path+".godebug", "%s is no GODEBUG: write name=value, and commas between several", strictyaml.Quote(v.GODEBUG))
 	}
 	d.args(path+".args", v.Args)
 	d.env(path+".env", v.Env)
 	for _, k := range slices.Sorted(maps.Keys(v.Env)) {
 		if key := variantKeys[k]; key != "" {
-			d.bad(path+".env."+k, "a variant has the key %s for it: write it there, so that the report shows it", key)
+			d.Bad(path+".env."+k, "a variant has the key %s for it: write it there, so that the report shows it", key)
 		}
 	}
 	d.build(p, v, path)
-	if d.given(path+".memory_limit") && v.MemoryLimit < minMemory {
-		d.bad(path+".memory_limit", "nothing runs in %d bytes: write 512MiB", v.MemoryLimit)
+	if d.Given(path+".memory_limit") && v.MemoryLimit < minMemory {
+		d.Bad(path+".memory_limit", "nothing runs in %d bytes: write 512MiB", v.MemoryLimit)
 	}
-	if d.given(path+".cpu_quota") && !(v.CPUQuota >= 0.01 && v.CPUQuota <= maxCores) {
-		d.bad(path+".cpu_quota", "%v is not from 0.01 to %d cores", v.CPUQuota, maxCores)
+	if d.Given(path+".cpu_quota") && !(v.CPUQuota >= 0.01 && v.CPUQuota <= maxCores) {
+		d.Bad(path+".cpu_quota", "%v is not from 0.01 to %d cores", v.CPUQuota, maxCores)
 	}
 }
 
@@ -303,16 +305,16 @@ func (d *decoder) build(p *experiment.Plan, v *experiment.Variant, path string) 
 		"toolchain": v.Toolchain != "", "goexperiment": v.GOEXPERIMENT != "", "build_flags": len(v.BuildFlags) > 0, "tags": len(v.Tags) > 0, "pgo": v.PGO != "",
 	} {
 		if set && len(s.Command) > 0 {
-			d.bad(path+"."+key, builtOnly)
+			d.Bad(path+"."+key, builtOnly)
 		}
 	}
 	if v.Toolchain != "" {
 		if err := checkToolchain(v.Toolchain); err != nil {
-			d.bad(path+".toolchain", "%s", err)
+			d.Bad(path+".toolchain", "%s", err)
 		}
 	}
 	if v.GOEXPERIMENT != "" && !experimentForm.MatchString(v.GOEXPERIMENT) {
-		d.bad(path+".goexperiment", "%s is no GOEXPERIMENT: write greenteagc or nogreenteagc, and commas between several", quote(v.GOEXPERIMENT))
+		d.Bad(path+".goexperiment", "%s is no GOEXPERIMENT: write greenteagc or nogreenteagc, and commas between several", strictyaml.Quote(v.GOEXPERIMENT))
 	}
 	for i, f := range v.BuildFlags {
 		at := fmt.Sprintf("%s.build_flags[%d]", path, i)
@@ -320,46 +322,46 @@ func (d *decoder) build(p *experiment.Plan, v *experiment.Variant, path string) 
 		switch {
 		case !strings.HasPrefix(f, "-"):
 			if i == 0 || !strings.HasPrefix(v.BuildFlags[i-1], "-") || strings.Contains(v.BuildFlags[i-1], "=") {
-				d.bad(at, "%s is neither a flag of go build nor the value of one", quote(f))
+				d.Bad(at, "%s is neither a flag of go build nor the value of one", strictyaml.Quote(f))
 			}
 		case name == "tags" || name == "pgo":
-			d.bad(at, "there is a key for it: %s", name)
+			d.Bad(at, "there is a key for it: %s", name)
 		case name == "o" || name == "C":
-			d.bad(at, "-%s is set by heapwright", name)
+			d.Bad(at, "-%s is set by heapwright", name)
 		}
 	}
 	for i, t := range v.Tags {
 		if !tagForm.MatchString(t) {
-			d.bad(fmt.Sprintf("%s.tags[%d]", path, i), "%s is no build tag", quote(t))
+			d.Bad(fmt.Sprintf("%s.tags[%d]", path, i), "%s is no build tag", strictyaml.Quote(t))
 		}
 	}
 	switch {
 	case v.Revision != "" && s.Git == nil:
-		d.bad(path+".revision", "only a git subject has revisions")
+		d.Bad(path+".revision", "only a git subject has revisions")
 	case v.Revision != "":
 		d.revision(path+".revision", v.Revision)
 	case s.Git != nil && s.Git.Revision == "":
-		d.bad(path, "which revision? Give the variant one, or subject.git one for all")
+		d.Bad(path, "which revision? Give the variant one, or subject.git one for all")
 	}
 	switch versioned := strings.Contains(s.Package, "@"); {
 	case v.Version != "" && s.Package == "":
-		d.bad(path+".version", "only a package subject has versions")
+		d.Bad(path+".version", "only a package subject has versions")
 	case v.Version != "":
 		d.version(path+".version", v.Version)
 	case s.Package != "" && !versioned:
-		d.bad(path, "which version? Give the variant one, or subject.package one for all: %s@v1.2.3", s.Package)
+		d.Bad(path, "which version? Give the variant one, or subject.package one for all: %s@v1.2.3", s.Package)
 	}
 }
 
 func (d *decoder) load(p *experiment.Plan) {
 	l := &p.Load
 	d.one("load", "there is nothing to serve, and an idle program shows little", "http", "grpc", "command")
-	if d.given("load.command") && (len(l.Command) == 0 || l.Command[0] == "") {
-		d.bad("load.command", "there is no program: write it and its arguments as a list")
+	if d.Given("load.command") && (len(l.Command) == 0 || l.Command[0] == "") {
+		d.Bad("load.command", "there is no program: write it and its arguments as a list")
 	}
 	d.args("load.command", l.Command)
 	if len(l.Command) > 0 && !slices.ContainsFunc(l.Command, func(s string) bool { return ofProcess(s) || strings.Contains(s, "{dir}") }) {
-		d.bad("load.command", "it is the same for every process: say with {port} which one to load")
+		d.Bad("load.command", "it is the same for every process: say with {port} which one to load")
 	}
 	if l.HTTP != nil {
 		d.http(l.HTTP)
@@ -367,11 +369,11 @@ func (d *decoder) load(p *experiment.Plan) {
 	if l.GRPC != nil {
 		d.grpc(l.GRPC)
 	}
-	if d.given("load.knee_share") {
+	if d.Given("load.knee_share") {
 		if l.Rate != 0 {
-			d.bad("load.knee_share", "it is a share of the rate that is found with rate: knee; here the rate is given")
+			d.Bad("load.knee_share", "it is a share of the rate that is found with rate: knee; here the rate is given")
 		} else if l.KneeShare < 0.05 || l.KneeShare > 0.95 {
-			d.bad("load.knee_share", "%s is not from 5%% to 95%%: at the knee itself nothing can be compared", percent(l.KneeShare))
+			d.Bad("load.knee_share", "%s is not from 5%% to 95%%: at the knee itself nothing can be compared", percent(l.KneeShare))
 		}
 	}
 	d.word("load.arrivals", l.Arrivals, experiment.Poisson, experiment.Constant)
@@ -388,26 +390,26 @@ func (d *decoder) http(h *experiment.HTTPLoad) {
 	d.word("load.http.protocol", h.Protocol, protocolHTTP1, protocolHTTP2)
 	switch n := len(h.Requests); {
 	case n == 0:
-		d.bad("load.http.requests", "give one or more, each with a url")
+		d.Bad("load.http.requests", "give one or more, each with a url")
 	case n > maxRequests:
-		d.bad("load.http.requests", "these are %d kinds of requests, and %d are the most", n, maxRequests)
+		d.Bad("load.http.requests", "these are %d kinds of requests, and %d are the most", n, maxRequests)
 		return
 	}
 	for i := range h.Requests {
 		r, path := &h.Requests[i], fmt.Sprintf("load.http.requests[%d]", i)
 		d.url(path+".url", r.URL)
 		if !token.MatchString(r.Method) || strings.ToUpper(r.Method) != r.Method {
-			d.bad(path+".method", "%s is no method: write GET, POST, PUT, …", quote(r.Method))
+			d.Bad(path+".method", "%s is no method: write GET, POST, PUT, …", strictyaml.Quote(r.Method))
 		}
 		for _, k := range slices.Sorted(maps.Keys(r.Header)) {
 			if !token.MatchString(k) || strings.ContainsAny(r.Header[k], "\r\n") {
-				d.bad(path+".header."+k, "%s is no header line", quote(k+": "+r.Header[k]))
+				d.Bad(path+".header."+k, "%s is no header line", strictyaml.Quote(k+": "+r.Header[k]))
 			}
 			d.placeholders(path+".header."+k, r.Header[k], lenient)
 		}
 		d.placeholders(path+".body", r.Body, lenient)
 		if !(r.Weight > 0 && r.Weight <= 1e6) {
-			d.bad(path+".weight", "%v is no weight: more than 0, at most 1000000", r.Weight)
+			d.Bad(path+".weight", "%v is no weight: more than 0, at most 1000000", r.Weight)
 		}
 		d.within(path+".expect", r.Expect, 200, 599) // below are no answers yet
 	}
@@ -416,30 +418,30 @@ func (d *decoder) http(h *experiment.HTTPLoad) {
 func (d *decoder) grpc(g *experiment.GRPCLoad) {
 	d.address("load.grpc.address", g.Address)
 	if !grpcMethod.MatchString(g.Method) {
-		d.bad("load.grpc.method", "%s is no method: write /package.Service/Method", quote(g.Method))
+		d.Bad("load.grpc.method", "%s is no method: write /package.Service/Method", strictyaml.Quote(g.Method))
 	}
 	if g.JSON != "" && g.Bytes != "" {
-		d.bad("load.grpc.bytes", "there is json already: give one of the two")
+		d.Bad("load.grpc.bytes", "there is json already: give one of the two")
 	}
 	if g.JSON != "" && !json.Valid([]byte(g.JSON)) {
-		d.bad("load.grpc.json", "this is not JSON; {seq} stands inside of a text")
+		d.Bad("load.grpc.json", "this is not JSON; {seq} stands inside of a text")
 	}
 	if _, err := base64.StdEncoding.DecodeString(g.Bytes); err != nil {
-		d.bad("load.grpc.bytes", "this is not base64")
+		d.Bad("load.grpc.bytes", "this is not base64")
 	}
 	d.placeholders("load.grpc.json", g.JSON, lenient)
 }
 
 func (d *decoder) metrics(p *experiment.Plan) {
 	if p.Goal == nil && len(p.Guards) == 0 {
-		d.bad("", "there is neither a goal nor a guard, so that nothing could pass or fail: name the metric to improve, or those that must not get worse")
+		d.Bad("", "there is neither a goal nor a guard, so that nothing could pass or fail: name the metric to improve, or those that must not get worse")
 	}
 	if g := p.Goal; g != nil {
 		d.metric("goal", g.Metric)
 		d.margin("goal", g.Margin)
 	}
 	if len(p.Guards) > maxGuards {
-		d.bad("guards", "these are %d, and %d are the most", len(p.Guards), maxGuards)
+		d.Bad("guards", "these are %d, and %d are the most", len(p.Guards), maxGuards)
 		return
 	}
 	seen := map[string]bool{}
@@ -448,13 +450,13 @@ func (d *decoder) metrics(p *experiment.Plan) {
 		d.metric(path, g.Metric)
 		switch {
 		case p.Goal != nil && g.Metric == p.Goal.Metric:
-			d.bad(path+".metric", "this is the goal, which is its own guard")
+			d.Bad(path+".metric", "this is the goal, which is its own guard")
 		case seen[g.Metric] && g.Metric != "":
-			d.bad(path+".metric", "%s is guarded twice", quote(g.Metric))
+			d.Bad(path+".metric", "%s is guarded twice", strictyaml.Quote(g.Metric))
 		}
 		seen[g.Metric] = true
-		if !d.given(path + ".margin") {
-			d.bad(path, "how much worse may it get? Give a margin, such as 10%%")
+		if !d.Given(path + ".margin") {
+			d.Bad(path, "how much worse may it get? Give a margin, such as 10%%")
 			continue
 		}
 		d.margin(path, g.Margin)
@@ -465,28 +467,28 @@ func (d *decoder) metric(path, name string) {
 	m, ok := experiment.MetricByName(name)
 	if ok {
 		if m.Better == experiment.Neither {
-			d.bad(path+".metric", "%s is neither better high nor low: it can be looked at, and not be a goal or guard", name)
+			d.Bad(path+".metric", "%s is neither better high nor low: it can be looked at, and not be a goal or guard", name)
 		}
 		return
 	}
 	if name == "" {
-		d.bad(path, "which metric? Such as gc_cpu_ratio, rss_peak_bytes or latency_p99_seconds")
+		d.Bad(path, "which metric? Such as gc_cpu_ratio, rss_peak_bytes or latency_p99_seconds")
 		return
 	}
 	var names []string
 	for _, m := range experiment.Metrics() {
 		names = append(names, m.Name)
 	}
-	if like := near(name, names, 3); len(like) > 0 {
-		d.bad(path+".metric", "%s is not measured; did you mean %s?", quote(name), strings.Join(like, " or "))
+	if like := strictyaml.Near(name, names, 3); len(like) > 0 {
+		d.Bad(path+".metric", "%s is not measured; did you mean %s?", strictyaml.Quote(name), strings.Join(like, " or "))
 		return
 	}
-	d.bad(path+".metric", "%s is not measured; there are %s", quote(name), strings.Join(names, ", "))
+	d.Bad(path+".metric", "%s is not measured; there are %s", strictyaml.Quote(name), strings.Join(names, ", "))
 }
 
 func (d *decoder) margin(path string, m experiment.Ratio) {
 	if !(m >= 0.001 && m <= 1) {
-		d.bad(path+".margin", "%s is not from 0.1%% to 100%%", percent(m))
+		d.Bad(path+".margin", "%s is not from 0.1%% to 100%%", percent(m))
 	}
 }
 
@@ -497,20 +499,20 @@ func percent(r experiment.Ratio) string {
 func (d *decoder) design(g *experiment.Design) {
 	d.word("design.kind", g.Kind, experiment.Auto, experiment.Switchback, experiment.Duet, experiment.Both)
 	if g.Calibration != 0 && (g.Calibration < minPairs || g.Calibration > maxPairs) {
-		d.bad("design.calibration", "%d is neither 0, for none, nor from %d to %d", g.Calibration, minPairs, maxPairs)
+		d.Bad("design.calibration", "%d is neither 0, for none, nor from %d to %d", g.Calibration, minPairs, maxPairs)
 	}
 	if n := len(g.Looks); n == 0 || n > maxLooks {
-		d.bad("design.looks", "give 1 to %d numbers of pairs, such as [10, 16, 24]", maxLooks)
+		d.Bad("design.looks", "give 1 to %d numbers of pairs, such as [10, 16, 24]", maxLooks)
 	}
 	for i, n := range g.Looks {
 		path := fmt.Sprintf("design.looks[%d]", i)
 		switch {
 		case n < minPairs:
-			d.bad(path, "%d pairs have no interval: %d are the fewest", n, minPairs)
+			d.Bad(path, "%d pairs have no interval: %d are the fewest", n, minPairs)
 		case n > maxPairs:
-			d.bad(path, "%d pairs are more than %d", n, maxPairs)
+			d.Bad(path, "%d pairs are more than %d", n, maxPairs)
 		case i > 0 && n <= g.Looks[i-1]:
-			d.bad(path, "looks are in order: %d is not more than %d", n, g.Looks[i-1])
+			d.Bad(path, "looks are in order: %d is not more than %d", n, g.Looks[i-1])
 		}
 	}
 	d.during("design.warmup", g.Warmup, 0, 10*time.Minute)
@@ -531,26 +533,26 @@ var (
 // placeholders looks for words in braces that are not known but are meant to be,
 // and reports whether there are none.
 func (d *decoder) placeholders(path, s string, strictly bool) bool {
-	before := len(d.problems)
-	for _, m := range inBraces.FindAllStringSubmatch(s, maxProblems) {
+	before := d.Problems()
+	for _, m := range inBraces.FindAllStringSubmatch(s, maxBraces) {
 		word, number := m[1], m[2]
 		switch {
 		case word == "port" && number != "":
 			if n, err := strconv.Atoi(number); err != nil || n < 2 || n > 8 {
-				d.bad(path, "there are {port} and {port2} to {port8}, and no %s", clip(m[0], 20))
+				d.Bad(path, "there are {port} and {port2} to {port8}, and no %s", strictyaml.Clip(m[0], 20))
 			}
 		case slices.Contains(knownWord, word) && number == "":
 		case strictly:
-			d.bad(path, "%s is not known: there are {port}, {port2} to {port8}, {dir}, {variant} and {seq}", clip(m[0], 40))
+			d.Bad(path, "%s is not known: there are {port}, {port2} to {port8}, {dir}, {variant} and {seq}", strictyaml.Clip(m[0], 40))
 		default:
 			for _, w := range knownWord {
 				if number == "" && (strings.EqualFold(w, word) || word == w+"s") {
-					d.bad(path, "%s is not known; did you mean {%s}?", clip(m[0], 40), w)
+					d.Bad(path, "%s is not known; did you mean {%s}?", strictyaml.Clip(m[0], 40), w)
 				}
 			}
 		}
 	}
-	return len(d.problems) == before
+	return d.Problems() == before
 }
 
 // filled is an address as a process would have it.
@@ -571,7 +573,7 @@ func filled(s string) string {
 // url checks an http:// URL of the subject.
 func (d *decoder) url(path, s string) {
 	if s == "" {
-		d.bad(path, "write a URL, such as http://127.0.0.1:{port}/")
+		d.Bad(path, "write a URL, such as http://127.0.0.1:{port}/")
 		return
 	}
 	if !d.placeholders(path, s, strict) {
@@ -580,9 +582,9 @@ func (d *decoder) url(path, s string) {
 	u, err := url.Parse(filled(s))
 	switch {
 	case err != nil || u.Scheme != "http" || u.Host == "" || u.User != nil:
-		d.bad(path, "%s is no URL of the subject: write http://127.0.0.1:{port}/path", quote(s))
+		d.Bad(path, "%s is no URL of the subject: write http://127.0.0.1:{port}/path", strictyaml.Quote(s))
 	case !ofProcess(s):
-		d.bad(path, "%s is the same for every process, and two run at once in a duet: write {port} for the port", quote(s))
+		d.Bad(path, "%s is the same for every process, and two run at once in a duet: write {port} for the port", strictyaml.Quote(s))
 	}
 }
 
@@ -593,7 +595,7 @@ func (d *decoder) address(path, s string) {
 	}
 	if rest, ok := strings.CutPrefix(s, "unix:"); ok && strings.HasPrefix(path, "load.grpc") {
 		if !strings.HasPrefix(rest, "{dir}/") {
-			d.bad(path, "%s is the same for every process: write unix:{dir}/name", quote(s))
+			d.Bad(path, "%s is the same for every process: write unix:{dir}/name", strictyaml.Quote(s))
 		}
 		return
 	}
@@ -601,9 +603,9 @@ func (d *decoder) address(path, s string) {
 	n, perr := strconv.Atoi(port)
 	switch {
 	case cmp.Or(err, perr) != nil || n < 1 || n > 1<<16-1 || host == "" || !(hostForm.MatchString(host) || isAddr(host)):
-		d.bad(path, "%s is no address: write 127.0.0.1:{port}", quote(s))
+		d.Bad(path, "%s is no address: write 127.0.0.1:{port}", strictyaml.Quote(s))
 	case !ofProcess(s):
-		d.bad(path, "%s is the same for every process, and two run at once in a duet: write {port} for the port", quote(s))
+		d.Bad(path, "%s is the same for every process, and two run at once in a duet: write {port} for the port", strictyaml.Quote(s))
 	}
 }
 

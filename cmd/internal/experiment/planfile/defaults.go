@@ -32,7 +32,7 @@ func (d *decoder) defaults(name string) {
 	fill(d, "seed", &p.Seed, defaultSeed)
 	s := &p.Subject
 	fill(d, "subject.ready.within", &s.Ready.Within, defaultReadyWithin)
-	if !d.given("subject.ready.http") {
+	if !d.Given("subject.ready.http") {
 		fill(d, "subject.ready.tcp", &s.Ready.TCP, "127.0.0.1:{port}")
 	}
 	fill(d, "subject.stop.signal", &s.Stop.Signal, defaultStopSignal)
@@ -61,7 +61,7 @@ func (d *decoder) defaults(name string) {
 	g := &p.Design
 	fill(d, "design.kind", &g.Kind, experiment.Auto)
 	fill(d, "design.calibration", &g.Calibration, defaultCalibration)
-	if !d.given("design.looks") {
+	if !d.Given("design.looks") {
 		g.Looks = defaultLooks()
 	}
 	fill(d, "design.warmup", &g.Warmup, defaultWarmup)
@@ -71,7 +71,7 @@ func (d *decoder) defaults(name string) {
 
 // fill sets a value that the file does not give.
 func fill[T any](d *decoder, path string, v *T, value T) {
-	if !d.given(path) {
+	if !d.Given(path) {
 		*v = value
 	}
 }

@@ -3,47 +3,37 @@ package planfile
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
+	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 )
 
-// parseDuration reads 20s or 1m30s.
-func parseDuration(s string) (time.Duration, error) {
-	v, err := time.ParseDuration(s)
-	if err != nil {
-		if _, err := strconv.ParseFloat(s, 64); err == nil {
-			return 0, fmt.Errorf("%s has no unit: write %ss, %sms or %sm", quote(s), s, s, s)
-		}
-		return 0, fmt.Errorf("%s is no duration: write 20s, 500ms or 10m", quote(s))
+// scalar reads the quantities of a plan.
+func scalar(v reflect.Value, s string) (mine bool, err error) {
+	switch to := v.Addr().Interface().(type) {
+	case *experiment.Bytes:
+		*to, err = parseBytes(s)
+	case *experiment.Ratio:
+		*to, err = parseRatio(s)
+	case *experiment.Rate:
+		*to, err = parseRate(s)
+	default:
+		return false, nil
 	}
-	return v, nil
-}
-
-var plainNumber = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
-
-// parseNumber reads a plain decimal number that is not negative.
-func parseNumber(s string) (float64, error) {
-	if !plainNumber.MatchString(s) {
-		return 0, fmt.Errorf("%s is no number", quote(s))
-	}
-	v, err := strconv.ParseFloat(s, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%s is no number", quote(s))
-	}
-	return v, nil
+	return true, err
 }
 
 // parseRatio reads 10% or 0.1.
 func parseRatio(s string) (experiment.Ratio, error) {
 	number, percent := strings.CutSuffix(s, "%")
-	v, err := parseNumber(strings.TrimRight(number, " "))
+	v, err := strictyaml.ParseNumber(strings.TrimRight(number, " "))
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("%s is no share: write 10%% or 0.1", quote(s))
+		return 0, fmt.Errorf("%s is no share: write 10%% or 0.1", strictyaml.Quote(s))
 	case percent:
 		v /= 100
 	case v > 1:
@@ -60,14 +50,14 @@ func parseRate(s string) (experiment.Rate, error) {
 	if s == "knee" {
 		return 0, nil
 	}
-	v, err := parseNumber(strings.TrimRight(strings.TrimSuffix(s, "/s"), " "))
+	v, err := strictyaml.ParseNumber(strings.TrimRight(strings.TrimSuffix(s, "/s"), " "))
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("%s is no rate: write 2000/s, or knee to have one found", quote(s))
+		return 0, fmt.Errorf("%s is no rate: write 2000/s, or knee to have one found", strictyaml.Quote(s))
 	case v == 0:
 		return 0, fmt.Errorf("a rate of 0 sends nothing; write knee to have one found")
 	case v > maxRate:
-		return 0, fmt.Errorf("%s is more than can be sent: at most %d a second", quote(s), maxRate)
+		return 0, fmt.Errorf("%s is more than can be sent: at most %d a second", strictyaml.Quote(s), maxRate)
 	}
 	return experiment.Rate(v), nil
 }
@@ -83,11 +73,11 @@ const maxBytes = 1 << 56
 func parseBytes(s string) (experiment.Bytes, error) {
 	m := sizeForm.FindStringSubmatch(s)
 	if m == nil {
-		return 0, fmt.Errorf("%s is no size: write 512MiB or 1.5GiB (B, KiB, MiB, GiB, TiB)", quote(s))
+		return 0, fmt.Errorf("%s is no size: write 512MiB or 1.5GiB (B, KiB, MiB, GiB, TiB)", strictyaml.Quote(s))
 	}
 	v, err := strconv.ParseFloat(m[1], 64)
 	if v *= sizeUnits[m[2]]; err != nil || v > maxBytes {
-		return 0, fmt.Errorf("%s is more memory than there is", quote(s))
+		return 0, fmt.Errorf("%s is more memory than there is", strictyaml.Quote(s))
 	}
 	return experiment.Bytes(v), nil
 }
@@ -101,9 +91,9 @@ func checkGOGC(s string) error {
 	n, err := strconv.ParseInt(s, 10, 32)
 	switch {
 	case err == nil && n < 0:
-		return fmt.Errorf("%s is no GOGC: write off for none", quote(s))
+		return fmt.Errorf("%s is no GOGC: write off for none", strictyaml.Quote(s))
 	case err != nil || strings.HasPrefix(s, "+"):
-		return fmt.Errorf("%s is no GOGC, and Go would take it for 100: write a whole number, or off", quote(s))
+		return fmt.Errorf("%s is no GOGC, and Go would take it for 100: write a whole number, or off", strictyaml.Quote(s))
 	}
 	return nil
 }
@@ -118,11 +108,11 @@ func checkGOMEMLIMIT(s string) error {
 	}
 	m := memlimitForm.FindStringSubmatch(s)
 	if m == nil {
-		return fmt.Errorf("%s is no GOMEMLIMIT, and Go programs would not start with it: write 512MiB (a whole number, and B, KiB, MiB, GiB or TiB), or off", quote(s))
+		return fmt.Errorf("%s is no GOMEMLIMIT, and Go programs would not start with it: write 512MiB (a whole number, and B, KiB, MiB, GiB or TiB), or off", strictyaml.Quote(s))
 	}
 	n, err := strconv.ParseInt(m[1], 10, 64)
 	if err != nil || float64(n)*sizeUnits[m[2]] >= math.MaxInt64 {
-		return fmt.Errorf("%s is too large for a GOMEMLIMIT; write off for none", quote(s))
+		return fmt.Errorf("%s is too large for a GOMEMLIMIT; write off for none", strictyaml.Quote(s))
 	}
 	return nil
 }
@@ -141,7 +131,7 @@ func checkToolchain(s string) error {
 		}
 	}
 	if !toolchainForm.MatchString(s) {
-		return fmt.Errorf("%s is no toolchain: write a release of Go, such as go1.27.4", quote(s))
+		return fmt.Errorf("%s is no toolchain: write a release of Go, such as go1.27.4", strictyaml.Quote(s))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
+	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 )
 
 // A sweep stands for a grid of variants: every combination of its values, each with
@@ -56,20 +57,20 @@ func (d *decoder) expand() {
 		combinations *= min(len(a.values), 2*maxVariants)
 		for i, v := range a.values {
 			if slices.Contains(a.values[:i], v) {
-				d.bad(fmt.Sprintf("sweep.%s[%d]", a.key, i), "%s is there twice", quote(v))
+				d.Bad(fmt.Sprintf("sweep.%s[%d]", a.key, i), "%s is there twice", strictyaml.Quote(v))
 			}
 		}
 	}
 	switch {
 	case len(axes) == 0:
-		d.bad("sweep", "there is nothing to sweep: give one or more of gogc, gomemlimit, gomaxprocs and toolchain, each a list")
+		d.Bad("sweep", "there is nothing to sweep: give one or more of gogc, gomemlimit, gomaxprocs and toolchain, each a list")
 	case len(p.Variants) == 0:
-		d.bad("variants", "there is no baseline: a sweep is added to the first variant")
+		d.Bad("variants", "there is no baseline: a sweep is added to the first variant")
 	case combinations > 2*maxVariants:
-		d.bad("sweep", "these are more than %d variants", maxVariants)
+		d.Bad("sweep", "these are more than %d variants", maxVariants)
 	}
 	d.sweepValues(s)
-	if len(d.problems) > 0 {
+	if d.Problems() > 0 {
 		return // the variants would have the same problems
 	}
 	baseline := p.Variants[0]
@@ -90,7 +91,7 @@ func (d *decoder) expand() {
 			// Never collected, or the baseline once more: not what a grid is for.
 			continue
 		}
-		d.at[fmt.Sprintf("variants[%d]", len(p.Variants))] = d.at["sweep"]
+		d.Copied(fmt.Sprintf("variants[%d]", len(p.Variants)), "sweep")
 		p.Variants = append(p.Variants, v)
 	}
 }
@@ -104,7 +105,7 @@ func (d *decoder) sweepValues(s *sweep) {
 	each := func(key string, values []string, check func(string) error) {
 		for i, v := range values {
 			if err := check(v); err != nil {
-				d.bad(fmt.Sprintf("sweep.%s[%d]", key, i), "%s", err)
+				d.Bad(fmt.Sprintf("sweep.%s[%d]", key, i), "%s", err)
 			}
 		}
 	}
@@ -115,6 +116,6 @@ func (d *decoder) sweepValues(s *sweep) {
 		d.within(fmt.Sprintf("sweep.gomaxprocs[%d]", i), n, 1, maxProcs)
 	}
 	if len(s.Toolchain) > 0 && len(d.file.Subject.Command) > 0 {
-		d.bad("sweep.toolchain", builtOnly)
+		d.Bad("sweep.toolchain", builtOnly)
 	}
 }

@@ -24,6 +24,8 @@ type Host interface {
 type Source interface {
 	recorder.Source
 	recorder.Snapshotter
+	// Quick is Sample without what is dear to read of the kernel.
+	Quick(*record.Sample) error
 	Process() record.Process
 	Close() error
 }

@@ -35,6 +35,11 @@ func Identify(pid int) (record.Process, error) {
 // that may be Go, but cannot be looked at, are listed with the reason. Kernel
 // threads and what certainly is not Go are left out.
 func List(ctx context.Context) ([]Entry, error) {
+	return NewWatch().Look(ctx)
+}
+
+// pids are the processes of this host, rising.
+func pids() ([]int, error) {
 	dir, err := os.Open("/proc")
 	if err != nil {
 		return nil, fmt.Errorf("listing processes: %w", err)
@@ -51,20 +56,11 @@ func List(ctx context.Context) ([]Entry, error) {
 		}
 	}
 	slices.Sort(pids)
-	h := newHost()
-	var entries []Entry
-	for _, pid := range pids {
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("listing processes: %w", context.Cause(ctx))
-		}
-		e := inspect(pid, h)
-		switch {
-		case e.Err == nil, e.IsGo, errors.Is(e.Err, ErrAccess):
-			entries = append(entries, e)
-		}
-	}
-	return entries, nil
+	return pids, nil
 }
+
+// listed reports whether an entry is one that is Go, or may be.
+func (e *Entry) listed() bool { return e.Err == nil || e.IsGo || errors.Is(e.Err, ErrAccess) }
 
 // inspect looks at a process. All that it reads belongs to one program: if the
 // PID is used again or the process runs another program meanwhile, it starts over.

@@ -644,3 +644,117 @@ func TestOpenRegular(t *testing.T) {
 		t.Errorf("read %q, %v, of %d bytes", b, err, info.Size())
 	}
 }
+
+// A Watch sees processes come and go, and looks into those that it knows only when it
+// is time: so a process that became another program is seen then.
+func TestWatch(t *testing.T) {
+	now := time.Now()
+	w := NewWatch()
+	w.now = func() time.Time { return now }
+	look := func(pid int) *Entry {
+		entries, err := w.Look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range entries {
+			if entries[i].Process.PID == pid {
+				return &entries[i]
+			}
+		}
+		return nil
+	}
+	if e := look(os.Getpid()); e == nil || !e.IsGo {
+		t.Fatalf("this process: %+v", e)
+	}
+	path := buildPlain(t)
+	// A shell that is told to become a Go program.
+	gate := filepath.Join(t.TempDir(), "gate")
+	if err := syscall.Mkfifo(gate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sh := exec.Command("sh", "-c", `read x <"$0"; exec "$1"`, gate, path)
+	if _, err := sh.StdinPipe(); err != nil { // the program waits for its end
+		t.Fatal(err)
+	}
+	if err := sh.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { sh.Process.Kill(); sh.Wait() }()
+	if e := look(sh.Process.Pid); e != nil {
+		t.Errorf("a shell is listed: %+v", e)
+	}
+	if err := os.WriteFile(gate, []byte("go\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", sh.Process.Pid)); err != nil {
+			t.Fatal(err)
+		} else if exe == path {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if e := look(sh.Process.Pid); e != nil {
+		t.Error("it was looked into again before its time")
+	}
+	now = now.Add(firstLook)
+	if e := look(sh.Process.Pid); e == nil || !e.IsGo {
+		t.Errorf("after %s: %+v", firstLook, e)
+	}
+	sh.Process.Kill()
+	sh.Wait()
+	if e := look(sh.Process.Pid); e != nil {
+		t.Errorf("a process that is gone: %+v", e)
+	}
+}
+
+// What is read often is the same as what is read with everything else.
+func TestFillQuick(t *testing.T) {
+	s, err := OpenStat(os.Getpid(), record.Process{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var quick, whole record.Sample
+	quick.Has.Add(record.FieldCgroupUsageBytes)
+	if err := s.FillQuick(&quick); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Fill(&whole); err != nil {
+		t.Fatal(err)
+	}
+	if quick.Has.Has(record.FieldCgroupUsageBytes) || !quick.Has.Has(record.FieldRSSBytes) || !quick.Has.Has(record.FieldCPUProcUser) {
+		t.Errorf("it has %v", quick.Has)
+	}
+	if r := float64(quick.RSSBytes) / float64(whole.RSSBytes); r < 0.5 || r > 2 {
+		t.Errorf("RSS %d, and %d", quick.RSSBytes, whole.RSSBytes)
+	}
+	if quick.CPUProcUser > whole.CPUProcUser {
+		t.Errorf("CPU %v, and then %v", quick.CPUProcUser, whole.CPUProcUser)
+	}
+}
+
+func BenchmarkFillQuick(b *testing.B) {
+	s, err := OpenStat(os.Getpid(), record.Process{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	var sample record.Sample
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.FillQuick(&sample); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkWatch(b *testing.B) {
+	w := NewWatch()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.Look(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

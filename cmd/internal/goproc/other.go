@@ -30,5 +30,18 @@ func OpenStat(pid int, proc record.Process) (*Stat, error) { return nil, unsuppo
 // Fill fails with [ErrUnsupported].
 func (s *Stat) Fill(sample *record.Sample) error { return unsupported(0) }
 
+// FillQuick fails with [ErrUnsupported].
+func (s *Stat) FillQuick(sample *record.Sample) error { return unsupported(0) }
+
+// A Watch looks for Go processes again and again. There are none on this operating
+// system.
+type Watch struct{}
+
+// NewWatch returns a Watch that finds nothing.
+func NewWatch() *Watch { return &Watch{} }
+
+// Look fails with [ErrUnsupported].
+func (w *Watch) Look(ctx context.Context) ([]Entry, error) { return nil, unsupported(0) }
+
 // Close does nothing.
 func (s *Stat) Close() error { return nil }

@@ -19,6 +19,7 @@ type procStat struct {
 	utime uint64 // ticks
 	stime uint64 // ticks
 	start uint64 // ticks since boot
+	rss   uint64 // pages; less exact than /proc/PID/status, which adds up what each CPU has counted
 }
 
 const flagKthread = 0x00200000 // PF_KTHREAD
@@ -32,7 +33,7 @@ func parseStat(text []byte) (st procStat, ok bool) {
 	}
 	st.comm = text[open+1 : end]
 	rest := text[end+1:]
-	for field := 3; field <= 22; field++ {
+	for field := 3; field <= 24; field++ {
 		rest = bytes.TrimLeft(rest, " ")
 		var word []byte
 		word, rest, _ = bytes.Cut(rest, []byte(" "))
@@ -51,6 +52,8 @@ func parseStat(text []byte) (st procStat, ok bool) {
 			st.stime, ok = number(word)
 		case 22:
 			st.start, ok = number(word)
+		case 24:
+			st.rss, ok = number(word)
 		}
 		if !ok {
 			return st, false

@@ -157,10 +157,7 @@ func (s *Stat) Fill(sample *record.Sample) error {
 	if st.state == 'Z' || st.state == 'X' {
 		return s.fail(ErrExited)
 	}
-	sample.CPUProcUser = time.Duration(st.utime) * tick
-	sample.CPUProcSystem = time.Duration(st.stime) * tick
-	sample.Has.Add(record.FieldCPUProcUser)
-	sample.Has.Add(record.FieldCPUProcSystem)
+	st.fillCPU(sample)
 
 	text, err := s.read(s.status)
 	if err != nil {
@@ -189,6 +186,36 @@ func (s *Stat) Fill(sample *record.Sample) error {
 	}
 	s.fillCgroup(sample)
 	return nil
+}
+
+// FillQuick is Fill for those who look often: it sets the CPU times and RSSBytes, from
+// the one file that has both, removes the bits of the other fields, and costs a fifth.
+// RSSBytes is off by what the kernel has not added up yet, 32 pages for each thread or
+// CPU at the most (mm/memory.c, mm counters).
+func (s *Stat) FillQuick(sample *record.Sample) error {
+	for _, f := range fields {
+		sample.Has.Remove(f)
+	}
+	st, err := s.readStat()
+	if err != nil {
+		return err
+	}
+	if st.state == 'Z' || st.state == 'X' {
+		return s.fail(ErrExited)
+	}
+	st.fillCPU(sample)
+	sample.RSSBytes = st.rss * uint64(pageSize)
+	sample.Has.Add(record.FieldRSSBytes)
+	return nil
+}
+
+var pageSize = os.Getpagesize()
+
+func (st *procStat) fillCPU(sample *record.Sample) {
+	sample.CPUProcUser = time.Duration(st.utime) * tick
+	sample.CPUProcSystem = time.Duration(st.stime) * tick
+	sample.Has.Add(record.FieldCPUProcUser)
+	sample.Has.Add(record.FieldCPUProcSystem)
 }
 
 func (s *Stat) fillCgroup(sample *record.Sample) {

@@ -66,6 +66,18 @@ func (t *Target) Sample(s *record.Sample) error {
 	return nil
 }
 
+// Quick is [Target.Sample] for those who look often: of what the kernel knows it has
+// resident memory and CPU time only.
+func (t *Target) Quick(s *record.Sample) error {
+	if err := t.runtime.Sample(s); err != nil {
+		return Ended(err)
+	}
+	if err := t.stat.FillQuick(s); err != nil && IsEnded(err) {
+		return Ended(err)
+	}
+	return nil
+}
+
 // Cycles appends the GC cycles since the previous call.
 func (t *Target) Cycles(dst []record.Cycle) ([]record.Cycle, uint64, error) {
 	dst, lost, err := t.runtime.Cycles(dst)

@@ -86,7 +86,7 @@ var (
 	AssistRatio = &Def{Name: "heapwright_gc_assist_ratio", Unit: "ratio", Tier: Slow,
 		Help: "The share of mark assists in the process's CPU time over the same window."}
 	Headroom = &Def{Name: "heapwright_headroom_bytes", Unit: "bytes", Tier: Slow,
-		Help: "What the live heap may still grow by before live heap, stacks, the rest of the runtime and what is not Go's fill the memory limit."}
+		Help: "What is left of the memory limit beside what the process will need: its live heap (the heap goal, where no GOMEMLIMIT inside the limit holds it back), stacks, the rest of the runtime, and what is not Go's."}
 	Up = &Def{Name: "heapwright_up", Tier: PerDiagnosis,
 		Help: "1 while the process is watched, 0 once when it has ended."}
 	finding = &Def{Name: "heapwright_finding", Tier: PerDiagnosis, Labels: []string{"id", "severity"},

@@ -22,7 +22,7 @@ var sampled = []struct {
 	{Def{Name: "process_resident_memory_bytes", Unit: "bytes", Tier: Fast, OTel: "process.memory.usage", OTelUnit: "By",
 		Help: "Resident memory (/proc/PID/statm)."},
 		field(record.FieldRSSBytes)},
-	{Def{Name: "heapwright_memory_usage_bytes", Unit: "bytes", Tier: Fast,
+	{Def{Name: "heapwright_memory_usage_bytes", Unit: "bytes", Tier: Slow,
 		Help: "Memory charged to the container whose limit is smallest, page cache included (memory.current, memory.usage_in_bytes)."},
 		field(record.FieldCgroupUsageBytes)},
 	{Def{Name: "go_memstats_alloc_bytes_total", Unit: "bytes", Kind: Counter, Tier: Fast, OTel: "go.memory.allocated", OTelUnit: "By",

@@ -32,7 +32,11 @@ func check(d *strictyaml.Decoder, f *File) {
 	}
 	c.address("listen", f.Listen)
 	if f.ExternalURL != "" {
-		c.url("external_url", f.ExternalURL)
+		if u, err := url.Parse(f.ExternalURL); err == nil && u.Host != "" && strings.Trim(u.Path, "/") != "" {
+			c.Bad("external_url", "%s has a path: let the proxy serve heapwright under a name of its own", strictyaml.Quote(f.ExternalURL))
+		} else {
+			c.url("external_url", f.ExternalURL)
+		}
 	}
 	c.file("data", f.DataDir)
 
@@ -121,13 +125,14 @@ func (c checker) access(f *File) {
 	case f.TLS.ClientCAFile != "" && f.TLS.CertFile == "":
 		c.Bad("tls.client_ca_file", "clients show certificates over TLS only: set tls.cert_file and tls.key_file too")
 	}
-	for i, name := range f.Access.Operators {
-		p := item("access.operators", i)
-		if !printable(name) {
-			c.Bad(p, "write the common name or the unit (OU) of a client certificate")
-		} else if f.TLS.ClientCAFile == "" {
-			c.Bad(p, "these are names of client certificates: set tls.client_ca_file too")
-			break
+	for key, names := range map[string][]string{"access.readers": f.Access.Readers, "access.operators": f.Access.Operators} {
+		if len(names) > 0 && f.TLS.ClientCAFile == "" {
+			c.Bad(key, "these are names of client certificates: set tls.client_ca_file too")
+		}
+		for i, name := range names {
+			if !printable(name) {
+				c.Bad(item(key, i), "write the common name or the unit (OU) of a client certificate")
+			}
 		}
 	}
 	for i, h := range f.Access.AllowedHosts {

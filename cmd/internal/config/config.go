@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -48,6 +50,27 @@ type Discovery struct {
 	Exclude      []string      `yaml:"exclude"`       // goes before Include
 	MinUptime    time.Duration `yaml:"min_uptime"`    // younger ones are left alone
 	MaxProcesses int           `yaml:"max_processes"` // watched at once
+}
+
+// Watches reports whether a process with these names is one to watch: its own, its
+// module's and its main package's.
+func (d *Discovery) Watches(names ...string) bool {
+	return (len(d.Include) == 0 || matches(d.Include, names)) && !matches(d.Exclude, names)
+}
+
+// matches reports whether one of the names contains, or matches, one of the patterns.
+func matches(patterns, names []string) bool {
+	for _, p := range patterns {
+		for _, n := range names {
+			if n == "" {
+				continue
+			}
+			if ok, _ := path.Match(p, n); ok || strings.Contains(n, p) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Sampling says how often a watched process is read.
@@ -96,7 +119,8 @@ type TLS struct {
 type Access struct {
 	ReaderTokenFile   string   `yaml:"reader_token_file"`
 	OperatorTokenFile string   `yaml:"operator_token_file"`
-	Operators         []string `yaml:"operators"`     // common names, or units, of client certificates
+	Readers           []string `yaml:"readers"`       // common names, or units, of client certificates; empty for all that ClientCAFile signed
+	Operators         []string `yaml:"operators"`     // the same, of those who may change; empty for none
 	AllowChanges      bool     `yaml:"allow_changes"` // of settings of running processes, by operators
 	LoopbackOperator  bool     `yaml:"loopback_operator"`
 	AllowedHosts      []string `yaml:"allowed_hosts"` // names by which the server is reached
@@ -149,8 +173,8 @@ const day = 24 * time.Hour
 
 // Load reads a file. The error is a [*strictyaml.Errors] where the file was read and
 // has mistakes.
-func Load(path string) (*File, error) {
-	f, err := os.Open(path)
+func Load(file string) (*File, error) {
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
@@ -159,7 +183,7 @@ func Load(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	return Parse(path, text)
+	return Parse(file, text)
 }
 
 // StateDir is where the agent keeps its data when the file names no directory: what

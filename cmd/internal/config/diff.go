@@ -45,9 +45,16 @@ func diff(out *[]Change, a, b reflect.Value, path string) {
 		}
 		return
 	}
+	if isEmpty(a) && isEmpty(b) {
+		return // [] and nothing
+	}
 	if !reflect.DeepEqual(a.Interface(), b.Interface()) {
 		*out = append(*out, Change{path, format(a), format(b), restart(path)})
 	}
+}
+
+func isEmpty(v reflect.Value) bool {
+	return (v.Kind() == reflect.Slice || v.Kind() == reflect.Map) && v.Len() == 0
 }
 
 // restart reports whether a key needs one.

@@ -7,10 +7,10 @@ export type Num = number | null;
 export interface Session {
   role: "none" | "reader" | "operator";
   changes_enabled: boolean;
-  csrf: { header: string; token: string } | null;
+  csrf: { header: string; token: string };
   version: string;
   host: string;
-  store: { kind: string; url?: string };
+  store: { kind: string; url: string | null };
   now: string;
 }
 
@@ -21,20 +21,20 @@ export interface Spark { end: string; step_seconds: number; rss_bytes: Num[]; he
 export interface Row {
   id: string; name: string; pid: number; up: boolean;
   first_seen: string; last_seen: string; ended: string | null; lives: number;
-  go_version: string; module: string; module_version: string; user: string; container_id: string; unit: string; stripped: boolean;
+  go_version: string | null; module: string | null; module_version: string | null; user: string | null; container_id: string | null; unit: string | null; stripped: boolean;
   uptime_seconds: Num; sample_interval_seconds: Num;
   rss_bytes: Num; heap_live_bytes: Num; heap_marked_bytes: Num; heap_goal_bytes: Num;
-  limit_bytes: Num; limit_kind: "container" | "gomemlimit" | "host" | ""; headroom_bytes: Num; headroom_ratio: Num;
+  limit_bytes: Num; limit_kind: "container" | "gomemlimit" | "host" | null; headroom_bytes: Num; headroom_ratio: Num;
   gc_cpu_ratio: Num; assist_ratio: Num; gc_cycles_per_second: Num; alloc_bytes_per_second: Num; cpu_cores: Num;
-  goroutines: Num; gogc_percent: Num; gomemlimit_bytes: Num; gomaxprocs: Num;
+  goroutines: Num; goroutine_growth_ratio: Num; gogc_percent: Num; gomemlimit_bytes: Num; gomaxprocs: Num;
   trouble: number; worst: Severity | null;
   findings: FindingHead[];
   spark: Spark | null;
-  error: string; hint: string;
+  error: string | null; hint: string | null;
 }
 
-export interface Unseen { pid: number; name: string; reason: string; hint: string }
-export interface Processes { processes: Row[]; unseen: Unseen[] }
+export interface Unseen { pid: number; name: string; reason: string; hint: string | null }
+export interface Processes { now: string; processes: Row[]; unseen: Unseen[] }
 
 export interface Evidence { name: string; value: number; unit: string; source: string; text: string }
 export interface Site { func: string; file?: string; line?: number; role: string; text: string }
@@ -54,50 +54,64 @@ export interface Identity {
 /** One process: the row, with everything about who it is and what was found. */
 export interface Process extends Omit<Row, "findings"> {
   findings: Finding[];
-  identity: Identity | null;
-  settings?: Record<string, unknown>;
+  identity: Identity;
+  settings: {
+    gogc_percent: Num; gomemlimit_bytes: Num; gomaxprocs: Num; container_limit_bytes: Num; cpu_quota_cores: Num;
+    environment: Record<string, string>;
+  };
 }
 
-export interface SeriesLine { name: string; label: string; unit: string; values: Num[]; min?: Num[]; max?: Num[] }
+export interface SeriesLine { name: string; label: string; unit: string; values: Num[]; min: Num[] | null; max: Num[] | null }
 export type SeriesSet = "memory" | "gc" | "cpu" | "goroutines" | "sched" | "pressure";
 export interface Series {
   from: string; to: string; step_seconds: number; time: number[];
   series: SeriesLine[];
-  heat?: { bounds_seconds: number[]; counts: Num[][] };
+  // counts[i] are those of the step that ends at time[i], one more than bounds.
+  heat: { bounds_seconds: number[]; counts: Num[][] } | null;
+  warnings: string[] | null;
 }
 
 export interface Cycle {
   n: number; end: string; pause_seconds: Num;
   sweep_termination_seconds: Num; mark_seconds: Num; mark_termination_seconds: Num;
-  assist_cpu_seconds: Num; dedicated_cpu_seconds: Num; fractional_cpu_seconds?: Num; idle_cpu_seconds: Num;
+  assist_cpu_seconds: Num; dedicated_cpu_seconds: Num; fractional_cpu_seconds: Num; idle_cpu_seconds: Num;
   heap_start_bytes: Num; heap_end_bytes: Num; heap_marked_bytes: Num; heap_goal_bytes: Num;
-  stack_scan_bytes?: Num; globals_scan_bytes?: Num;
-  forced: boolean | null; procs: Num;
+  stack_scan_bytes: Num; globals_scan_bytes: Num;
+  forced: boolean; procs: Num;
 }
 export interface Cycles { total: number; thinned: boolean; cycles: Cycle[] }
 
 export interface Episode {
   process: string; id: string; severity: Severity; began: string; seen: string; ended: string | null; finding: Finding;
 }
-export interface Event { process: string; time: string; event: string; text?: string; data?: Record<string, string> }
+export interface Event { process: string; time: string; event: string; text: string; data: Record<string, string> | null }
 export interface Explanation { id: string; title: string; text: string }
 
 export interface Snapshot { key: string; time: string; reason: string; bytes: number; goroutines: Num; heap_in_use_bytes: Num; kinds: string[] }
 
 export interface Frame { func: string; file?: string; line?: number }
-export interface ProfileNode { name: string; file?: string; line?: number; value: number; base?: number; self: number; children?: ProfileNode[] }
-export interface Profile { unit: string; total: number; base_total?: number; truncated?: boolean; root: ProfileNode }
-export interface GoroutineGroup {
-  count: number; base?: Num; growth?: Num; status: string; wait_reason?: string; wait_max_seconds?: Num;
-  created_by?: Frame | null; stack?: Frame[]; labels?: Record<string, string>;
+export interface ProfileNode { name: string; file?: string; line?: number; value: number; base: number; self: number; children?: ProfileNode[] }
+export interface Profile {
+  type: string; unit: string; at: string; base: string | null; total: number; base_total: number;
+  truncated: number; // places that are left out
+  period_bytes: Num; root: ProfileNode;
 }
-export interface Goroutines { total: number; base_total?: Num; groups: GoroutineGroup[] }
+export interface GoroutineGroup {
+  count: number; base: number; growth: number; status: string; wait_reason: string | null; wait_max_seconds: Num;
+  created_by: Frame | null; stack: Frame[] | null; labels: Record<string, string> | null; system: boolean;
+}
+export interface Goroutines {
+  at: string; base: string | null; total: number; base_total: number; truncated: number; groups: GoroutineGroup[];
+}
 
 export interface Alert {
   rule: string; process: string; severity: Severity; state: "firing" | "resolved"; since: string; at: string;
   value: Num; threshold: Num; title: string; evidence: Evidence[] | null; remedy: string; link: string;
 }
-export interface Experiment { id: string; name: string; verdict: string; time: string; [more: string]: unknown }
+export interface Experiment {
+  id: string; name: string; verdict: string | null; time: string; running: boolean; variants: string[]; blocks: number;
+  pairs: Num; goal: string | null; file: string; bytes: number; error: string | null;
+}
 
 export interface LiveSample {
   id: string; time: string; heap_live_bytes: Num; heap_goal_bytes: Num; rss_bytes: Num; limit_bytes: Num;

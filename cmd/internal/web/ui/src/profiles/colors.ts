@@ -1,7 +1,7 @@
 // Colours of a flame graph. Text on each of them has a contrast of at least 4.5.
 
-import { fromRuntime, split } from "./names";
-import { hash } from "./flame";
+import { fromRuntime, split } from "./names.ts";
+import { hash } from "./flame.ts";
 
 export interface Palette {
   fill: (hue: number) => string; // of a package

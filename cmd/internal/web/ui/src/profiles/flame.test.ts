@@ -1,8 +1,8 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { deepest, find, functions, height, hit, invert, layout, matcher, path, rect, search, step, within, type ProfileNode, type View } from "./flame";
-import { fit, fromRuntime, short, split } from "./names";
-import { dark, growth, light, mix, plain } from "./colors";
+import { deepest, find, functions, height, hit, invert, layout, matcher, path, rect, search, step, within, type ProfileNode, type View } from "./flame.ts";
+import { fit, fromRuntime, short, split } from "./names.ts";
+import { dark, growth, light, mix, plain } from "./colors.ts";
 
 const node = (name: string, value: number, children: ProfileNode[] = [], base?: number): ProfileNode => ({ name, value, base, children });
 

@@ -108,6 +108,10 @@ export function layout(root: ProfileNode, diff: boolean): Flame {
     f.selfBase[i] = Math.max(0, f.selfBase[i]!);
     weight[i]! += Math.max(f.self[i]!, diff ? f.selfBase[i]! : 0);
     if (i > 0) weight[f.parent[i]!]! += weight[i]!;
+    // What is left of a node beside its children may be places that were left out:
+    // they take room, and are not its own.
+    const own = nodes[i]!.self;
+    if (typeof own === "number" && own >= 0) f.self[i] = Math.min(f.self[i]!, own);
   }
   const all = weight[0]! > 0 ? weight[0]! : 1;
   const next = new Float64Array(count); // where the next child begins

@@ -1,0 +1,11 @@
+//go:build !unix
+
+package store
+
+import "io/fs"
+
+func freeSpace(string) (int64, bool) { return 0, false }
+
+func isFull(error) bool { return false }
+
+func onDisk(info fs.FileInfo) int64 { return info.Size() }

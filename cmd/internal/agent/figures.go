@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"math"
+
+	"github.com/heapwright/heapwright/record"
+)
+
+// figures are what two samples of a process say of the time between, and what the later
+// one says of its memory. What is not known is nil.
+type figures struct {
+	gcCPU, assist, cycles, alloc, cpu *float64
+	limit, headroom, headroomRatio    *float64
+	limitKind                         string
+	goroutineGrowth                   *float64
+}
+
+func known(v float64, ok bool) *float64 {
+	if !ok || math.IsNaN(v) || math.IsInf(v, 0) {
+		return nil
+	}
+	return &v
+}
+
+// rates sets what the time between two samples says.
+func (f *figures) rates(from, to *record.Sample) {
+	f.gcCPU, f.assist = gcShares(from, to)
+	f.cycles = known(record.Rate(from, to, record.FieldGCCycles))
+	f.alloc = known(record.Rate(from, to, record.FieldTotalAllocBytes))
+	user, ok := record.Rate(from, to, record.FieldCPUProcUser)
+	system, also := record.Rate(from, to, record.FieldCPUProcSystem)
+	f.cpu = known(user+system, ok && also)
+	was, ok := from.Value(record.FieldGoroutines)
+	is, also := to.Value(record.FieldGoroutines)
+	// A few more of a few are nothing: growth is of fewGoroutines at least.
+	f.goroutineGrowth = known(is/max(was, fewGoroutines)-1, ok && also && is >= fewGoroutines)
+}
+
+const fewGoroutines = 100
+
+// gcShares is the collector's share, and that of assists in it, of the time that
+// processors were busy between two samples. Marking on processors that had nothing else to
+// do is left out: it cost nobody anything. The runtime moves these numbers at the end of a
+// cycle: when none ended the shares are 0, for then nothing was collected.
+func gcShares(from, to *record.Sample) (gc, assist *float64) {
+	for _, f := range []record.Field{record.FieldCPUGCTotal, record.FieldCPUGCIdle, record.FieldCPUIdle, record.FieldCPUTotal, record.FieldCPUGCAssist} {
+		if !to.Has.Has(f) || !from.Has.Has(f) {
+			return nil, nil
+		}
+	}
+	idleMark := to.CPUGCIdle - from.CPUGCIdle
+	total := to.CPUGCTotal - from.CPUGCTotal - idleMark
+	busy := to.CPUTotal - from.CPUTotal - (to.CPUIdle - from.CPUIdle) - idleMark
+	if busy == 0 && to.GCCycles == from.GCCycles && to.Has.Has(record.FieldGCCycles) {
+		return new(float64), new(float64)
+	}
+	if busy <= 0 || total < 0 || total > busy {
+		return nil, nil
+	}
+	a := to.CPUGCAssist - from.CPUGCAssist
+	return known(float64(total)/float64(busy), true), known(float64(a)/float64(busy), a >= 0 && a <= busy)
+}
+
+// memory sets what a whole sample says of limit and headroom.
+//
+// What a process will need is what its heap grows to before the next cycle has done its
+// work, stacks and the rest of the runtime, and what is not Go's. The heap grows to the
+// goal, where no GOMEMLIMIT inside the limit makes the runtime collect earlier; where one
+// does, to what is alive.
+func (f *figures) memory(s *record.Sample, host float64) {
+	f.limit, f.limitKind, f.headroom, f.headroomRatio = nil, "", nil, nil
+	soft, hasSoft := s.Value(record.FieldGOMEMLIMITBytes)
+	hasSoft = hasSoft && soft < math.MaxInt64/2
+	limit, ok := s.Value(record.FieldCgroupLimitBytes)
+	switch {
+	case ok && limit > 0 && (host == 0 || limit < host):
+		f.limitKind = "container"
+	case hasSoft && (host == 0 || soft < host):
+		f.limitKind, limit = "gomemlimit", soft
+	case host > 0:
+		f.limitKind, limit = "host", host
+	default:
+		return
+	}
+	f.limit = &limit
+	marked, ok1 := s.Value(record.FieldHeapMarkedBytes)
+	goal, ok2 := s.Value(record.FieldHeapGoalBytes)
+	stacks, ok3 := s.Value(record.FieldStackInUseBytes)
+	other, ok4 := s.Value(record.FieldRuntimeOtherBytes)
+	if !ok1 || !ok2 || !ok3 || !ok4 {
+		return
+	}
+	heap := marked
+	if !hasSoft || soft > limit {
+		heap = max(goal, marked)
+	}
+	var foreign float64
+	anon, ok := s.Value(record.FieldRSSAnonBytes)
+	if ready, also := s.Value(record.FieldMappedReadyBytes); ok && also {
+		foreign = max(0, anon-ready)
+	}
+	// With GOGC=off the goal is beyond all limits, and so is what is needed.
+	left := max(limit-heap-stacks-other-foreign, -limit)
+	f.headroom, f.headroomRatio = known(left, true), known(left/limit, true)
+}

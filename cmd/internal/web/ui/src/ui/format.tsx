@@ -119,7 +119,8 @@ export function ago(t: number | string | Date | null | undefined, now: number = 
   const s = (now - new Date(t).getTime()) / 1000;
   if (!Number.isFinite(s)) return unknown;
   if (s < 1.5 && s > -1.5) return "now";
-  return s < 0 ? "in " + seconds(Math.round(-s)) : seconds(s < 60 ? Math.round(s) : s).replace(/ \d+ (s|min|h)$/, "") + " ago";
+  if (Math.abs(s) < 60) return s < 0 ? `in ${Math.round(-s)} s` : `${Math.round(s)} s ago`;
+  return s < 0 ? "in " + seconds(-s) : seconds(s).replace(/ \d+ (s|min|h)$/, "") + " ago";
 }
 
 export const severityMark: Record<Severity, string> = { critical: "▲", warning: "◆", info: "●" };
@@ -159,7 +160,8 @@ export function readRange(text: string, now: number): Range | null {
   const t = text.trim();
   const link = /[?&]from=([^&\s#]+)&to=([^&\s#]+)/.exec(t);
   if (link) {
-    const r = { from: decodeURIComponent(link[1]!), to: decodeURIComponent(link[2]!) };
+    const p = new URLSearchParams(link[0]!.slice(1)); // it tolerates broken escapes
+    const r = { from: p.get("from") ?? "", to: p.get("to") ?? "" };
     return span(r, now) ? r : null;
   }
   if (/^\d+(\.\d+)?[smhdw]$/.test(t)) return { from: "now-" + t, to: "now" };

@@ -4,15 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math"
 	"os"
-	"slices"
-	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/heapwright/heapwright/cmd/internal/forecast"
 	"github.com/heapwright/heapwright/cmd/internal/front"
-	"github.com/heapwright/heapwright/pacer"
+	"github.com/heapwright/heapwright/cmd/internal/setting"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -114,28 +112,19 @@ func predict(ctx context.Context, env Env, opt predictOptions, arg string) error
 	return doc.show(env, opt)
 }
 
-// asked are the settings that a user wants to know about.
-type asked struct {
-	gogc      []int64
-	limits    []int64
-	container *uint64 // nil: as recorded
-	procs     int
-	grid      bool
-}
-
 func (o predictOptions) parse() (asked, error) {
-	a := asked{procs: o.procs, grid: o.grid}
+	a := asked{GOMAXPROCS: o.procs, Grid: o.grid}
 	if err := o.observeOptions.check(); err != nil {
 		return a, err
 	}
 	var err error
 	if o.gogc != "" {
-		if a.gogc, err = parseList(o.gogc, parseGOGC); err != nil {
+		if a.GOGC, err = setting.ParseList(o.gogc, parseGOGC); err != nil {
 			return a, usagef("predict", "--gogc: %s", err)
 		}
 	}
 	if o.limits != "" {
-		if a.limits, err = parseList(o.limits, parseMemoryLimit); err != nil {
+		if a.Limits, err = setting.ParseList(o.limits, parseMemoryLimit); err != nil {
 			return a, usagef("predict", "--memory-limit: %s", err)
 		}
 	}
@@ -144,10 +133,10 @@ func (o predictOptions) parse() (asked, error) {
 		if err != nil {
 			return a, usagef("predict", "--container-limit: %s", err)
 		}
-		a.container = &n
+		a.Container = &n
 	}
 	switch {
-	case max(len(a.gogc), 1)*max(len(a.limits), 1) > maxSettings:
+	case max(len(a.GOGC), 1)*max(len(a.Limits), 1) > maxSettings:
 		return a, usagef("predict", "these are more than %d settings", maxSettings)
 	case o.procs < 0 || o.procs > 1<<16:
 		return a, usagef("predict", "--gomaxprocs %d is no number of processors", o.procs)
@@ -161,185 +150,33 @@ func (o predictOptions) parse() (asked, error) {
 	return a, nil
 }
 
-// settings are those to look at, the current ones first unless they are asked for.
-func (a asked) settings(t twin, now *pacer.Forecast) []pacer.Settings {
-	current := t.Current()
-	base := current
-	if a.container != nil {
-		base.ContainerLimitBytes = *a.container
-	}
-	if a.procs > 0 {
-		base.GOMAXPROCS = a.procs
-	}
-	var out []pacer.Settings
-	add := func(gogc, limit int64) {
-		s := base
-		s.GOGCPercent, s.GOMEMLIMITBytes = gogc, limit
-		if !slices.Contains(out, s) {
-			out = append(out, s)
-		}
-	}
-	peak := goPeak(now, t.Workload())
-	switch {
-	case a.grid:
-		addGrid(add, peak, t.StormFloorBytes(), base.ContainerLimitBytes)
-	case len(a.gogc) > 0 || len(a.limits) > 0:
-		gogc, limits := a.gogc, a.limits
-		if len(gogc) == 0 {
-			gogc = []int64{current.GOGCPercent}
-		}
-		if len(limits) == 0 {
-			limits = []int64{current.GOMEMLIMITBytes}
-		}
-		for _, l := range limits {
-			for _, g := range gogc {
-				add(g, l)
-			}
-		}
-	default:
-		for _, g := range []int64{25, 50, 100, 200, 400} {
-			add(g, current.GOMEMLIMITBytes)
-		}
-		for _, f := range []float64{0.8, 1, 1.25, 1.5} {
-			add(-1, roundLimit(f*peak))
-		}
-	}
-	if !slices.Contains(out, current) {
-		out = append([]pacer.Settings{current}, out...)
-	}
-	return out
-}
-
-// addGrid adds some 400 settings: GOGC from 10 to 1000 and off, and limits from
-// below the storm to four times what the process needs now, or to the container's.
-func addGrid(add func(gogc, limit int64), peak float64, floor pacer.Estimate, container uint64) {
-	const n = 20
-	gogc := []int64{}
-	for i := range n - 1 {
-		gogc = append(gogc, int64(math.Round(10*math.Pow(100, float64(i)/(n-2)))))
-	}
-	gogc = append(gogc, -1)
-	from := peak / 2
-	if isKnown(floor) && floor.Estimate > 0 && floor.Estimate < peak {
-		from = 0.95 * floor.Estimate
-	}
-	to := 4 * peak
-	if c := float64(container); c > from {
-		to = min(to, c)
-	}
-	for i := range n {
-		limit := int64(pacer.NoMemoryLimit)
-		if i < n-1 {
-			limit = roundLimit(from * math.Pow(to/from, float64(i)/(n-2)))
-		}
-		for _, g := range gogc {
-			// Without either nothing is ever collected: that is no setting to choose.
-			if g >= 0 || limit != pacer.NoMemoryLimit {
-				add(g, limit)
-			}
-		}
-	}
-}
-
-// A predicted is the forecast of one setting, and how it compares with others.
-type predicted struct {
-	forecasted
-	Now       bool  `json:"now"`
-	Best      bool  `json:"best"`
-	Efficient bool  `json:"efficient"`
-	Fails     *fate `json:"fails"`
-}
-
-func newPredicted(f pacer.Forecast, floor pacer.Estimate) predicted {
-	return predicted{forecasted: forecastedOf(f), Fails: nonZero(fateOf(&f, floor))}
-}
-
-// A parameter is something that was found out about the process.
-type parameter struct {
-	Name  string   `json:"name"`
-	Value quantity `json:"value"`
-	From  string   `json:"from"`
-
-	estimate pacer.Estimate
-}
-
 // A prediction is the document of predict --json.
 type prediction struct {
-	Schema  string         `json:"schema"`
-	Process record.Process `json:"process"`
-	// GoVersion is that of the pacer that was modelled.
-	GoVersion       string      `json:"go_version"`
-	SpanSeconds     float64     `json:"span_seconds"`
-	Predictions     []predicted `json:"predictions"`
-	StormFloorBytes quantity    `json:"storm_floor_bytes"`
-	Parameters      []parameter `json:"parameters"`
-	Missing         []string    `json:"missing"`
-	File            *string     `json:"file"` // of the plot
+	forecast.Prediction
+	File *string `json:"file"` // of the plot
 
-	floor pacer.Estimate
-	grid  bool
 	other bool // the pacer is not that of the process
 }
 
 func newPrediction(t twin, rec *record.Recording, goVersion string, a asked) *prediction {
-	d := &prediction{
-		Schema: schemaPredict, Process: rec.Process, GoVersion: goVersion, floor: t.StormFloorBytes(), grid: a.grid,
-		Predictions: []predicted{}, Parameters: parametersOf(t), Missing: append([]string{}, t.Missing()...),
-		other: goVersion != rec.Process.GoVersion,
-	}
-	d.StormFloorBytes = quantityOf(d.floor)
-	now := t.Forecast(t.Current())
-	d.SpanSeconds = now.Span.Seconds()
-	settings := a.settings(t, &now)
-	forecasts := t.Forecasts(settings)
-	// The current settings may be for another container than the one asked about.
-	asks := settings[len(settings)-1]
-	best := pickBest(forecasts, &now, d.floor, func(s pacer.Settings) bool {
-		return s.ContainerLimitBytes == asks.ContainerLimitBytes && s.GOMAXPROCS == asks.GOMAXPROCS
-	})
-	for i, f := range forecasts {
-		p := newPredicted(f, d.floor)
-		p.Now, p.Best = f.Settings == t.Current(), i == best
-		d.Predictions = append(d.Predictions, p)
-	}
-	for _, i := range front.Efficient(d.points()) {
-		d.Predictions[i].Efficient = true
-	}
-	return d
-}
-
-func parametersOf(t twin) []parameter {
-	ps := []parameter{}
-	for _, p := range t.Parameters() {
-		ps = append(ps, parameter{p.Name, quantityOf(p.Value), p.From, p.Value})
-	}
-	return ps
+	return &prediction{Prediction: *forecast.Predict(schemaPredict, t, rec.Process, goVersion, a), other: goVersion != rec.Process.GoVersion}
 }
 
 // points are the settings as they are drawn.
 func (d *prediction) points() []front.Point {
-	var out []front.Point
-	for i := range d.Predictions {
-		p := &d.Predictions[i]
-		f := &p.forecast
-		out = append(out, front.Point{
-			Label: settingsLabel(f.Settings), Now: p.Now, Best: p.Best, Fails: p.Fails != nil,
-			RSS: interval(f.RSSPeakBytes), GCCPU: interval(f.GCCPURatio),
-		})
+	points := d.Points()
+	for i := range points {
+		points[i].Label = settingsLabel(d.Predictions[i].Forecast.Settings)
 	}
-	return out
-}
-
-func interval(e pacer.Estimate) front.Interval {
-	return front.Interval{Value: e.Estimate, Low: e.Low, High: e.High}
+	return points
 }
 
 // plot is the drawing of the front.
 func (d *prediction) plot() *front.Plot {
 	p := &front.Plot{Points: d.points(), Bytes: compactBytes, Title: "What other settings of " + d.Process.Name + " would do",
-		Subtitle: fmt.Sprintf("%s, from %s of its work", d.GoVersion, span(d.span()))}
-	if now := d.now(); now != nil {
-		p.Subtitle += "; now " + settingsText(now.forecast.Settings)
+		Subtitle: fmt.Sprintf("%s, from %s of its work", d.GoVersion, span(d.Span()))}
+	if now := d.Now(); now != nil {
+		p.Subtitle += "; now " + settingsText(now.Forecast.Settings)
 	}
 	for i := range d.Predictions {
 		if l := d.Predictions[i].ContainerLimitBytes; l != nil {
@@ -347,23 +184,6 @@ func (d *prediction) plot() *front.Plot {
 		}
 	}
 	return p
-}
-
-func (d *prediction) span() time.Duration { return time.Duration(d.SpanSeconds * float64(time.Second)) }
-
-// now is the prediction for the settings in force.
-func (d *prediction) now() *predicted { return d.first(func(p *predicted) bool { return p.Now }) }
-
-// best is the prediction that is recommended, nil when none is.
-func (d *prediction) best() *predicted { return d.first(func(p *predicted) bool { return p.Best }) }
-
-func (d *prediction) first(is func(*predicted) bool) *predicted {
-	for i := range d.Predictions {
-		if is(&d.Predictions[i]) {
-			return &d.Predictions[i]
-		}
-	}
-	return nil
 }
 
 // show draws and prints a prediction as it was asked for.

@@ -111,7 +111,7 @@ func TestPredictSettings(t *testing.T) {
 	if n := len(grid.Predictions); n < 380 || n > 401 {
 		t.Errorf("a grid of %d", n)
 	}
-	if best := grid.best(); best == nil || best.Fails != nil || !best.Efficient || best.forecast.RSSPeakBytes.Estimate > 512*mib {
+	if best := grid.Best(); best == nil || best.Fails != nil || !best.Efficient || best.Forecast.RSSPeakBytes.Estimate > 512*mib {
 		t.Errorf("the best of the grid is %+v", best)
 	}
 	if n := count(grid, func(p *predicted) bool { return p.Efficient && p.Fails != nil }); n > 0 {
@@ -126,40 +126,18 @@ func TestPredictWithoutRSS(t *testing.T) {
 	for _, args := range [][]string{nil, {"grid", "yes"}} {
 		d := predictOf(t, tw, args...)
 		for i := range d.Predictions {
-			if s := d.Predictions[i].forecast.Settings; float64(s.GOMEMLIMITBytes) < tw.live {
+			if s := d.Predictions[i].Forecast.Settings; float64(s.GOMEMLIMITBytes) < tw.live {
 				t.Fatalf("%q: asked about a GOMEMLIMIT of %d", args, s.GOMEMLIMITBytes)
 			}
 		}
-		if d.best() != nil {
-			t.Errorf("%q: %+v is best in a memory that is not known", args, d.best())
+		if d.Best() != nil {
+			t.Errorf("%q: %+v is best in a memory that is not known", args, d.Best())
 		}
 		if text := strings.Join(d.conclusions(), "\n"); strings.Contains(text, "killed") || !strings.Contains(text, "RSS is not known") {
 			t.Errorf("%q: concludes %s", args, text)
 		}
 		if err := writeJSON(io.Discard, d); err != nil {
 			t.Error(err)
-		}
-	}
-}
-
-func TestFate(t *testing.T) {
-	floor := spread(128*mib, 0.05)
-	at := func(limit int64, oom, limiter float64) *pacer.Forecast {
-		return &pacer.Forecast{Settings: pacer.Settings{GOMEMLIMITBytes: limit}, OOMProbability: spread(oom, 0), LimiterProbability: spread(limiter, 0)}
-	}
-	for _, tc := range []struct {
-		f    *pacer.Forecast
-		want fate
-	}{
-		{at(math.MaxInt64, 0, 0), survives},
-		{at(256*mib, 0.01, 0.1), survives},
-		{at(256*mib, 0.06, 0), killed},
-		{at(256*mib, 0, 0.6), storms},
-		{at(100*mib, 0, 0), storms},
-		{at(100*mib, 1, 1), killed},
-	} {
-		if got := fateOf(tc.f, floor); got != tc.want {
-			t.Errorf("limit %d, OOM %v, limiter %v: %q, want %q", tc.f.Settings.GOMEMLIMITBytes, tc.f.OOMProbability.Estimate, tc.f.LimiterProbability.Estimate, got, tc.want)
 		}
 	}
 }
@@ -277,43 +255,6 @@ func TestUnfit(t *testing.T) {
 	}
 }
 
-func TestParseSize(t *testing.T) {
-	for _, tc := range []struct {
-		text string
-		want uint64
-		bad  string
-	}{
-		{"512MiB", 512 * mib, ""}, {"1.5GiB", 1536 * mib, ""}, {"64Mi", 64 * mib, ""}, {"1024B", 1024, ""}, {"0MiB", 0, ""}, {"2TiB", 2 << 40, ""},
-		{"512", 0, "unit"}, {"1000000", 0, "unit"}, {"125829120", 120 << 20, ""}, {"512M", 0, "unit"}, {"512MB", 0, "unit"}, {"512mib", 0, "unit"}, {"1 GiB", 0, "no size"},
-		{"-1MiB", 0, "no size"}, {"", 0, "no size"}, {"MiB", 0, "no size"}, {"1e9B", 0, "no size"}, {"InfMiB", 0, "no size"}, {"NaNB", 0, "no size"}, {"0x1MiB", 0, "no size"},
-		{"999999999TiB", 0, "more memory than there is"},
-	} {
-		got, err := parseSize(tc.text)
-		if got != tc.want || (err == nil) != (tc.bad == "") || err != nil && !strings.Contains(err.Error(), tc.bad) {
-			t.Errorf("%q: %d, %v", tc.text, got, err)
-		}
-	}
-}
-
-func FuzzParseSize(f *testing.F) {
-	for _, s := range []string{"512MiB", "1.5GiB", "1024B", "", "e", "9999999999999999999999TiB", "0.0000000001B", "1.2.3Ki"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		n, err := parseSize(s)
-		if n > maxSize {
-			t.Errorf("%q is %d", s, n)
-		}
-		if err != nil {
-			return
-		}
-		// What is written of it reads as the same.
-		if again, err := parseSize(sizeText(n)); err != nil || again != n {
-			t.Errorf("%q is %d, and %q is %d, %v", s, n, sizeText(n), again, err)
-		}
-	})
-}
-
 func TestQuantityTexts(t *testing.T) {
 	for _, tc := range []struct{ got, want string }{
 		{intervalText(pacer.Estimate{Estimate: 212 * mib, Low: 205 * mib, High: 220 * mib}, bytesUnit), "212Mi [205, 220]"},
@@ -333,7 +274,7 @@ func TestQuantityTexts(t *testing.T) {
 }
 
 func TestNotes(t *testing.T) {
-	row := func(notes ...string) *predicted { return &predicted{forecasted: forecasted{Notes: notes}} }
+	row := func(notes ...string) *predicted { return &predicted{Outlook: forecasted{Notes: notes}} }
 	n := newNotes([]*predicted{
 		row("it needs 15% more time", "one 1 of 2", "all"), row("it needs 5.5% more time", "one 2 of 3", "all"), row("plain", "it needs 15% more time", "all"),
 	}, []string{"all"})

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
+	"github.com/heapwright/heapwright/cmd/internal/forecast"
 	"github.com/heapwright/heapwright/cmd/internal/front"
 	"github.com/heapwright/heapwright/cmd/internal/term"
 	"github.com/heapwright/heapwright/cmd/internal/texttab"
@@ -31,12 +32,12 @@ func twinHead(w io.Writer, p record.Process, rest string, width int, paint term.
 // print writes a prediction for people.
 func (d *prediction) print(env Env, parameters bool) error {
 	w, width, paint := env.Stdout, env.textColumns(env.Stdout), env.painter(env.Stdout)
-	head := fmt.Sprintf("%s, %s of its work replayed", d.GoVersion, span(d.span()))
+	head := fmt.Sprintf("%s, %s of its work replayed", d.GoVersion, span(d.Span()))
 	if d.other {
-		head = fmt.Sprintf("as if it were %s (it is %s), %s of its work replayed", d.GoVersion, d.Process.GoVersion, span(d.span()))
+		head = fmt.Sprintf("as if it were %s (it is %s), %s of its work replayed", d.GoVersion, d.Process.GoVersion, span(d.Span()))
 	}
-	if now := d.now(); now != nil {
-		head += "; now " + settingsText(now.forecast.Settings)
+	if now := d.Now(); now != nil {
+		head += "; now " + settingsText(now.Forecast.Settings)
 	}
 	twinHead(w, d.Process, head, width, paint)
 	fmt.Fprintln(w)
@@ -46,7 +47,7 @@ func (d *prediction) print(env Env, parameters bool) error {
 	}
 	fmt.Fprintln(w)
 	plot := d.plot()
-	if d.grid {
+	if d.Grid {
 		// The rest of a grid would bury what matters of it.
 		plot.Points = slices.DeleteFunc(plot.Points, func(p front.Point) bool { return p.Fails && !p.Now })
 		efficient := front.Efficient(plot.Points)
@@ -78,23 +79,23 @@ func (d *prediction) print(env Env, parameters bool) error {
 // conclusions say in words what the table and the plot show.
 func (d *prediction) conclusions() []string {
 	var out []string
-	now, best := d.now(), d.best()
+	now, best := d.Now(), d.Best()
 	switch {
-	case best == nil && now != nil && !isKnown(now.forecast.RSSPeakBytes):
+	case best == nil && now != nil && !isKnown(now.Forecast.RSSPeakBytes):
 		out = append(out, "None is called the best: RSS is not known, so what fits into the memory that there is cannot be told.")
 	case best == nil:
 		out = append(out, "None of these settings works in the memory that there is: with each of them the process would be killed, do little but collect, or need more.")
 	case best.Now:
-		out = append(out, "None of the others costs less GC CPU "+within(&best.forecast)+".")
+		out = append(out, "None of the others costs less GC CPU "+within(&best.Forecast)+".")
 	case now != nil:
-		out = append(out, fmt.Sprintf("Best %s: %s, GC CPU %s instead of %s.", within(&best.forecast), settingsText(plain(best.forecast.Settings)),
-			estimateText(best.forecast.GCCPURatio, percentUnit), estimateText(now.forecast.GCCPURatio, percentUnit)))
+		out = append(out, fmt.Sprintf("Best %s: %s, GC CPU %s instead of %s.", within(&best.Forecast), settingsText(plain(best.Forecast.Settings)),
+			estimateText(best.Forecast.GCCPURatio, percentUnit), estimateText(now.Forecast.GCCPURatio, percentUnit)))
 	}
 	if best != nil {
 		out[0] += " heapwright tune says which settings to use, and why."
 	}
-	if isKnown(d.floor) && d.floor.Estimate > 0 {
-		out = append(out, fmt.Sprintf("Storm floor: GOMEMLIMIT %s. Below it the collector takes more than a quarter of the CPU.", intervalText(d.floor, bytesUnit)))
+	if isKnown(d.Floor) && d.Floor.Estimate > 0 {
+		out = append(out, fmt.Sprintf("Storm floor: GOMEMLIMIT %s. Below it the collector takes more than a quarter of the CPU.", intervalText(d.Floor, bytesUnit)))
 	}
 	return append(append(out, d.common()...), d.Missing...)
 }
@@ -135,16 +136,16 @@ func (d *prediction) table() *texttab.Table {
 	containers, procs := map[uint64]bool{}, map[int]bool{}
 	for i := range d.Predictions {
 		p := &d.Predictions[i]
-		if d.grid && !p.Now && !p.Best && !p.Efficient {
+		if d.Grid && !p.Now && !p.Best && !p.Efficient {
 			continue
 		}
-		containers[p.forecast.Settings.ContainerLimitBytes] = true
-		procs[p.forecast.Settings.GOMAXPROCS] = true
+		containers[p.Forecast.Settings.ContainerLimitBytes] = true
+		procs[p.Forecast.Settings.GOMAXPROCS] = true
 		rows = append(rows, p)
 	}
-	if d.grid {
+	if d.Grid {
 		slices.SortStableFunc(rows, func(a, b *predicted) int {
-			return cmp.Compare(a.forecast.RSSPeakBytes.Estimate, b.forecast.RSSPeakBytes.Estimate)
+			return cmp.Compare(a.Forecast.RSSPeakBytes.Estimate, b.Forecast.RSSPeakBytes.Estimate)
 		})
 		rows = thin(rows, maxGridRows)
 	}
@@ -163,8 +164,8 @@ func (d *prediction) table() *texttab.Table {
 		texttab.Column{})
 	notes := newNotes(rows, d.common())
 	for _, p := range rows {
-		f := &p.forecast
-		mark := p.mark()
+		f := &p.Forecast
+		mark := markOf(p)
 		var marks []string
 		for _, n := range p.Notes {
 			if text := notes.text(n); text != "" {
@@ -304,8 +305,8 @@ func procsText(n int) string {
 	return fmt.Sprint(n)
 }
 
-// mark says in a word what is special about a setting, worst first.
-func (p *predicted) mark() texttab.Cell {
+// markOf says in a word what is special about a setting, worst first.
+func markOf(p *predicted) texttab.Cell {
 	var words []string
 	c := texttab.Cell{}
 	if p.Now {
@@ -327,12 +328,12 @@ func (p *predicted) mark() texttab.Cell {
 		}
 		words = append(words, name)
 	}
-	failed := survives
+	failed := forecast.Survives
 	if p.Fails != nil {
 		failed = *p.Fails
 	}
-	risk("OOM", p.forecast.OOMProbability, failed == killed)
-	risk("storm", p.forecast.LimiterProbability, failed == storms)
+	risk("OOM", p.Forecast.OOMProbability, failed == forecast.Killed)
+	risk("storm", p.Forecast.LimiterProbability, failed == forecast.Storms)
 	c.Text = strings.Join(words, ", ")
 	return c
 }
@@ -342,7 +343,7 @@ func printParameters(env Env, ps []parameter) error {
 	tab := texttab.Table{Columns: []texttab.Column{{Head: "PARAMETER"}, {Head: "VALUE", Right: true}, {}, {Head: "FROM", Min: 16}}}
 	for _, p := range ps {
 		name, u := unitOf(p.Name)
-		tab.Row(append([]texttab.Cell{{Text: name}}, append(estimateCells(p.estimate, u), texttab.Cell{Text: p.From, Style: term.Faint})...)...)
+		tab.Row(append([]texttab.Cell{{Text: name}}, append(estimateCells(p.Estimate, u), texttab.Cell{Text: p.From, Style: term.Faint})...)...)
 	}
 	return tab.Write(env.Stdout, env.columns(env.Stdout), env.painter(env.Stdout))
 }

@@ -5,29 +5,31 @@ import (
 	"math"
 	"strings"
 
+	"github.com/heapwright/heapwright/cmd/internal/forecast"
 	"github.com/heapwright/heapwright/cmd/internal/term"
 	"github.com/heapwright/heapwright/cmd/internal/texttab"
 	"github.com/heapwright/heapwright/pacer"
 )
 
-// A quantity is an estimate as JSON has it: null for what is not known.
-type quantity struct {
-	Estimate *float64 `json:"estimate"`
-	Low      *float64 `json:"low"`
-	High     *float64 `json:"high"`
-}
+// The words of forecasts.
+type (
+	twin       = forecast.Twin
+	asked      = forecast.Asked
+	quantity   = forecast.Quantity
+	forecasted = forecast.Outlook
+	predicted  = forecast.Predicted
+	parameter  = forecast.Parameter
+)
 
-func quantityOf(e pacer.Estimate) quantity {
-	return quantity{finite(e.Estimate), finite(e.Low), finite(e.High)}
-}
+var (
+	quantityOf   = forecast.QuantityOf
+	isKnown      = forecast.Known
+	forecastedOf = forecast.OutlookOf
+	parametersOf = forecast.ParametersOf
+)
 
 // finite returns nil, which JSON writes as null, for what is not a number.
-func finite(v float64) *float64 {
-	if math.IsNaN(v) || math.IsInf(v, 0) {
-		return nil
-	}
-	return &v
-}
+func finite(v float64) *float64 { return forecast.Finite(v) }
 
 // A unit writes values of one kind, and the ends of an interval in the same
 // digits as the estimate between them.
@@ -73,9 +75,6 @@ func significant(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
-// isKnown reports whether an estimate is one.
-func isKnown(e pacer.Estimate) bool { return finite(e.Estimate) != nil }
-
 // estimateText is the estimate alone.
 func estimateText(e pacer.Estimate, u unit) string {
 	if !isKnown(e) {
@@ -104,41 +103,4 @@ func intervalText(e pacer.Estimate, u unit) string {
 // estimateCells are an estimate and its interval as two cells of a table.
 func estimateCells(e pacer.Estimate, u unit) []texttab.Cell {
 	return []texttab.Cell{{Text: estimateText(e, u)}, {Text: rangeText(e, u), Style: term.Faint}}
-}
-
-// A forecasted is a forecast as JSON has it.
-type forecasted struct {
-	GOGCPercent         int64    `json:"gogc_percent"`
-	GOMEMLIMITBytes     int64    `json:"gomemlimit_bytes"`
-	ContainerLimitBytes *uint64  `json:"container_limit_bytes"`
-	GOMAXPROCS          *int     `json:"gomaxprocs"`
-	CyclesPerSecond     quantity `json:"gc_cycles_per_second"`
-	GCCPURatio          quantity `json:"gc_cpu_ratio"`
-	GCCPUCores          quantity `json:"gc_cpu_cores"`
-	AssistRatio         quantity `json:"assist_ratio"`
-	PauseRatio          quantity `json:"pause_ratio"`
-	HeapP50Bytes        quantity `json:"heap_p50_bytes"`
-	HeapP90Bytes        quantity `json:"heap_p90_bytes"`
-	HeapPeakBytes       quantity `json:"heap_peak_bytes"`
-	RSSP50Bytes         quantity `json:"rss_p50_bytes"`
-	RSSP90Bytes         quantity `json:"rss_p90_bytes"`
-	RSSPeakBytes        quantity `json:"rss_peak_bytes"`
-	OOMProbability      quantity `json:"oom_probability"`
-	LimiterProbability  quantity `json:"limiter_probability"`
-	Notes               []string `json:"notes"`
-
-	forecast pacer.Forecast
-}
-
-func forecastedOf(f pacer.Forecast) forecasted {
-	return forecasted{
-		GOGCPercent: f.Settings.GOGCPercent, GOMEMLIMITBytes: f.Settings.GOMEMLIMITBytes,
-		ContainerLimitBytes: nonZero(f.Settings.ContainerLimitBytes), GOMAXPROCS: nonZero(f.Settings.GOMAXPROCS),
-		CyclesPerSecond: quantityOf(f.CyclesPerSecond), GCCPURatio: quantityOf(f.GCCPURatio), GCCPUCores: quantityOf(f.GCCPUCores),
-		AssistRatio: quantityOf(f.AssistRatio), PauseRatio: quantityOf(f.PauseRatio),
-		HeapP50Bytes: quantityOf(f.HeapP50Bytes), HeapP90Bytes: quantityOf(f.HeapP90Bytes), HeapPeakBytes: quantityOf(f.HeapPeakBytes),
-		RSSP50Bytes: quantityOf(f.RSSP50Bytes), RSSP90Bytes: quantityOf(f.RSSP90Bytes), RSSPeakBytes: quantityOf(f.RSSPeakBytes),
-		OOMProbability: quantityOf(f.OOMProbability), LimiterProbability: quantityOf(f.LimiterProbability),
-		Notes: append([]string{}, f.Notes...), forecast: f,
-	}
 }

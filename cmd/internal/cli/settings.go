@@ -1,129 +1,24 @@
 package cli
 
 import (
-	"errors"
-	"fmt"
 	"math"
-	"strconv"
-	"strings"
 
+	"github.com/heapwright/heapwright/cmd/internal/setting"
 	"github.com/heapwright/heapwright/pacer"
 )
 
-// maxSettings bounds how many settings one command looks at.
-const maxSettings = 4096
+// What people write for settings.
+const maxSettings = setting.MaxSettings
 
-// maxGOGC is beyond what anybody sets, and far from where the runtime's numbers overflow.
-const maxGOGC = 1_000_000
-
-// parseGOGC reads a value of GOGC: a percentage, or off.
-func parseGOGC(s string) (int64, error) {
-	if s == "off" {
-		return -1, nil
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 1 || n > maxGOGC {
-		return 0, fmt.Errorf("%q is no GOGC: it is a percentage from 1 to %d, or off", s, maxGOGC)
-	}
-	return n, nil
-}
-
-// The units of sizes. B to TiB are those of GOMEMLIMIT, Ki to Ti those of
-// Kubernetes; powers of ten are not among them, for what they would mean differs
-// between tools.
-var sizeUnits = map[string]uint64{
-	"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
-	"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40,
-}
-
-// maxSize keeps sums of sizes within 64 bits.
-const maxSize = 1 << 56
-
-// parseSize reads a number of bytes with its unit, such as 512MiB or 1.5GiB. Without
-// one, a number from 1048576 on is bytes; a smaller one may be anything.
-func parseSize(s string) (uint64, error) {
-	number := strings.TrimRight(s, "BKMGTPikmgtb")
-	v, err := strconv.ParseFloat(number, 64)
-	if err != nil || !(v >= 0) || strings.ContainsAny(number, "eExXpP_+nN") {
-		return 0, fmt.Errorf("%q is no size: write it as 512MiB or 1.5GiB", s)
-	}
-	unit, ok := sizeUnits[s[len(number):]]
-	if number == s && v >= 1<<20 {
-		// Nobody means that many MiB: these are bytes, as GOMEMLIMIT takes them.
-		unit, ok = 1, true
-	}
-	if !ok {
-		return 0, fmt.Errorf("%q is a size without a unit that is sure: write B, KiB, MiB, GiB or TiB, as GOMEMLIMIT does", s)
-	}
-	if v *= float64(unit); v > maxSize {
-		return 0, fmt.Errorf("%s is more memory than there is", s)
-	}
-	return uint64(v), nil
-}
-
-// parseMemoryLimit reads a value of GOMEMLIMIT: a size, or off.
-func parseMemoryLimit(s string) (int64, error) {
-	if s == "off" {
-		return pacer.NoMemoryLimit, nil
-	}
-	n, err := parseSize(s)
-	if err != nil {
-		return 0, err
-	}
-	if n == 0 {
-		return 0, errors.New("a GOMEMLIMIT of 0 would collect without end: write off for none")
-	}
-	return int64(n), nil
-}
-
-// parseContainerLimit reads the memory limit of a container: a size, or off.
-func parseContainerLimit(s string) (uint64, error) {
-	if s == "off" {
-		return 0, nil
-	}
-	n, err := parseSize(s)
-	if err != nil {
-		return 0, err
-	}
-	if n == 0 {
-		return 0, errors.New("nothing runs in a container limit of 0: write off for none")
-	}
-	return n, nil
-}
-
-// parseList reads values that are separated by commas.
-func parseList[T any](s string, parse func(string) (T, error)) ([]T, error) {
-	var out []T
-	for _, word := range strings.Split(s, ",") {
-		if len(out) == maxSettings {
-			return nil, fmt.Errorf("more than %d values", maxSettings)
-		}
-		v, err := parse(strings.TrimSpace(word))
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, v)
-	}
-	return out, nil
-}
-
-// sizeText writes a size in the way of GOMEMLIMIT, exactly.
-func sizeText(n uint64) string {
-	for _, u := range []string{"TiB", "GiB", "MiB", "KiB"} {
-		if unit := sizeUnits[u]; n >= unit && n%unit == 0 {
-			return fmt.Sprintf("%d%s", n/unit, u)
-		}
-	}
-	return fmt.Sprintf("%dB", n)
-}
-
-// limitText writes a GOMEMLIMIT as it is set.
-func limitText(n int64) string {
-	if n == math.MaxInt64 {
-		return "off"
-	}
-	return sizeText(uint64(max(n, 0)))
-}
+var (
+	parseGOGC           = setting.ParseGOGC
+	parseSize           = setting.ParseSize
+	parseMemoryLimit    = setting.ParseMemoryLimit
+	parseContainerLimit = setting.ParseContainerLimit
+	parseShare          = setting.ParseShare
+	sizeText            = setting.SizeText
+	limitText           = setting.LimitText
+)
 
 // settingsText says how a process is set, for running text.
 func settingsText(s pacer.Settings) string {

@@ -328,7 +328,7 @@ func (d *split) print(env Env) error {
 		for _, r := range p.Risk {
 			mark = marked(mark, tab.Note(r))
 		}
-		now, then := &p.Current.forecast, &p.Expected.forecast
+		now, then := &p.Current.Forecast, &p.Expected.Forecast
 		tab.Text(d.names[i], compactBytes(float64(p.BudgetBytes)), gogcText(p.GOGCPercent), limitText(p.GOMEMLIMITBytes),
 			estimateText(then.GCCPUCores, coresUnit), estimateText(now.GCCPUCores, coresUnit),
 			estimateText(then.RSSPeakBytes, bytesUnit), estimateText(now.RSSPeakBytes, bytesUnit), mark)

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
+	"github.com/heapwright/heapwright/cmd/internal/forecast"
 	"github.com/heapwright/heapwright/cmd/internal/manifest"
 	"github.com/heapwright/heapwright/cmd/internal/tune"
 	"github.com/heapwright/heapwright/record"
@@ -259,19 +259,6 @@ func (o tuneOptions) objective() (tune.Objective, error) {
 	return j, nil
 }
 
-// parseShare reads a part of the whole: 3% or 0.03.
-func parseShare(s string) (float64, error) {
-	number, percent := strings.CutSuffix(s, "%")
-	v, err := strconv.ParseFloat(number, 64)
-	if percent {
-		v /= 100
-	}
-	if err != nil || !(v > 0 && v <= 1) {
-		return 0, fmt.Errorf("%q is no share: it is more than 0 and at most 1, such as 3%% or 0.03", s)
-	}
-	return v, nil
-}
-
 // unplanned says what to do about a process that no plan was made for.
 func unplanned(err error, rec *record.Recording, opt observeOptions, named string) error {
 	var leak *tune.LeakError
@@ -286,95 +273,16 @@ func unplanned(err error, rec *record.Recording, opt observeOptions, named strin
 
 // A tuning is the document of tune --json.
 type tuning struct {
-	Schema       string            `json:"schema"`
-	Process      record.Process    `json:"process"`
-	Objective    tuneObjective     `json:"objective"`
-	Plan         tunePlan          `json:"plan"`
-	Current      forecasted        `json:"current"`
-	Expected     forecasted        `json:"expected"`
-	Why          []string          `json:"why"`
-	Risk         []string          `json:"risk"`
-	Falsifiers   []tuneFalsifier   `json:"falsifiers"`
-	Alternatives []tuneAlternative `json:"alternatives"`
-	Notes        []string          `json:"notes"`
-	Confidence   rule.Confidence   `json:"confidence"`
-	Reason       string            `json:"confidence_reason"`
-	Parameters   []parameter       `json:"parameters"`
-	Manifest     *string           `json:"manifest"` // of --apply
-	File         *string           `json:"file"`     // it was written to
-	Live         *liveReport       `json:"live"`     // of --apply live
+	forecast.Plan
+	Manifest *string     `json:"manifest"` // of --apply
+	File     *string     `json:"file"`     // it was written to
+	Live     *liveReport `json:"live"`     // of --apply live
 
 	plan *tune.Plan
 }
 
-type tunePlan struct {
-	// Keep says that the settings in effect are as good as any: nothing is to be changed.
-	Keep                  bool     `json:"keep"`
-	GOGCPercent           int64    `json:"gogc_percent"`
-	GOMEMLIMITBytes       int64    `json:"gomemlimit_bytes"`
-	GOMAXPROCS            *int     `json:"gomaxprocs"` // null: leave it alone
-	GOMAXPROCSAdvice      string   `json:"gomaxprocs_advice"`
-	ContainerRequestBytes uint64   `json:"container_request_bytes"`
-	ContainerLimitBytes   *uint64  `json:"container_limit_bytes"`
-	NonGoBytes            uint64   `json:"non_go_bytes"`
-	BesideBytes           uint64   `json:"beside_bytes"`
-	SpareBytes            uint64   `json:"spare_bytes"`
-	SetInCode             []string `json:"set_in_code"`
-}
-
-type tuneObjective struct {
-	Name           string   `json:"name"`
-	MaxGCCPURatio  *float64 `json:"max_gc_cpu_ratio"`
-	MaxPauseRatio  *float64 `json:"max_pause_ratio"`
-	MaxAssistRatio *float64 `json:"max_assist_ratio"`
-	MemoryPrice    *float64 `json:"price_per_gib_hour"`
-	CPUPrice       *float64 `json:"price_per_core_hour"`
-}
-
-type tuneFalsifier struct {
-	Quantity string  `json:"quantity"`
-	Above    float64 `json:"above"`
-	Cycles   int     `json:"gc_cycles"`
-	Text     string  `json:"text"`
-}
-
-type tuneAlternative struct {
-	Name     string     `json:"name"`
-	Fits     bool       `json:"fits"`
-	Lost     string     `json:"lost"`
-	Forecast forecasted `json:"forecast"`
-}
-
-// kindNames are the names of objectives, in documents and for people.
-var kindNames = map[tune.Kind]string{
-	tune.LeastCPU: "least_gc_cpu", tune.LeastMemory: "least_memory", tune.Bound: "bound", tune.Price: "price",
-}
-
-func objectiveOf(o tune.Objective) tuneObjective {
-	return tuneObjective{kindNames[o.Kind], nonZero(o.MaxGCCPURatio), nonZero(o.MaxPauseRatio), nonZero(o.MaxAssistRatio), nonZero(o.MemoryPrice), nonZero(o.CPUPrice)}
-}
-
 func newTuning(process record.Process, t twin, p *tune.Plan) *tuning {
-	list := func(s []string) []string { return append([]string{}, s...) }
-	d := &tuning{
-		Schema: schemaTune, Process: process, Objective: objectiveOf(p.Objective), Current: forecastedOf(p.Current), Expected: forecastedOf(p.Expected),
-		Why: list(p.Why), Risk: list(p.Risk), Falsifiers: []tuneFalsifier{}, Alternatives: []tuneAlternative{}, Notes: list(p.Notes),
-		Confidence: p.Confidence, Reason: p.ConfidenceReason, Parameters: parametersOf(t), plan: p,
-		Plan: tunePlan{
-			Keep: p.Keep, GOGCPercent: p.Settings.GOGCPercent, GOMEMLIMITBytes: p.Settings.GOMEMLIMITBytes, GOMAXPROCS: nonZero(p.Settings.GOMAXPROCS),
-			GOMAXPROCSAdvice: p.GOMAXPROCS, ContainerRequestBytes: p.Container.RequestBytes, ContainerLimitBytes: nonZero(p.Container.LimitBytes),
-			NonGoBytes: p.Reserve.NonGoBytes, BesideBytes: p.Reserve.BesideBytes, SpareBytes: p.Reserve.SpareBytes, SetInCode: list(p.SetInCode),
-		},
-	}
-	for _, f := range p.Falsifiers {
-		d.Falsifiers = append(d.Falsifiers, tuneFalsifier(f))
-	}
-	for _, a := range p.Alternatives {
-		f := a.Forecast
-		f.Settings = a.Settings
-		d.Alternatives = append(d.Alternatives, tuneAlternative{a.Name, a.Fits, a.Lost, forecastedOf(f)})
-	}
-	return d
+	return &tuning{Plan: *forecast.PlanOf(schemaTune, process, t, p), plan: p}
 }
 
 // show prints a plan as it was asked for: with a form to apply it, that alone has

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package vault
+
+func makePipe(string) bool { return false }

@@ -4,6 +4,7 @@ import type { VNode } from "preact";
 import { growth, mix, plain, type Palette, type Scale } from "./colors.ts";
 import { deepest, height, hit, rect, step, type Flame, type View } from "./flame.ts";
 import { fit } from "./names.ts";
+import { useWidth } from "../ui/width.ts";
 
 export const rowHeight = 19;
 const font = 12;
@@ -57,7 +58,6 @@ function draw(ctx: CanvasRenderingContext2D, v: View, p: Props, most: number): v
     const chars = Math.floor((r.w - 8) / char);
     if (chars >= 3) {
       ctx.fillStyle = palette.text;
-      // What calls the zoomed node is over the whole width: its text is where the rest of the text is.
       ctx.fillText(fit(n.name, chars), r.x + 4, r.y + rowHeight / 2);
     }
     return r.w;
@@ -79,24 +79,14 @@ function outline(ctx: CanvasRenderingContext2D, v: View, p: Props, i: number, st
 }
 
 export function FlameCanvas(p: Props): VNode {
-  const box = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
-  const [width, setWidth] = useState(0);
+  const [box, width] = useWidth<HTMLDivElement>();
   const [hover, setHover] = useState(-1);
   const [focus, setFocus] = useState(false);
   // The picture without what is under the pointer, so that a move draws two lines only.
   const still = useRef<HTMLCanvasElement | null>(null);
   const v: View = { zoom: p.zoom, width, rowHeight, up: p.up };
   const h = (deepest(p.flame, p.zoom) + 1) * rowHeight;
-
-  useLayoutEffect(() => {
-    const el = box.current;
-    if (!el) return;
-    setWidth(Math.floor(el.clientWidth));
-    const watch = new ResizeObserver(() => setWidth(Math.floor(el.clientWidth)));
-    watch.observe(el);
-    return () => watch.disconnect();
-  }, []);
 
   useLayoutEffect(() => {
     if (width === 0) return;

@@ -179,8 +179,7 @@ function Body(props: { process: string; params: URLSearchParams; at: Snapshot; b
 function Tree(props: { profile: Profile; params: URLSearchParams; type: TypeInfo; at: Snapshot; base: Snapshot | null; layout: Layout; pprof: string }): VNode {
   const { profile, params, type, base } = props;
   const inverted = params.get("invert") === "1";
-  // What was allocated between two moments may come as one number: then there is nothing to compare.
-  const diff = base !== null && (!type.id.startsWith("alloc") || (profile.base_total ?? 0) > 0);
+  const diff = base !== null && !type.rises;
   const f = useMemo(() => layout(inverted ? invert(profile.root) : profile.root, diff), [profile, inverted, diff]);
   const { unit } = profile;
   const zoom = find(f, params.get("zoom"));
@@ -247,7 +246,7 @@ function word(t: TypeInfo, between: boolean): string {
   switch (t.id) {
     case "inuse_space": case "inuse_objects": return "in use";
     case "alloc_space": case "alloc_objects": return between ? "allocated" : "allocated since the start";
-    case "block": case "mutex": return "waited since the start";
+    case "block": case "mutex": return between ? "waited" : "waited since the start";
     case "goroutines": return "";
   }
 }

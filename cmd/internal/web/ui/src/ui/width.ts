@@ -2,7 +2,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { RefObject } from "preact";
 
 /** useWidth returns a reference to put on an element, and its width in pixels: 0 until it is known. */
-export function useWidth<E extends HTMLElement>(): [RefObject<E>, number] {
+export function useWidth<E extends HTMLElement>(): [RefObject<E | null>, number] {
   const ref = useRef<E>(null);
   const [width, set] = useState(0);
   useLayoutEffect(() => {

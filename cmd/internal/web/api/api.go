@@ -8,37 +8,37 @@
 package api
 
 import (
+	"cmp"
+	"context"
 	"net/http"
 	"time"
 
 	"github.com/klauspost/compress/gzhttp"
 
+	"github.com/heapwright/heapwright/cmd/internal/agent"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose"
+	"github.com/heapwright/heapwright/cmd/internal/history"
+	"github.com/heapwright/heapwright/cmd/internal/series"
+	"github.com/heapwright/heapwright/cmd/internal/vault"
+	"github.com/heapwright/heapwright/cmd/internal/web"
+	"github.com/heapwright/heapwright/record"
 )
 
 // Prefix is where the API is mounted.
 const Prefix = "/api/heapwright/v1/"
 
-// A Role says what a request may do. It is a function of who asks.
-type Role string
-
-// The roles, rising.
-const (
-	None     Role = "none"
-	Reader   Role = "reader"
-	Operator Role = "operator"
-)
-
-// A Session is what the server in front knows of a request.
-type Session struct {
-	Role Role
-	CSRF CSRF
-}
-
 // Sources are what the API answers from. Those that are nil have nothing to say,
 // and their endpoints say so.
 type Sources struct {
-	Session func(*http.Request) Session // nil: everybody is a reader
+	Agent   Agent
+	Store   Reader
+	Vault   Vault
+	History History
+	// Labels are what everything of this host has in the store, where others may have
+	// something in it too.
+	Labels           []series.Label
+	SampleInterval   time.Duration // of the processes that are sampled least often; 0: 5 s
+	SnapshotInterval time.Duration // 0: 5 min
 
 	// Experiments are directories with results of heapwright compare.
 	Experiments []string
@@ -49,24 +49,55 @@ type Sources struct {
 	Now      func() time.Time // nil: the machine's clock
 }
 
+// An Agent is *agent.Agent.
+type Agent interface {
+	Processes() []agent.Process
+	Process(id string) (agent.Process, bool)
+	Unseen() []agent.Unseen
+	Recording(id string) (*record.Recording, error) // the last minutes
+	Snap(ctx context.Context, id, reason string) (vault.Entry, error)
+}
+
+// A Vault is *vault.Vault.
+type Vault interface {
+	List(process string, from, to time.Time) []vault.Entry
+	Get(process, key string) (*record.Recording, error)
+}
+
+// A History is *history.History.
+type History interface {
+	Episodes(history.Query) []history.Episode
+	Events(history.Query) []history.Event
+}
+
 // A server answers requests.
 type server struct {
 	Sources
+	snapped pacer
+	reading *door // of snapshots
 }
 
 // Handler answers all requests below [Prefix].
 func Handler(src Sources) http.Handler {
-	s := &server{Sources: src}
+	s := &server{Sources: src, snapped: pacer{every: snapEvery}, reading: newDoor(2, 5*time.Second)}
+	s.SampleInterval, s.SnapshotInterval = cmp.Or(s.SampleInterval, 5*time.Second), cmp.Or(s.SnapshotInterval, 5*time.Minute)
 	if s.Now == nil {
 		s.Now = time.Now
-	}
-	if s.Sources.Session == nil {
-		s.Sources.Session = func(*http.Request) Session { return Session{Role: Reader} }
 	}
 	mux := http.NewServeMux()
 	get := func(path string, e endpoint) { mux.Handle("GET "+Prefix+path, e) }
 	get("session", s.session)
+	get("processes", s.processes)
+	get("processes/{id}", s.process)
+	get("series", s.series)
+	get("cycles", s.cycles)
+	get("findings", s.findings)
+	get("events", s.events)
 	get("explain/{id}", s.explain)
+	get("snapshots", s.snapshots)
+	mux.Handle("POST "+Prefix+"snapshots", endpoint(s.snap))
+	get("profile", s.profile)
+	get("goroutines", s.goroutines)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, failf(http.StatusNotFound, "there is nothing at %.80q", r.URL.Path).hint("docs/api.md has the addresses"))
 	})
@@ -88,9 +119,8 @@ func (s *server) session(r *http.Request) (any, error) {
 	if err := q.failure(); err != nil {
 		return nil, err
 	}
-	session := s.Sources.Session(r)
 	doc := SessionDocument{
-		Schema: schemaSession, Role: string(session.Role), CSRF: session.CSRF,
+		Schema: schemaSession, Role: web.RoleOf(r.Context()).String(), CSRF: CSRF{Header: web.CSRFHeader, Token: web.CSRFOf(r.Context())},
 		Version: s.Version, Host: s.Host, Store: StoreIdentity{Kind: "embedded"}, Now: Time{q.now},
 	}
 	if s.StoreURL != "" {

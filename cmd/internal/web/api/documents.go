@@ -190,13 +190,15 @@ type Heat struct {
 
 // A CyclesDocument is GC cycles in the order in which they ended.
 type CyclesDocument struct {
-	Schema  string     `json:"schema"`
-	Process string     `json:"process"`
-	From    Time       `json:"from"`
-	To      Time       `json:"to"`
-	Total   int        `json:"total"`   // within the time
-	Thinned bool       `json:"thinned"` // some are left out, those with the longest pauses are not
-	Cycles  []CycleRow `json:"cycles"`
+	Schema  string `json:"schema"`
+	Process string `json:"process"`
+	From    Time   `json:"from"`
+	To      Time   `json:"to"`
+	Total   int    `json:"total"`   // within the time
+	Thinned bool   `json:"thinned"` // some are left out, those with the longest pauses are not
+	// LookedFrom is after From where there are so many cycles that only the latest were looked at.
+	LookedFrom Time       `json:"looked_from"`
+	Cycles     []CycleRow `json:"cycles"`
 }
 
 // A CycleRow is one GC cycle. What the source did not give is null.
@@ -236,6 +238,14 @@ type Episode struct {
 	Seen     Time              `json:"seen"`
 	Ended    Time              `json:"ended"`   // null: it is still there
 	Finding  diagnose.Finding  `json:"finding"` // as it was at its worst
+	Changes  []SeverityChange  `json:"changes"` // of its severity
+	Returns  int               `json:"returns"` // how often it was gone for a few minutes
+}
+
+// A SeverityChange is when a finding became more or less severe.
+type SeverityChange struct {
+	Time     Time              `json:"time"`
+	Severity diagnose.Severity `json:"severity"`
 }
 
 // An EventsDocument is what happened, in the order of time.
@@ -296,13 +306,15 @@ type FlameDocument struct {
 	Base      Time    `json:"base"` // null: no moment to compare with
 	Total     float64 `json:"total"`
 	BaseTotal float64 `json:"base_total"`
-	// Truncated is how many places of the tree are left out; what they hold is in
-	// the values of those above them.
-	Truncated int `json:"truncated"`
+	// Truncated says that places are left out of the tree, LeftOut how many; what they
+	// hold is in the values of those above them.
+	Truncated bool `json:"truncated"`
+	LeftOut   int  `json:"left_out"`
 	// PeriodBytes is how many allocated bytes one sample stands for, null where the
 	// profile is not sampled so.
-	PeriodBytes *int64 `json:"period_bytes"`
-	Root        *Node  `json:"root"`
+	PeriodBytes *int64   `json:"period_bytes"`
+	Notes       []string `json:"notes"`
+	Root        *Node    `json:"root"`
 }
 
 // A Node is a function as it was called on one way.
@@ -323,8 +335,9 @@ type GoroutinesDocument struct {
 	At        Time             `json:"at"`
 	Base      Time             `json:"base"`
 	Total     int              `json:"total"`
-	BaseTotal int              `json:"base_total"`
-	Truncated int              `json:"truncated"` // groups that are left out
+	BaseTotal *int             `json:"base_total"` // null: no moment to compare with
+	Missing   int              `json:"missing"`    // goroutines that are in no group: there were too many
+	LeftOut   int              `json:"left_out"`   // groups that are not listed
 	Groups    []GoroutineGroup `json:"groups"`
 }
 

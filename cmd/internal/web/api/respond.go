@@ -22,6 +22,10 @@ func (e endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
+	if f, ok := doc.(*file); ok {
+		f.write(w)
+		return
+	}
 	writeJSON(w, http.StatusOK, doc)
 }
 

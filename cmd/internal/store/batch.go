@@ -16,9 +16,11 @@ import (
 // look at its labels. It is good for as long as the DB is.
 type Series struct {
 	labels labels.Labels
-	// Both are guarded by DB.writing.
-	ref storage.SeriesRef
-	gen uint64 // of the database that ref is of
+	shape  shape
+	// The rest is guarded by DB.writing.
+	ref            storage.SeriesRef
+	gen            uint64 // of the database that ref is of
+	last, interval int64  // ms: the newest sample, and how long after the one before it came
 }
 
 // Labels are those that the series is stored under.
@@ -35,7 +37,7 @@ func (db *DB) Series(name string, ls ...series.Label) *Series {
 		b.Set(l.Name, l.Value)
 	}
 	b.Set(labels.MetricName, name)
-	return &Series{labels: b.Labels()}
+	return &Series{labels: b.Labels(), shape: shapeOf(name)}
 }
 
 // A point waits for a commit.
@@ -58,7 +60,10 @@ func (db *DB) Begin() *Batch {
 	return b
 }
 
-// Append adds a sample. Times are kept in milliseconds.
+// Append adds a sample. Times are kept in milliseconds. Of the series that package
+// series names, durations and ratios are rounded to less than they are measured with
+// (60 ns, 0.12 ms for sums of CPU time, 0.0015%), and times that are at most 1% and
+// 10 ms off the series' interval are moved onto it: half the room is saved by that.
 func (b *Batch) Append(s *Series, t time.Time, v float64) {
 	b.points = append(b.points, point{s, t.UnixMilli(), v})
 }
@@ -117,10 +122,12 @@ func (db *DB) commit(points []point) (int, error) {
 		if s.gen != db.gen {
 			ref = 0
 		}
-		ref, err := app.Append(ref, s.labels, p.t, p.v)
+		t := s.shape.time(p.t, s.last, s.interval)
+		ref, err := app.Append(ref, s.labels, t, s.shape.value(p.v))
 		switch {
 		case err == nil:
 			s.ref, s.gen = ref, db.gen
+			s.last, s.interval = t, t-s.last
 			taken++
 			newest = max(newest, p.t)
 		case errors.Is(err, storage.ErrDuplicateSampleForTimestamp):

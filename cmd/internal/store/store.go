@@ -188,6 +188,9 @@ func (db *DB) tsdbOptions() *tsdb.Options {
 	// One writer: who asks while a commit is under way may see half of it, and saves the
 	// list of transactions that each series would carry.
 	o.IsolationDisabled = true
+	// A chunk, and its entry in the index, cost 30 bytes besides its samples. Longer ones
+	// would save less than the memory that the open chunk of each series takes.
+	o.SamplesPerChunk = 240
 	// When the clock goes back, what is measured then is older than what is stored. It
 	// is taken as far back as anything is kept.
 	o.OutOfOrderTimeWindow = db.opt.Retention.Milliseconds()

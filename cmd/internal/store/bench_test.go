@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/series"
+)
+
+// day is when simulated history begins: at the beginning of a block.
+var day = time.Unix(1_700_006_400, 0)
+
+// history stores a time of processes, compacting as the clock goes, and returns the
+// store with all of it in blocks but the last hours.
+func history(tb testing.TB, opt Options, processes int, d, jitter time.Duration) (*DB, int) {
+	now := day
+	opt.Now = func() time.Time { return now }
+	db := open(tb, opt)
+	var fs []*feeder
+	for i := range processes {
+		fs = append(fs, newFeeder(db, fmt.Sprintf("service-%d", i), uint64(i)))
+	}
+	r := rand.New(rand.NewPCG(9, 9))
+	for at := time.Second; at <= d; at += time.Second {
+		now = day.Add(at)
+		b := db.Begin()
+		for _, f := range fs {
+			t := now
+			if jitter > 0 {
+				t = t.Add(time.Duration(r.Int64N(int64(jitter))))
+			}
+			f.second(b, t)
+		}
+		if _, err := b.Commit(); err != nil {
+			tb.Fatal(err)
+		}
+		if at%(10*time.Minute) == 0 {
+			if err := db.compact(context.Background()); err != nil {
+				tb.Fatal(err)
+			}
+		}
+	}
+	n := 0
+	for _, f := range fs {
+		n += f.n
+	}
+	return db, n
+}
+
+// BenchmarkBytesPerSample stores a day of a modelled service and says what a sample of
+// it takes on disk, index included.
+func BenchmarkBytesPerSample(b *testing.B) {
+	for _, jitter := range []time.Duration{0, 4 * time.Millisecond} {
+		b.Run(fmt.Sprintf("jitter=%v", jitter), func(b *testing.B) {
+			for b.Loop() {
+				db, n := history(b, Options{}, 1, 24*time.Hour, jitter)
+				var samples uint64
+				for _, m := range db.tsdb.BlockMetas() {
+					samples += m.Stats.NumSamples
+				}
+				s := db.Stats()
+				b.ReportMetric(float64(s.Bytes.Blocks)/float64(samples), "B/sample")
+				b.ReportMetric(float64(n)/86400, "samples/s/process")
+				b.ReportMetric(float64(s.Series), "series")
+				b.ReportMetric(float64(s.Bytes.WAL+s.Bytes.Head), "log-and-head-B")
+				db.Close()
+			}
+		})
+	}
+}
+
+// BenchmarkAppend stores one second of 100 services at a time.
+func BenchmarkAppend(b *testing.B) {
+	db := open(b, Options{})
+	const n = 900
+	var all []*Series
+	for i := range n {
+		all = append(all, db.Series("heapwright_heap_live_bytes", series.Label{Name: "process", Value: fmt.Sprint(i)}))
+	}
+	t := day
+	v := 0.0
+	b.ReportAllocs()
+	for b.Loop() {
+		t = t.Add(time.Second)
+		batch := db.Begin()
+		for _, s := range all {
+			v += 4096
+			batch.Append(s, t, v)
+		}
+		if _, err := batch.Commit(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/sample")
+}
+
+// BenchmarkQuery24h20Series asks for a day of 20 series that have a sample each second,
+// for a chart of 800 points, and for all of one.
+func BenchmarkQuery24h20Series(b *testing.B) {
+	now := day
+	db := open(b, Options{Now: func() time.Time { return now }})
+	var all []*Series
+	for i := range 20 {
+		all = append(all, db.Series("heapwright_heap_live_bytes", series.Label{Name: "process", Value: fmt.Sprint(i)}))
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	live := make([]float64, 20)
+	for at := time.Second; at <= 24*time.Hour; at += time.Second {
+		now = day.Add(at)
+		batch := db.Begin()
+		for i, s := range all {
+			if live[i] += float64(r.IntN(20 << 20)); live[i] > 200<<20 {
+				live[i] = float64(90<<20 + r.IntN(10<<20))
+			}
+			batch.Append(s, now, live[i])
+		}
+		if _, err := batch.Commit(); err != nil {
+			b.Fatal(err)
+		}
+		if at%(10*time.Minute) == 0 {
+			if err := db.compact(context.Background()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	rd, ctx, step := db.Reader(), context.Background(), 24*time.Hour/800
+	for _, expr := range []string{"heapwright_heap_live_bytes", "max_over_time(heapwright_heap_live_bytes[108s])", "rate(heapwright_heap_live_bytes[108s])"} {
+		b.Run(expr, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				m, _, err := rd.QueryRange(ctx, expr, day.Add(time.Minute), now, step)
+				if err != nil || len(m) != 20 || len(m[0].Floats) < 790 {
+					b.Fatal(len(m), err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N), "ms/query")
+		})
+	}
+	b.Run("raw, one series", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			m, err := rd.Raw(ctx, `heapwright_heap_live_bytes{process="7"}`, day, now, 0)
+			if err != nil || len(m) != 1 || len(m[0].Floats) != 86400 {
+				b.Fatal(len(m), err)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N), "ms/query")
+	})
+}

@@ -246,7 +246,15 @@ func (s *Server) routes() (http.Handler, error) {
 		if err != nil {
 			return nil, err
 		}
-		mux.Handle("GET /", ui)
+		// Without a method, or it would conflict with the paths below that take several.
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet && r.Method != http.MethodHead {
+				w.Header().Set("Allow", "GET, HEAD")
+				http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+				return
+			}
+			ui.ServeHTTP(w, r)
+		})
 	}
 	if s.o.Metrics != nil {
 		mux.Handle("GET /metrics", s.guarded(s.gated(s.o.Metrics)))

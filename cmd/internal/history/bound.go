@@ -42,7 +42,6 @@ func clip(s string, n int) string {
 func bounded(f *diagnose.Finding) diagnose.Finding {
 	out := *f
 	out.ID = clip(f.ID, maxName)
-	out.Severity = min(max(f.Severity, diagnose.Info), diagnose.Critical)
 	out.Confidence = diagnose.Confidence(clip(string(f.Confidence), maxName))
 	out.ConfidenceReason = clip(f.ConfidenceReason, maxText)
 	out.Title = clip(f.Title, maxText)

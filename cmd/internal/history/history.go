@@ -156,10 +156,10 @@ func (h *History) Diagnosed(process string, at time.Time, findings []diagnose.Fi
 	defer h.mu.Unlock()
 	ended = h.sweep(at)
 	worst := map[string]*diagnose.Finding{}
-	for i := range findings {
-		f := &findings[i]
-		if have := worst[f.ID]; have == nil || worse(f, have) {
-			worst[f.ID] = f
+	for _, f := range findings {
+		f.Severity = min(max(f.Severity, diagnose.Info), diagnose.Critical)
+		if have := worst[f.ID]; have == nil || worse(&f, have) {
+			worst[f.ID] = &f
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(worst)) {

@@ -162,7 +162,7 @@ func TestRefusals(t *testing.T) {
 // is not: the bounds hold after each, and the quiet one loses nothing.
 func TestBounds(t *testing.T) {
 	now := noon
-	o := Options{Dir: t.TempDir(), MaxBytes: 2 << 20, PerProcess: 1 << 20, Now: at(&now)}
+	o := Options{Dir: t.TempDir(), MaxBytes: 600 << 10, PerProcess: 300 << 10, Now: at(&now)}
 	v := open(t, o)
 	r := rand.New(rand.NewPCG(1, 2))
 	quiet := put(t, v, "quiet", Periodic, snapshot(now, 100))
@@ -172,7 +172,7 @@ func TestBounds(t *testing.T) {
 		if r.IntN(3) == 0 {
 			reason = "finding"
 		}
-		e := put(t, v, fmt.Sprintf("busy%d", r.IntN(3)), reason, snapshot(now, 1+r.IntN(3000)))
+		e := put(t, v, fmt.Sprintf("busy%d", r.IntN(3)), reason, snapshot(now, 1+r.IntN(900)))
 		if s := v.Stats(); s.Bytes > o.MaxBytes {
 			t.Fatalf("there are %d bytes, of at most %d", s.Bytes, o.MaxBytes)
 		}

@@ -1,93 +1,15 @@
 package cli
 
-import (
-	"fmt"
-	"math"
-	"strings"
-	"time"
+import "github.com/heapwright/heapwright/cmd/internal/human"
+
+// How numbers read in what is printed.
+var (
+	compactBytes   = human.Bytes
+	percent        = human.Percent
+	gogcText       = human.GOGC
+	goalText       = human.Goal
+	memlimitText   = human.Memlimit
+	span           = human.Span
+	plural         = human.Plural
+	shortGoVersion = human.GoVersion
 )
-
-// compactBytes writes a number of bytes for a table, in IEC units: 12.3Mi.
-func compactBytes(n float64) string {
-	const units = "KMGTPE"
-	if math.IsNaN(n) || n < 0 {
-		return "-"
-	}
-	if n < 1024 {
-		return fmt.Sprintf("%.0f", n)
-	}
-	i := -1
-	for n >= 999.5 && i+1 < len(units) {
-		n /= 1024
-		i++
-	}
-	if n >= 99.95 {
-		return fmt.Sprintf("%.0f%ci", n, units[i])
-	}
-	return fmt.Sprintf("%.1f%ci", n, units[i])
-}
-
-// percent writes a ratio for a table.
-func percent(r float64) string {
-	if r < 0.0995 {
-		return fmt.Sprintf("%.1f%%", 100*r)
-	}
-	return fmt.Sprintf("%.0f%%", 100*r)
-}
-
-func gogcText(percent int64) string {
-	if percent < 0 {
-		return "off"
-	}
-	return fmt.Sprint(percent)
-}
-
-// goalText writes a heap goal. With GOGC=off and no GOMEMLIMIT the runtime's is
-// as large as numbers go (runtime/mgcpacer.go, heapGoalInternal).
-func goalText(bytes uint64) string {
-	if bytes >= 1<<48 {
-		return "none"
-	}
-	return compactBytes(float64(bytes))
-}
-
-func memlimitText(bytes int64) string {
-	if bytes == math.MaxInt64 {
-		return "off"
-	}
-	return compactBytes(float64(bytes))
-}
-
-// span writes a duration for people, to about two digits.
-func span(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "-"
-	case d < 10*time.Second:
-		return fmt.Sprintf("%.1fs", d.Seconds())
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%.0fs", d.Seconds())
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%.0fm", d.Minutes())
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%.0fh", d.Hours())
-	}
-	return fmt.Sprintf("%.0fd", d.Hours()/24)
-}
-
-// plural writes a count and its noun.
-func plural(n int, noun string) string {
-	switch {
-	case n == 1:
-		return "1 " + noun
-	case strings.HasSuffix(noun, "s"):
-		return fmt.Sprintf("%d %ses", n, noun)
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// shortGoVersion is a Go version without its prefix and experiments: 1.26.8.
-func shortGoVersion(v string) string {
-	v, _, _ = strings.Cut(strings.TrimPrefix(v, "go"), " ")
-	return v
-}

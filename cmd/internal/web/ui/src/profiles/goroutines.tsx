@@ -70,10 +70,10 @@ function Groups(props: { doc: Document; params: URLSearchParams; at: Snapshot; b
     <Figure title="Goroutines" about={about} table={table}
       says={<>{count(doc.total)} goroutines in {count(doc.groups.length)} groups{compared && <>, <b>{growth(doc.total - (doc.base_total ?? 0))}</b> since {when(base.time)}: those that grew come first</>}</>}>
       <div class="controls">
-        <div class="choice" role="group" aria-label="Grouped by">
+        <div class="group" role="group" aria-label="Grouped by">
           {bys.map(([id, label]) => <button key={id} type="button" aria-pressed={id === by} onClick={() => setParams({ by: id === "stack" ? null : id })}>{label}</button>)}
         </div>
-        <label class="find"><span class="unseen">Search in the stacks</span>
+        <label class="find"><span class="away">Search in the stacks</span>
           <input type="search" placeholder="Search: function, wait reason, creation site" value={text} spellcheck={false} onInput={(e) => setParams({ q: e.currentTarget.value })} />
         </label>
         {text && <span class="note" role="status">{count(sum)} goroutines, {percent(doc.total > 0 ? sum / doc.total : 0)} of all</span>}

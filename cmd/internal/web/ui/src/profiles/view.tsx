@@ -157,13 +157,13 @@ function Body(props: { process: string; params: URLSearchParams; at: Snapshot; b
   return (
     <>
       <div class="controls">
-        <div class="choice" role="group" aria-label="What is profiled">
+        <div class="group" role="group" aria-label="What is profiled">
           {types.map((t) => (
             <button key={t.id} type="button" aria-pressed={t.id === type.id} class={has(at, t) ? "" : "missing"} title={has(at, t) ? t.what : t.missing}
               onClick={() => setParams({ type: t.id === types[0]!.id ? null : t.id, zoom: null, layout: layout === "groups" ? null : choice })}>{t.label}</button>
           ))}
         </div>
-        <div class="choice" role="group" aria-label="How it is drawn">
+        <div class="group" role="group" aria-label="How it is drawn">
           {shapes.map(([id, label]) => <button key={id} type="button" aria-pressed={id === layout} onClick={() => setParams({ layout: id === "flame" && type.id !== "goroutines" ? null : id })}>{label}</button>)}
         </div>
       </div>
@@ -213,7 +213,7 @@ function Tree(props: { profile: Profile; params: URLSearchParams; type: TypeInfo
   return (
     <Figure title={type.label} about={{ ...about, what: <>{type.what} {about.what}</> }} says={head} actions={tools}>
       <div class="controls">
-        <label class="find"><span class="unseen">Search for a function</span>
+        <label class="find"><span class="away">Search for a function</span>
           <input ref={box} type="search" placeholder="Search: a part of a name, or /expression/" value={text} spellcheck={false}
             aria-invalid={typeof m === "string"}
             onInput={(e) => setParams({ q: e.currentTarget.value })}
@@ -297,7 +297,7 @@ function Legend(props: { diff: boolean; scale: Scale; palette: Palette; most: nu
       <span>{rel ? "all gone" : signed(-props.most, props.unit)}</span>
       <svg width="210" height="12" aria-hidden="true">{steps.map((t, i) => <rect key={i} x={i * 10} width="10" height="12" fill={mix(props.palette, t)} />)}</svg>
       <span>{rel ? "twice as much, or new" : signed(props.most, props.unit)}</span>
-      <span class="choice" role="group" aria-label="What the colour stands for">
+      <span class="group" role="group" aria-label="What the colour stands for">
         <button type="button" aria-pressed={!rel} onClick={() => setParams({ scale: null })}>Amount</button>
         <button type="button" aria-pressed={rel} onClick={() => setParams({ scale: "relative" })}>Share</button>
       </span>

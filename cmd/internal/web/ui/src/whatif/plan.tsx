@@ -60,7 +60,7 @@ export function Plan(props: { plan: Loadable<PlanDocument>; params: URLSearchPar
   const [id] = objective(params);
   const d = plan.data;
   const pick = (
-    <label class="objective"><span class="unseen">What for</span>
+    <label class="objective"><span class="away">What for</span>
       <select value={id} onChange={(e) => setParams({ for: e.currentTarget.value || null })}>{objectives.map(([k, label]) => <option key={k} value={k}>{label}</option>)}</select>
     </label>
   );
@@ -86,7 +86,7 @@ function Body(props: { d: PlanDocument; params: URLSearchParams; onUse: (f: Fore
         : <p>From {pair(d.current)} to <b>{pair(d.expected)}</b>. <button type="button" class="quiet" onClick={() => props.onUse(d.expected)}>Put it on the sliders</button></p>}
       <div class="planned">
         <table>
-          <thead><tr><th scope="col"><span class="unseen">Setting</span></th><th scope="col" class="n">Now</th><th scope="col" class="n">Plan</th></tr></thead>
+          <thead><tr><th scope="col"><span class="away">Setting</span></th><th scope="col" class="n">Now</th><th scope="col" class="n">Plan</th></tr></thead>
           <tbody>
             {row("GOGC", gogc(d.current.gogc_percent), gogc(p.gogc_percent))}
             {row("GOMEMLIMIT", gomemlimit(d.current.gomemlimit_bytes), gomemlimit(p.gomemlimit_bytes))}
@@ -97,7 +97,7 @@ function Body(props: { d: PlanDocument; params: URLSearchParams; onUse: (f: Fore
         </table>
         {d.apply && (
           <div class="apply">
-            <div class="choice" role="group" aria-label="In the form of">
+            <div class="group" role="group" aria-label="In the form of">
               {forms.filter(([k]) => d.apply?.[k]).map(([k, label]) => <button key={k} type="button" aria-pressed={k === form[0]} onClick={() => setParams({ as: k === "env" ? null : k })}>{label}</button>)}
             </div>
             <pre tabIndex={0}>{text}</pre>

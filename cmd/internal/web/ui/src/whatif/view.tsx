@@ -148,8 +148,8 @@ export function shown(v: number | null, unit: string): string {
 
 /** range writes the interval of a quantity. */
 export function range(q: Quantity, unit: string): string {
-  if (q.low === null || q.high === null || q.low === q.high) return "";
-  return shown(q.low, unit) + " to " + shown(q.high, unit);
+  const low = shown(q.low, unit), high = shown(q.high, unit);
+  return q.low === null || q.high === null || low === high ? "" : low + " to " + high;
 }
 
 /** change says how much an estimate changes, when the intervals do not overlap. */
@@ -160,6 +160,12 @@ export function change(a: Quantity, b: Quantity): { text: string; better: boolea
   if (a.estimate === 0) return { text: "from none", better: b.estimate < a.estimate };
   const r = b.estimate / a.estimate;
   return { text: r >= 10 ? "×" + count(r) : (r > 1 ? "+" : "−") + percent(Math.abs(r - 1)), better: r < 1 };
+}
+
+/** chance compares probabilities: their intervals are too wide to ask for more than which is higher. */
+function chance(a: Quantity, b: Quantity): { text: string; better: boolean | null } {
+  const d = (b.estimate ?? 0) - (a.estimate ?? 0);
+  return Math.abs(d) < 0.001 ? { text: "", better: null } : { text: d > 0 ? "higher" : "lower", better: d < 0 };
 }
 
 function Compare(props: { now: Forecast; chosen: Forecast | null; changed: boolean; busy: boolean; d: Prediction }): VNode {
@@ -190,7 +196,7 @@ function Compare(props: { now: Forecast; chosen: Forecast | null; changed: boole
         <div class="row head" aria-hidden="true"><span /><span class="was">now</span>{chosen && <span class="then">chosen</span>}<span /></div>
         {lines.map((l) => {
           const a = l.of(now), b = chosen ? l.of(chosen) : null;
-          const c = b ? change(a, b) : null;
+          const c = b ? (l.unit === "chance" ? chance(a, b) : change(a, b)) : null;
           const top = Math.max(a.high ?? a.estimate ?? 0, b?.high ?? b?.estimate ?? 0) || 1;
           return (
             <div class="row" key={l.key}>

@@ -12,3 +12,13 @@ func policy(script []byte) string {
 	sum := sha256.Sum256(script)
 	return "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"
 }
+
+// Policy is what the page that [HTML] writes lets a browser do, for a server to say it
+// too. It is the empty policy, which allows nothing, where the page cannot be made.
+func Policy() string {
+	script, err := pageFiles.ReadFile("page/page.js")
+	if err != nil {
+		return "default-src 'none'"
+	}
+	return policy(script)
+}

@@ -16,9 +16,12 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 
 	"github.com/heapwright/heapwright/cmd/internal/agent"
+	"github.com/heapwright/heapwright/cmd/internal/alert"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose"
+	"github.com/heapwright/heapwright/cmd/internal/forward"
 	"github.com/heapwright/heapwright/cmd/internal/history"
 	"github.com/heapwright/heapwright/cmd/internal/series"
+	"github.com/heapwright/heapwright/cmd/internal/store"
 	"github.com/heapwright/heapwright/cmd/internal/vault"
 	"github.com/heapwright/heapwright/cmd/internal/web"
 	"github.com/heapwright/heapwright/record"
@@ -34,6 +37,13 @@ type Sources struct {
 	Store   Reader
 	Vault   Vault
 	History History
+
+	// What may be missing, and is nil then.
+	Embedded *store.DB // the store, where it is this agent's own
+	Alerts   Alerts
+	Forward  Forward
+	Changer  Changer // nil: nothing may be changed
+
 	// Labels are what everything of this host has in the store, where others may have
 	// something in it too.
 	Labels           []series.Label
@@ -56,16 +66,29 @@ type Agent interface {
 	Unseen() []agent.Unseen
 	Recording(id string) (*record.Recording, error) // the last minutes
 	Snap(ctx context.Context, id, reason string) (vault.Entry, error)
+	Status() agent.Status
+	Own() (agent.Process, bool)
 }
+
+// Alerts are an *alert.Alerter's.
+type Alerts interface {
+	Active() []alert.Alert
+	Rules() []alert.Rule
+}
+
+// A Forward is *forward.Forwarder.
+type Forward interface{ Status() []forward.Status }
 
 // A Vault is *vault.Vault.
 type Vault interface {
+	Stats() vault.Stats
 	List(process string, from, to time.Time) []vault.Entry
 	Get(process, key string) (*record.Recording, error)
 }
 
 // A History is *history.History.
 type History interface {
+	Stats() history.Stats
 	Episodes(history.Query) []history.Episode
 	Events(history.Query) []history.Event
 }
@@ -73,13 +96,16 @@ type History interface {
 // A server answers requests.
 type server struct {
 	Sources
-	snapped pacer
-	reading *door // of snapshots
+	snapped spacer
+	reading *door // of snapshots and results
+	twins   *twins
+
+	summaries summaries
 }
 
 // Handler answers all requests below [Prefix].
 func Handler(src Sources) http.Handler {
-	s := &server{Sources: src, snapped: pacer{every: snapEvery}, reading: newDoor(2, 5*time.Second)}
+	s := &server{Sources: src, snapped: spacer{every: snapEvery}, reading: newDoor(2, 5*time.Second), twins: newTwins()}
 	s.SampleInterval, s.SnapshotInterval = cmp.Or(s.SampleInterval, 5*time.Second), cmp.Or(s.SnapshotInterval, 5*time.Minute)
 	if s.Now == nil {
 		s.Now = time.Now
@@ -98,6 +124,16 @@ func Handler(src Sources) http.Handler {
 	mux.Handle("POST "+Prefix+"snapshots", endpoint(s.snap))
 	get("profile", s.profile)
 	get("goroutines", s.goroutines)
+	get("forecast", s.forecast)
+	get("front", s.front)
+	get("plan", s.plan)
+	get("experiments", s.experiments)
+	get("experiments/{id}", s.experiment)
+	get("experiments/{id}/report", s.report)
+	get("alerts", s.alerts)
+	get("status", s.status)
+	mux.Handle("POST "+Prefix+"change", endpoint(s.change))
+	mux.Handle("POST "+Prefix+"undo", endpoint(s.undo))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, failf(http.StatusNotFound, "there is nothing at %.80q", r.URL.Path).hint("docs/api.md has the addresses"))
 	})
@@ -121,7 +157,7 @@ func (s *server) session(r *http.Request) (any, error) {
 	}
 	doc := SessionDocument{
 		Schema: schemaSession, Role: web.RoleOf(r.Context()).String(), CSRF: CSRF{Header: web.CSRFHeader, Token: web.CSRFOf(r.Context())},
-		Version: s.Version, Host: s.Host, Store: StoreIdentity{Kind: "embedded"}, Now: Time{q.now},
+		ChangesEnabled: s.Changer != nil, Version: s.Version, Host: s.Host, Store: StoreIdentity{Kind: "embedded"}, Now: Time{q.now},
 	}
 	if s.StoreURL != "" {
 		doc.Store = StoreIdentity{Kind: "remote", URL: &s.StoreURL}

@@ -1,7 +1,10 @@
 package api
 
 import (
+	"github.com/heapwright/heapwright/cmd/internal/alert"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose"
+	"github.com/heapwright/heapwright/cmd/internal/history"
+	"github.com/heapwright/heapwright/cmd/internal/vault"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -373,9 +376,129 @@ type ExperimentRow struct {
 	Blocks   int      `json:"blocks"`
 	Pairs    *int     `json:"pairs"`
 	Goal     *string  `json:"goal"` // the metric that it is about
-	File     string   `json:"file"`
-	Bytes    int64    `json:"bytes"`
-	Error    *string  `json:"error"` // why it cannot be read
+	// GoalRatio is what became of it, of the first variant to the baseline.
+	GoalRatio *float64 `json:"goal_ratio"`
+	File      string   `json:"file"`
+	Bytes     int64    `json:"bytes"`
+	Error     *string  `json:"error"` // why it cannot be read
+}
+
+// An AlertsDocument is what is wrong now, and by which rules.
+type AlertsDocument struct {
+	Schema string        `json:"schema"`
+	Active []alert.Alert `json:"active"` // the most severe first
+	Rules  []AlertRule   `json:"rules"`
+}
+
+// An AlertRule says when there is an alert, and when no longer.
+type AlertRule struct {
+	Name            string             `json:"name"`
+	Severity        diagnose.Severity  `json:"severity"`
+	Process         string             `json:"process"` // pattern of ids
+	Signal          alert.Signal       `json:"signal"`
+	Above           *float64           `json:"above"`
+	Below           *float64           `json:"below"`
+	ForSeconds      float64            `json:"for_seconds"`
+	ClearAbove      *float64           `json:"clear_above"`
+	ClearBelow      *float64           `json:"clear_below"`
+	ClearForSeconds float64            `json:"clear_for_seconds"`
+	With            []alert.Condition  `json:"with"`
+	Level           *diagnose.Severity `json:"level"`
+	Remedy          *string            `json:"remedy"`
+}
+
+// A StatusDocument is how the agent itself is. What it does not have is null.
+type StatusDocument struct {
+	Schema  string         `json:"schema"`
+	Now     Time           `json:"now"`
+	Version string         `json:"version"`
+	Agent   AgentStatus    `json:"agent"`
+	Store   *StoreStatus   `json:"store"` // the embedded one
+	Vault   *VaultStatus   `json:"vault"`
+	History *history.Stats `json:"history"`
+	Forward []ForwardState `json:"forward"`
+}
+
+// An AgentStatus is what the agent does, and what that costs.
+type AgentStatus struct {
+	Started          Time     `json:"started"`
+	UptimeSeconds    float64  `json:"uptime_seconds"`
+	CPUCores         *float64 `json:"cpu_cores"` // over the last minute, as it sees itself
+	RSSBytes         *uint64  `json:"rss_bytes"`
+	HeapLiveBytes    *uint64  `json:"heap_live_bytes"`
+	HeapGoalBytes    *uint64  `json:"heap_goal_bytes"`
+	Goroutines       *int64   `json:"goroutines"`
+	GOGCPercent      *int64   `json:"gogc_percent"`
+	GOMEMLIMITBytes  *int64   `json:"gomemlimit_bytes"`
+	ID               *string  `json:"id"` // under which it watches itself
+	SamplesPerSecond float64  `json:"samples_per_second"`
+	SamplesTotal     uint64   `json:"samples_total"`
+	PointsTotal      uint64   `json:"points_total"` // that were stored
+	DroppedTotal     uint64   `json:"dropped_points_total"`
+	LostCyclesTotal  uint64   `json:"lost_cycles_total"`
+	LateRoundsTotal  uint64   `json:"late_rounds_total"`
+	LastProblem      *string  `json:"last_problem"`
+	ProblemAt        Time     `json:"problem_at"`
+	Discovery        Found    `json:"discovery"`
+}
+
+// A Found is what discovery came to.
+type Found struct {
+	At       Time `json:"at"` // it last looked; null: not yet
+	Watched  int  `json:"watched"`
+	Unread   int  `json:"unread"`   // watched, and cannot be read now
+	Unseen   int  `json:"unseen"`   // may be Go, and cannot be looked into
+	Filtered int  `json:"filtered"` // left out by patterns, or for being young
+	TooMany  int  `json:"too_many"` // left out, for there are more than are watched
+}
+
+// A StoreStatus is how the embedded store is.
+type StoreStatus struct {
+	Series         int    `json:"series"`
+	Blocks         int    `json:"blocks"`
+	Bytes          int64  `json:"bytes"`
+	BlocksBytes    int64  `json:"blocks_bytes"`
+	WALBytes       int64  `json:"wal_bytes"`
+	HeadBytes      int64  `json:"head_bytes"`
+	FreeBytes      *int64 `json:"free_bytes"` // of its file system
+	AppendedTotal  int64  `json:"appended_total"`
+	DuplicateTotal int64  `json:"duplicate_total"`
+	TooOldTotal    int64  `json:"too_old_total"`
+	FailedTotal    int64  `json:"failed_total"`
+	Repairs        int64  `json:"repairs"`
+	Oldest         Time   `json:"oldest"`
+	Newest         Time   `json:"newest"`
+}
+
+// A VaultStatus is how many snapshots there are.
+type VaultStatus struct {
+	vault.Stats
+	Oldest Time `json:"oldest"`
+	Newest Time `json:"newest"`
+}
+
+// A ForwardState is how far what is stored was sent to somewhere else.
+type ForwardState struct {
+	Name          string  `json:"name"`
+	Kind          string  `json:"kind"` // remote_write, otlp, pyroscope
+	URL           string  `json:"url"`
+	SentTotal     int64   `json:"sent_total"`
+	FailedTotal   int64   `json:"failed_total"` // requests
+	DroppedTotal  int64   `json:"dropped_total"`
+	BytesTotal    int64   `json:"bytes_total"`
+	RequestsTotal int64   `json:"requests_total"`
+	BehindSeconds float64 `json:"behind_seconds"`
+	Until         Time    `json:"until"` // everything before was taken
+	LastError     *string `json:"last_error"`
+	ErrorAt       Time    `json:"error_at"`
+	Since         Time    `json:"since"` // it fails; null: it does not
+}
+
+// A ChangeDocument is what was written into a process, or would be.
+type ChangeDocument struct {
+	Schema  string `json:"schema"`
+	Process string `json:"process"`
+	Outcome
 }
 
 // An ErrorDocument is what a request that failed is answered with.

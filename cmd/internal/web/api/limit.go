@@ -33,15 +33,15 @@ func (d *door) enter(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// A pacer keeps things that are done for a process apart in time.
-type pacer struct {
+// A spacer keeps things that are done for a process apart in time.
+type spacer struct {
 	every time.Duration
 	mu    sync.Mutex
 	last  map[string]time.Time
 }
 
 // wait returns 0 when it may be done now, and notes that it is, or how long not yet.
-func (p *pacer) wait(process string, now time.Time) time.Duration {
+func (p *spacer) wait(process string, now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id, t := range p.last {

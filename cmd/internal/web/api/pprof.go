@@ -7,7 +7,6 @@ import (
 	"math"
 	"net/http"
 	"slices"
-	"strconv"
 
 	pprof "github.com/google/pprof/profile"
 
@@ -16,16 +15,22 @@ import (
 
 // A file is an answer that is no document.
 type file struct {
-	name, kind string
-	text       []byte
+	name   string // to save it under; "" to show it
+	kind   string
+	policy string // what a page may do; "" for what all may
+	text   []byte
 }
 
-// write sends a file to be saved.
+// write sends a file.
 func (f *file) write(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Content-Type", f.kind)
-	h.Set("Content-Disposition", `attachment; filename="`+f.name+`"`)
-	h.Set("Content-Length", strconv.Itoa(len(f.text)))
+	if f.name != "" {
+		h.Set("Content-Disposition", `attachment; filename="`+f.name+`"`)
+	}
+	if f.policy != "" {
+		h.Set("Content-Security-Policy", f.policy)
+	}
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	_, _ = w.Write(f.text)

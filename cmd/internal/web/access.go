@@ -24,8 +24,6 @@ func refusef(status int, hint, format string, args ...any) *refusal {
 	return &refusal{status: status, reason: fmt.Sprintf(format, args...), hint: hint}
 }
 
-func (no *refusal) Error() string { return no.reason }
-
 // forwarded are headers that proxies add. A request with one of them may come from
 // anywhere, whatever its RemoteAddr says.
 var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via", "Cf-Connecting-Ip", "True-Client-Ip"}

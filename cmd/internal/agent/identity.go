@@ -149,7 +149,7 @@ type identityFile struct {
 
 type identityLine struct {
 	ID string `json:"id"`
-	*slot
+	slot
 }
 
 const identitySchema = "heapwright.identities/1"
@@ -171,10 +171,10 @@ func (n *identities) load(file string) error {
 	}
 	for _, l := range doc.Identities {
 		base, number, _ := strings.Cut(l.ID, ":")
-		if l.slot == nil || base != cleanName(base) || strings.Trim(number, "0123456789") != "" || len(n.slots) >= maxIdentities {
+		if base != l.Service.Name || base != cleanName(base) || strings.Trim(number, "0123456789") != "" || len(n.slots) >= maxIdentities {
 			continue
 		}
-		n.slots[l.ID] = l.slot
+		n.slots[l.ID] = &l.slot
 	}
 	return nil
 }
@@ -183,7 +183,7 @@ func (n *identities) load(file string) error {
 func (n *identities) save(file string) error {
 	doc := identityFile{Schema: identitySchema}
 	for id, s := range n.slots {
-		doc.Identities = append(doc.Identities, identityLine{id, s})
+		doc.Identities = append(doc.Identities, identityLine{id, *s})
 	}
 	slices.SortFunc(doc.Identities, func(a, b identityLine) int { return strings.Compare(a.ID, b.ID) })
 	text, err := json.MarshalIndent(doc, "", "\t")

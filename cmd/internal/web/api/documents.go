@@ -417,6 +417,8 @@ type StatusDocument struct {
 	Vault   *VaultStatus   `json:"vault"`
 	History *history.Stats `json:"history"`
 	Forward []ForwardState `json:"forward"`
+
+	Discovery Found `json:"discovery"`
 }
 
 // An AgentStatus is what the agent does, and what that costs.
@@ -432,14 +434,13 @@ type AgentStatus struct {
 	GOMEMLIMITBytes  *int64   `json:"gomemlimit_bytes"`
 	ID               *string  `json:"id"` // under which it watches itself
 	SamplesPerSecond float64  `json:"samples_per_second"`
-	SamplesTotal     uint64   `json:"samples_total"`
-	PointsTotal      uint64   `json:"points_total"` // that were stored
-	DroppedTotal     uint64   `json:"dropped_points_total"`
-	LostCyclesTotal  uint64   `json:"lost_cycles_total"`
-	LateRoundsTotal  uint64   `json:"late_rounds_total"`
+	Samples          uint64   `json:"samples"`
+	Points           uint64   `json:"points"` // that were stored
+	DroppedPoints    uint64   `json:"dropped_points"`
+	LostCycles       uint64   `json:"lost_cycles"` // GC cycles that ended unseen
+	LateRounds       uint64   `json:"late_rounds"` // for which some process was not read in time
 	LastProblem      *string  `json:"last_problem"`
 	ProblemAt        Time     `json:"problem_at"`
-	Discovery        Found    `json:"discovery"`
 }
 
 // A Found is what discovery came to.
@@ -454,20 +455,25 @@ type Found struct {
 
 // A StoreStatus is how the embedded store is.
 type StoreStatus struct {
-	Series         int    `json:"series"`
-	Blocks         int    `json:"blocks"`
-	Bytes          int64  `json:"bytes"`
-	BlocksBytes    int64  `json:"blocks_bytes"`
-	WALBytes       int64  `json:"wal_bytes"`
-	HeadBytes      int64  `json:"head_bytes"`
-	FreeBytes      *int64 `json:"free_bytes"` // of its file system
-	AppendedTotal  int64  `json:"appended_total"`
-	DuplicateTotal int64  `json:"duplicate_total"`
-	TooOldTotal    int64  `json:"too_old_total"`
-	FailedTotal    int64  `json:"failed_total"`
-	Repairs        int64  `json:"repairs"`
-	Oldest         Time   `json:"oldest"`
-	Newest         Time   `json:"newest"`
+	Series      int          `json:"series"`
+	Blocks      int          `json:"blocks"`
+	Bytes       int64        `json:"bytes"`
+	BlocksBytes int64        `json:"blocks_bytes"`
+	WALBytes    int64        `json:"wal_bytes"`
+	HeadBytes   int64        `json:"head_bytes"`
+	FreeBytes   *int64       `json:"free_bytes"` // of its file system
+	Appended    int64        `json:"appended"`
+	Dropped     StoreDropped `json:"dropped"`
+	Repairs     int64        `json:"repairs"`
+	Oldest      Time         `json:"oldest"`
+	Newest      Time         `json:"newest"`
+}
+
+// A StoreDropped is how many samples were not stored.
+type StoreDropped struct {
+	Duplicate int64 `json:"duplicate"`
+	TooOld    int64 `json:"too_old"`
+	Failed    int64 `json:"failed"`
 }
 
 // A VaultStatus is how many snapshots there are.

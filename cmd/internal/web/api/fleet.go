@@ -19,12 +19,12 @@ func (s *server) processes(r *http.Request) (any, error) {
 	if err := q.failure(); err != nil {
 		return nil, err
 	}
-	return Fleet(s.Agent, q.now), nil
+	return fleet(s.Agent, q.now), nil
 }
 
-// Fleet is all processes now, for the list of them and for the live stream.
-func Fleet(a Agent, now time.Time) ProcessesDocument {
-	doc := ProcessesDocument{Schema: schemaProcesses, Now: Time{now}, Processes: Rows(a.Processes(), now), Unseen: []Unseen{}}
+// fleet is all processes now.
+func fleet(a Agent, now time.Time) ProcessesDocument {
+	doc := ProcessesDocument{Schema: schemaProcesses, Now: Time{now}, Processes: rows(a.Processes(), now), Unseen: []Unseen{}}
 	for _, u := range a.Unseen() {
 		doc.Unseen = append(doc.Unseen, Unseen{PID: u.PID, Name: shown(u.Name), Reason: shown(u.Reason), Hint: nonZero(shown(u.Hint))})
 	}
@@ -32,14 +32,14 @@ func Fleet(a Agent, now time.Time) ProcessesDocument {
 	return doc
 }
 
-// Rows are processes as the list of them has them, the most troubled first.
-func Rows(ps []agent.Process, now time.Time) []ProcessRow {
-	rows := make([]ProcessRow, len(ps))
+// rows are processes as the list of them has them, the most troubled first.
+func rows(ps []agent.Process, now time.Time) []ProcessRow {
+	out := make([]ProcessRow, len(ps))
 	for i := range ps {
-		rows[i] = rowOf(&ps[i], now)
+		out[i] = rowOf(&ps[i], now)
 	}
-	slices.SortFunc(rows, func(a, b ProcessRow) int { return cmp.Or(cmp.Compare(b.Trouble, a.Trouble), cmp.Compare(a.ID, b.ID)) })
-	return rows
+	slices.SortFunc(out, func(a, b ProcessRow) int { return cmp.Or(cmp.Compare(b.Trouble, a.Trouble), cmp.Compare(a.ID, b.ID)) })
+	return out
 }
 
 func rowOf(p *agent.Process, now time.Time) ProcessRow {

@@ -1,12 +1,28 @@
 package api
 
 import (
+	"time"
+
 	"github.com/heapwright/heapwright/cmd/internal/agent"
 	"github.com/heapwright/heapwright/record"
 )
 
-// A LiveSample is event "sample" of the live stream: a process now, and the GC cycles
-// that ended since the event before.
+// Fleet is the document of all processes as the live stream has it: without the
+// titles of findings and the small pictures, which are most of it and change slowly.
+func Fleet(a Agent, now time.Time) ProcessesDocument {
+	doc := fleet(a, now)
+	for i := range doc.Processes {
+		row := &doc.Processes[i]
+		row.Spark = nil
+		for j := range row.Findings {
+			row.Findings[j].Title = ""
+		}
+	}
+	return doc
+}
+
+// A LiveSample is one sample of a process as the live stream has it, with the GC cycles
+// that ended since the one before.
 type LiveSample struct {
 	ID            string     `json:"id"`
 	Time          Time       `json:"time"`
@@ -20,30 +36,35 @@ type LiveSample struct {
 	Cycles        []CycleRow `json:"cycles"`
 }
 
-// NewLiveSample makes one of what the agent tells.
+// NewLiveSample is the newest sample of a process.
 func NewLiveSample(p *agent.Process, cycles []record.Cycle) LiveSample {
-	row := rowOf(p, p.Seen)
-	s := LiveSample{ID: p.ID, Time: Time{p.Seen}, Up: p.Up, HeapLiveBytes: row.HeapLiveBytes, HeapGoalBytes: row.HeapGoalBytes,
-		RSSBytes: row.RSSBytes, LimitBytes: row.LimitBytes, Goroutines: row.Goroutines, GCCPURatio: row.GCCPURatio, Cycles: []CycleRow{}}
-	for i := range cycles {
-		s.Cycles = append(s.Cycles, cycleRow(&cycles[i]))
+	out := LiveSample{ID: p.ID, Time: Time{p.Seen}, Up: p.Up, LimitBytes: finiteAt(p.LimitBytes), GCCPURatio: finiteAt(p.GCCPURatio), Cycles: []CycleRow{}}
+	if s := p.Latest; s != nil {
+		out.HeapLiveBytes = known(s, record.FieldHeapLiveBytes, s.HeapLiveBytes)
+		out.HeapGoalBytes = known(s, record.FieldHeapGoalBytes, s.HeapGoalBytes)
+		out.RSSBytes = known(s, record.FieldRSSBytes, s.RSSBytes)
+		out.Goroutines = known(s, record.FieldGoroutines, s.Goroutines)
 	}
-	return s
+	for i := range cycles {
+		out.Cycles = append(out.Cycles, cycleRow(&cycles[i]))
+	}
+	return out
 }
 
+// cycleRow is a cycle as the store would give it back.
 func cycleRow(c *record.Cycle) CycleRow {
-	pause := c.Pause.Seconds()
-	r := CycleRow{N: c.N, End: Time{c.End}, PauseSeconds: &pause}
+	row := CycleRow{N: c.N, End: Time{c.End}, PauseSeconds: seconds(c.Pause)}
 	if !c.Detail {
-		return r
+		return row
 	}
-	f := func(v float64) *float64 { return &v }
-	r.SweepTerminationSeconds, r.MarkSeconds, r.MarkTerminationSeconds = f(c.SweepTermination.Seconds()), f(c.Mark.Seconds()), f(c.MarkTermination.Seconds())
-	r.AssistCPUSeconds, r.DedicatedCPUSeconds = f(c.Assist.Seconds()), f(c.Dedicated.Seconds())
-	r.FractionalCPUSeconds, r.IdleCPUSeconds = f(c.Fractional.Seconds()), f(c.Idle.Seconds())
-	r.HeapStartBytes, r.HeapEndBytes = f(float64(c.HeapStartBytes)), f(float64(c.HeapEndBytes))
-	r.HeapMarkedBytes, r.HeapGoalBytes = f(float64(c.HeapMarkedBytes)), f(float64(c.HeapGoalBytes))
-	r.StackScanBytes, r.GlobalsScanBytes = f(float64(c.StackScanBytes)), f(float64(c.GlobalsScanBytes))
-	r.Forced, r.Procs = c.Forced, f(float64(c.Procs))
-	return r
+	bytes := func(n uint64) *float64 { return finite(float64(n)) }
+	row.SweepTerminationSeconds, row.MarkSeconds, row.MarkTerminationSeconds = seconds(c.SweepTermination), seconds(c.Mark), seconds(c.MarkTermination)
+	row.AssistCPUSeconds, row.DedicatedCPUSeconds = seconds(c.Assist), seconds(c.Dedicated)
+	row.FractionalCPUSeconds, row.IdleCPUSeconds = seconds(c.Fractional), seconds(c.Idle)
+	row.HeapStartBytes, row.HeapEndBytes, row.HeapMarkedBytes = bytes(c.HeapStartBytes), bytes(c.HeapEndBytes), bytes(c.HeapMarkedBytes)
+	row.HeapGoalBytes, row.StackScanBytes, row.GlobalsScanBytes = bytes(c.HeapGoalBytes), bytes(c.StackScanBytes), bytes(c.GlobalsScanBytes)
+	row.Forced, row.Procs = c.Forced, finite(float64(c.Procs))
+	return row
 }
+
+func seconds(d time.Duration) *float64 { return finite(d.Seconds()) }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/heapwright/heapwright/cmd/internal/agent"
 	"github.com/heapwright/heapwright/cmd/internal/alert"
 	"github.com/heapwright/heapwright/record"
 )
@@ -36,16 +37,18 @@ func (s *server) status(r *http.Request) (any, error) {
 	if err := q.failure(); err != nil {
 		return nil, err
 	}
-	doc := StatusDocument{Schema: schemaStatus, Now: Time{q.now}, Version: s.Version, Agent: s.agentStatus(q), Forward: []ForwardState{}}
+	st := s.Agent.Status()
+	doc := StatusDocument{Schema: schemaStatus, Now: Time{q.now}, Version: s.Version, Agent: s.agentStatus(q, &st), Forward: []ForwardState{},
+		Discovery: Found{At: Time{st.Discovered}, Watched: st.Watched, Unread: st.Unread, Unseen: len(s.Agent.Unseen()), Filtered: st.Filtered, TooMany: st.TooMany}}
 	if s.Embedded != nil {
-		st := s.Embedded.Stats()
+		db := s.Embedded.Stats()
 		doc.Store = &StoreStatus{
-			Series: st.Series, Blocks: st.Blocks, Bytes: st.Bytes.Total(), BlocksBytes: st.Bytes.Blocks, WALBytes: st.Bytes.WAL, HeadBytes: st.Bytes.Head,
-			AppendedTotal: st.Appended, DuplicateTotal: st.Dropped.Duplicate, TooOldTotal: st.Dropped.TooOld, FailedTotal: st.Dropped.Failed, Repairs: int64(st.Repairs),
-			Oldest: Time{st.Oldest}, Newest: Time{st.Newest},
+			Series: db.Series, Blocks: db.Blocks, Bytes: db.Bytes.Total(), BlocksBytes: db.Bytes.Blocks, WALBytes: db.Bytes.WAL, HeadBytes: db.Bytes.Head,
+			Appended: db.Appended, Dropped: StoreDropped{db.Dropped.Duplicate, db.Dropped.TooOld, db.Dropped.Failed}, Repairs: int64(db.Repairs),
+			Oldest: Time{db.Oldest}, Newest: Time{db.Newest},
 		}
-		if st.FreeBytes >= 0 {
-			doc.Store.FreeBytes = &st.FreeBytes
+		if db.FreeBytes >= 0 {
+			doc.Store.FreeBytes = &db.FreeBytes
 		}
 	}
 	v := s.Vault.Stats()
@@ -63,12 +66,10 @@ func (s *server) status(r *http.Request) (any, error) {
 	return doc, nil
 }
 
-func (s *server) agentStatus(q *query) AgentStatus {
-	st := s.Agent.Status()
+func (s *server) agentStatus(q *query, st *agent.Status) AgentStatus {
 	out := AgentStatus{
-		Started: Time{st.Started}, SamplesTotal: st.Samples, PointsTotal: st.Points, DroppedTotal: st.Dropped, LostCyclesTotal: st.LostCycles, LateRoundsTotal: st.Late,
+		Started: Time{st.Started}, Samples: st.Samples, Points: st.Points, DroppedPoints: st.Dropped, LostCycles: st.LostCycles, LateRounds: st.Late,
 		LastProblem: nonZero(shown(st.LastProblem)), ProblemAt: Time{st.ProblemAt},
-		Discovery: Found{At: Time{st.Discovered}, Watched: st.Watched, Unread: st.Unread, Unseen: len(s.Agent.Unseen()), Filtered: st.Filtered, TooMany: st.TooMany},
 	}
 	if up := q.now.Sub(st.Started); !st.Started.IsZero() && up > 0 {
 		out.UptimeSeconds = up.Seconds()

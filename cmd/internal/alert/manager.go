@@ -183,9 +183,10 @@ type amAlert struct {
 	GeneratorURL string            `json:"generatorURL,omitempty"`
 }
 
-// translate says an alert in Alertmanager's words. The labels are what it is known by,
-// so there is nothing in them that changes while it fires; that is why the severity is
-// the rule's, and a finding's own stands in the annotations.
+// translate says an alert in Alertmanager's words. It is known there by its labels, so
+// there is nothing in them that changes while it fires but the severity, where a finding
+// becomes worse: that is another alert then, which may go to other people, and the one
+// before ends by itself.
 func (m *manager) translate(a *Alert, now time.Time) amAlert {
 	out := amAlert{
 		Labels: maps.Clone(m.labels), StartsAt: a.Since, EndsAt: now.Add(endsAfter),

@@ -92,6 +92,7 @@ var sparks = []rune("▁▂▃▄▅▆▇█")
 // spark draws values, of which the newest n are at its end, in n columns from zero to
 // the largest; a gap is a space.
 func spark(values []float64, n int) string {
+	n = max(n, 0)
 	if len(values) > n {
 		values = values[len(values)-n:]
 	}

@@ -235,7 +235,7 @@ func (m Model) findingsTab(r *Row) []string {
 		}
 		lines = append(lines, m.wrap(fmt.Sprintf("%s %s: %s", f.ID, f.Severity, clean(f.Title)), "", severityStyle(f.Severity))...)
 		for _, e := range f.Evidence {
-			lines = append(lines, cut("  "+fit(clean(e.Name), 32, false)+clean(e.Text), m.width))
+			lines = append(lines, cut("  "+fit(clean(e.Name), min(m.width/2, 42), false)+" "+clean(e.Text), m.width))
 		}
 		for _, s := range f.Sites {
 			lines = append(lines, m.wrap(clean(s.Role+" "+s.String()+"  "+s.Text), "  ", term.Faint)...)
@@ -402,18 +402,18 @@ func (m Model) settingsTab(r *Row) []string {
 		add("started", p.StartTime.Format(time.DateTime))
 	}
 	if s != nil {
-		add("heap in use", size(s, record.FieldHeapInUseBytes))
-		add("heap free", size(s, record.FieldHeapFreeBytes))
-		add("heap released", size(s, record.FieldHeapReleasedBytes))
-		add("stacks", size(s, record.FieldStackInUseBytes))
-		add("runtime's own", size(s, record.FieldRuntimeOtherBytes))
+		add("heap in use", sizeOf(s, record.FieldHeapInUseBytes))
+		add("heap free", sizeOf(s, record.FieldHeapFreeBytes))
+		add("heap released", sizeOf(s, record.FieldHeapReleasedBytes))
+		add("stacks", sizeOf(s, record.FieldStackInUseBytes))
+		add("runtime's own", sizeOf(s, record.FieldRuntimeOtherBytes))
 		field("GC cycles", record.FieldGCCycles, func(v float64) string { return count(v).text })
 		field("threads", record.FieldThreads, func(v float64) string { return count(v).text })
 	}
 	return lines
 }
 
-func size(s *record.Sample, f record.Field) string {
+func sizeOf(s *record.Sample, f record.Field) string {
 	if v, ok := s.Value(f); ok {
 		return human.Bytes(v)
 	}

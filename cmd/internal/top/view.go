@@ -3,6 +3,7 @@ package top
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +45,9 @@ func (m Model) Frame() string {
 		lines = m.table()
 	}
 	lines = lines[:min(len(lines), m.height)]
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
 	return strings.Join(lines, "\n")
 }
 
@@ -77,7 +81,7 @@ func (m Model) sides(left, right cell) string {
 	if right.text != "" {
 		line += " " + m.paint(right.style, right.text)
 	}
-	return strings.TrimRight(line, " ")
+	return line
 }
 
 // state says whether the picture stands still, and of when it is.
@@ -203,14 +207,16 @@ type column struct {
 	width int
 	right bool
 	rank  int
-	cell  func(m *Model, r *Row) cell
+	cell  func(m *Model, r *Row) cell // nil for the finding, which knows its width
 }
 
 // The columns that grow: the name, and what is said at the end.
 const (
 	minName    = 10
 	maxName    = 28
-	minFinding = 9
+	minFinding = 9  // HW2001 +1
+	findingAt  = 34 // with some of its title, on a terminal of wide columns
+	wide       = 100
 )
 
 var columns = []column{
@@ -234,7 +240,7 @@ var columns = []column{
 	{"GOROUT.", 7, true, 4, func(_ *Model, r *Row) cell { return count(r.Goroutines) }},
 	{"ALLOC/s", 7, true, 7, func(_ *Model, r *Row) cell { return bytes(r.AllocRate) }},
 	{"CPU", 5, true, 10, func(_ *Model, r *Row) cell { return perSecond(r.CPU) }},
-	{"FINDING", minFinding, false, 0, func(m *Model, r *Row) cell { return m.findingCell(r) }},
+	{"FINDING", minFinding, false, 0, nil},
 }
 
 // age is how long a process has been there.
@@ -272,12 +278,21 @@ func (m *Model) usedCell(r *Row) cell {
 	return c
 }
 
-func (m *Model) findingCell(r *Row) cell {
+// findingCell says the worst that was found, in n columns: its title as well, where
+// enough of it can be read.
+func (m *Model) findingCell(r *Row, n int) cell {
+	const least = 12 // columns of a title
+	full := func(short, more string) string {
+		if n < width(short)+2+least || more == "" {
+			return short
+		}
+		return short + "  " + more
+	}
 	switch {
 	case !r.Ended.IsZero():
-		return cell{"ended " + human.Span(m.shown.Time.Sub(r.Ended)) + " ago", term.Faint}
+		return cell{full("ended", human.Span(m.shown.Time.Sub(r.Ended))+" ago"), term.Faint}
 	case r.Error != "":
-		return cell{"unread: " + clean(r.Error), term.Faint}
+		return cell{full("unread", clean(r.Error)), term.Faint}
 	case len(r.Findings) == 0:
 		return cell{}
 	}
@@ -286,7 +301,7 @@ func (m *Model) findingCell(r *Row) cell {
 	if n := len(r.Findings) - 1; n > 0 {
 		text += fmt.Sprintf(" +%d", n)
 	}
-	return cell{text + "  " + clean(f.Title), severityStyle(f.Severity)}
+	return cell{full(text, clean(f.Title)), severityStyle(f.Severity)}
 }
 
 // mark is one character for the worst finding, since colour alone says nothing.
@@ -322,7 +337,10 @@ const lead = 3
 
 // columns chooses those that fit, and how wide the ones are that grow.
 func (m Model) columns(rows []Row) ([]column, []int) {
-	chosen := columns
+	chosen := slices.Clone(columns)
+	if m.width >= wide {
+		chosen[len(chosen)-1].width = findingAt
+	}
 	for total(chosen) > m.width {
 		worst := 0
 		for i, c := range chosen {
@@ -333,7 +351,7 @@ func (m Model) columns(rows []Row) ([]column, []int) {
 		if chosen[worst].rank == 0 {
 			break
 		}
-		chosen = append(chosen[:worst:worst], chosen[worst+1:]...)
+		chosen = slices.Delete(chosen, worst, worst+1)
 	}
 	widths := make([]int, len(chosen))
 	for i, c := range chosen {
@@ -367,7 +385,7 @@ func (m Model) head(cols []column, widths []int) string {
 		}
 		b.WriteString(fit(c.head, widths[i], c.right))
 	}
-	return m.paint(term.Faint, strings.TrimRight(b.String(), " "))
+	return m.paint(term.Faint, b.String())
 }
 
 func (m Model) row(r *Row, cols []column, widths []int) string {
@@ -383,11 +401,13 @@ func (m Model) row(r *Row, cols []column, widths []int) string {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
-		x := c.cell(&m, r)
-		text := fit(x.text, widths[i], c.right)
-		if i == len(cols)-1 {
-			text = strings.TrimRight(text, " ")
+		var x cell
+		if c.cell != nil {
+			x = c.cell(&m, r)
+		} else {
+			x = m.findingCell(r, widths[i])
 		}
+		text := fit(x.text, widths[i], c.right)
 		switch {
 		case !r.Ended.IsZero():
 			x.style = term.Faint

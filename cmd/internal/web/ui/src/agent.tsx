@@ -2,11 +2,12 @@
 import type { VNode } from "preact";
 import { url, useGet, useSession } from "./api/client.ts";
 import type { Processes, Unseen } from "./api/types.ts";
+import { href } from "./router.ts";
 import { Figure } from "./ui/Chart.tsx";
-import { bytes, count, percent, seconds } from "./ui/format.tsx";
+import { bytes, count, percent, seconds, unknown } from "./ui/format.tsx";
 import { Load } from "./ui/State.tsx";
 import { Table, type Column } from "./ui/Table.tsx";
-import { behind, flat, hints, label, num, text, type Part, type Value } from "./status.ts";
+import { behind, facts, flat, hints, label, num, text, type Part, type Value } from "./status.ts";
 import "./agent.css";
 
 const about: Record<string, string> = {
@@ -34,14 +35,14 @@ function Shown(props: { doc: Part; unseen: Unseen[] }): VNode {
   const said = hints(doc, unseen.length);
   const agent = doc.agent && isPart(doc.agent) ? doc.agent : {};
   const store = doc.store && isPart(doc.store) ? doc.store : {};
-  const onDisk = num(store.bytes) ?? num(store.bytes_total) ?? (store.bytes && isPart(store.bytes) ? Object.values(store.bytes).reduce((s: number, v) => s + (num(v) ?? 0), 0) : null);
+  const onDisk = num(store.bytes);
   const forward = Array.isArray(doc.forward) ? doc.forward.filter(isPart) : [];
   const lag = forward.map(behind).filter((v) => v !== null);
   const tiles: [string, string][] = [
-    ["CPU", num(agent.cpu_cores) !== null ? percent(num(agent.cpu_cores)) + " of a core" : text("x", agent.cpu ?? null)],
+    ["CPU", num(agent.cpu_cores) !== null ? percent(num(agent.cpu_cores)) + " of a core" : unknown],
     ["RSS", bytes(num(agent.rss_bytes))],
     ["Up", seconds(num(agent.uptime_seconds))],
-    ["Samples", num(agent.samples_per_second) !== null ? count(num(agent.samples_per_second)) + "/s" : count(num(agent.samples))],
+    ["Samples", count(num(agent.samples_per_second)) + "/s"],
     ["Series", count(num(store.series))],
     ["History on disk", bytes(onDisk)],
     ...(lag.length > 0 ? [["Behind", seconds(Math.max(...lag))] as [string, string]] : []),
@@ -56,6 +57,7 @@ function Shown(props: { doc: Part; unseen: Unseen[] }): VNode {
   return (
     <div class="agent">
       <h1>The agent{session && <small> heapwright {session.version} on {session.host}, signed in as {session.role}</small>}</h1>
+      {typeof agent.id === "string" && <p class="note">It watches itself too: <a href={href("process", agent.id)}>{agent.id}</a></p>}
       <dl class="tiles">{tiles.map(([k, v]) => <div key={k}><dt>{k}</dt><dd>{v}</dd></div>)}</dl>
       {said.length === 0 ? <p class="fine"><b class="good">✓</b> Nothing needs to be done.</p>
         : <ul class="hints">{said.map((h) => <li key={h.text} class={h.bad ? "critical" : "warning"}><b class="tone">{h.bad ? "▲" : "◆"}</b> <span>{h.text} <span class="note">{h.todo}</span></span></li>)}</ul>}
@@ -79,11 +81,10 @@ function Section(props: { name: string; value: Value }): VNode | null {
     return <Figure title={heading} about={{ what: help }} class="wide"><Rows rows={rows} label={heading} /></Figure>;
   }
   if (!isPart(value)) return null;
-  const plain = flat(value);
   const lists = Object.entries(value).filter((e): e is [string, Value[]] => Array.isArray(e[1]) && e[1].length > 0);
   return (
     <Figure title={heading} about={{ what: help }}>
-      <dl class="facts">{plain.map(([k, v]) => <div key={k}><dt>{label(k)}</dt><dd>{text(k, v)}</dd></div>)}</dl>
+      <dl class="facts">{facts(value).map(([k, v]) => <div key={k}><dt>{k}</dt><dd>{v}</dd></div>)}</dl>
       {lists.map(([k, v]) => (v.some(isPart) ? <Rows key={k} rows={v.filter(isPart)} label={label(k)} /> : <p key={k} class="note">{label(k)}: {v.map((x) => text(k, x)).join(", ")}</p>))}
     </Figure>
   );

@@ -5,9 +5,10 @@ import type { Alert, Severity } from "./api/types.ts";
 import { href } from "./router.ts";
 import { Figure } from "./ui/Chart.tsx";
 import { ago, count, seconds, severityMark, severityRank, when } from "./ui/format.tsx";
+import { Prose } from "./ui/Prose.tsx";
 import { Empty, Load } from "./ui/State.tsx";
 import { Table, type Column } from "./ui/Table.tsx";
-import { text } from "./status.ts";
+import { label, text } from "./status.ts";
 import "./agent.css";
 
 interface Rule {
@@ -25,7 +26,7 @@ function amount(signal: string, v: number | null | undefined): string {
 const time = (s: number | undefined, ns: number | undefined): number => s ?? (ns ?? 0) / 1e9;
 
 function condition(r: { signal: string; above?: number | null; below?: number | null; level?: string | null }): string {
-  const what = r.signal.replace(/_ratio$/, "").replaceAll("_", " ").replace(/\bgc\b/, "GC").replace(/\bcpu\b/, "CPU");
+  const what = label(r.signal);
   if (typeof r.above === "number") return `${what} above ${amount(r.signal, r.above)}`;
   if (typeof r.below === "number") return `${what} below ${amount(r.signal, r.below)}`;
   return r.level ? `${what} at or above ${r.level}` : what;
@@ -91,11 +92,11 @@ function One(props: { a: Alert & { finding?: string; note?: string }; signal: st
       </div>
       <p class="title">{a.title}</p>
       <dl class="evidence">
-        {has && <div><dt>{signal.replace(/_ratio$/, "").replaceAll("_", " ")}</dt><dd>{amount(signal, a.value)} <small>{a.threshold !== null ? "at " + amount(signal, a.threshold) : ""}</small></dd></div>}
-        {(a.evidence ?? []).map((e) => <div key={e.name} title={e.source}><dt>{e.name.replace(/_(bytes|seconds|ratio|bytes_per_second|per_second)$/, "").replaceAll("_", " ")}</dt><dd>{e.text}</dd></div>)}
+        {has && <div><dt>{label(signal)}</dt><dd>{amount(signal, a.value)} <small>{a.threshold !== null ? "at " + amount(signal, a.threshold) : ""}</small></dd></div>}
+        {(a.evidence ?? []).filter((e) => !has || e.name !== signal).map((e) => <div key={e.name} title={e.source}><dt>{label(e.name)}</dt><dd>{e.text}</dd></div>)}
       </dl>
       {a.note && <p class="note">{a.note}</p>}
-      {a.remedy && <p class="remedy">{a.remedy}</p>}
+      {a.remedy && <p class="remedy"><Prose text={a.remedy} /></p>}
       <p class="links"><a href={moment(a)}>Look at the moment</a> <a href={href("findings", a.process)}>Findings</a> <a href={href("profiles", a.process, { at: a.since })}>Profile of then</a></p>
     </li>
   );

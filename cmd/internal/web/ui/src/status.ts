@@ -7,10 +7,13 @@ export type Part = { [key: string]: Value };
 
 const unit = /_(ns|total)$/;
 
-/** label writes a key for people: bytes_wal is "bytes wal". */
+const capital = (s: string): string => s.charAt(0).toUpperCase() + s.slice(1);
+
+/** label writes a key for people: rss_bytes is RSS. */
 export function label(key: string): string {
-  const t = key.replace(unit, "").replace(/_(seconds|bytes|ratio)$/, "").replaceAll("_", " ").trim();
-  return t === "" ? key : t.replace(/\brss\b/, "RSS").replace(/\bcpu\b/, "CPU").replace(/\bgogc\b/, "GOGC").replace(/\bgomemlimit\b/, "GOMEMLIMIT").replace(/\bwal\b/, "log");
+  const t = key.replace(unit, "").replace(/_(bytes_per_second|per_second|seconds|bytes|ratio)$/, "").replaceAll("_", " ").trim();
+  if (t === "" || t === "max") return capital(key.replaceAll("_", " "));
+  return capital(t.replace(/\b(gc|rss|cpu|pid|gogc|gomemlimit|gomaxprocs|url|oom)\b/g, (w) => w.toUpperCase()).replace(/\bwal\b/, "log"));
 }
 
 /** text writes a value; its key has the unit. */
@@ -45,6 +48,13 @@ export function flat(p: Part, before = ""): [string, Value][] {
   return out;
 }
 
+/** facts are the plain values of a part with their labels; where two would have the same, the key says which is which. */
+export function facts(p: Part): [string, string][] {
+  const all = flat(p);
+  const labels = all.map(([k]) => label(k));
+  return all.map(([k, v], i) => [labels.filter((l) => l === labels[i]).length > 1 ? capital(k.replaceAll("_", " ")) : labels[i]!, text(k, v)]);
+}
+
 /** behind is how far a forwarder lags, in seconds. */
 export function behind(f: Part): number | null {
   const ns = num(f.behind_ns);
@@ -75,7 +85,8 @@ export function hints(d: Part, unseen: number): Hint[] {
   const vault = isPart(d.vault) ? d.vault : {};
   const used = num(vault.bytes), most = num(vault.max_bytes);
   if (used !== null && most !== null && most > 0 && used > 0.95 * most) out.push({ bad: false, text: "The room for snapshots is used up: old ones go early.", todo: "Raise snapshots.max_bytes if older ones matter." });
-  const many = num(agent.too_many);
+  const found = isPart(d.discovery) ? d.discovery : {};
+  const many = num(found.too_many);
   if (many) out.push({ bad: true, text: `${count(many)} processes are not watched: there are more than the agent may watch.`, todo: "Raise max_processes, or leave out some with patterns." });
   const late = num(agent.late_rounds), samples = num(agent.samples);
   if (late && samples && late > samples / 100) out.push({ bad: false, text: "The agent is often late.", todo: "The machine is busy, or there are many processes: lower the sampling rate." });

@@ -28,7 +28,7 @@ export function quantity(v: Num, name: string): string {
 
 /** title writes a metric's name for people. */
 export function title(name: string): string {
-  return name.replace(/_(bytes|seconds|ratio)$/, "").replaceAll("_", " ").replace(/\bgc\b/g, "GC").replace(/\bcpu\b/g, "CPU").replace(/\brss\b/g, "RSS").replace(/^./, (c) => c.toUpperCase());
+  return name.replace(/_(bytes|seconds|ratio)$/, "").replaceAll("_", " ").replace(/\bgc\b/g, "GC").replace(/\bcpu\b/g, "CPU").replace(/\brss\b/g, "RSS").replace(/\bstw\b/g, "STW").replace(/^./, (c) => c.toUpperCase());
 }
 
 /** percentage writes a ratio to the baseline as a change: +12.3%. */

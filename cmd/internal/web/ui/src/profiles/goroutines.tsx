@@ -103,7 +103,7 @@ function Item(props: { g: Group; by: By; compared: boolean; most: number }): VNo
       <button type="button" class="row" aria-expanded={open} onClick={() => setOpen(!open)}>
         <span class="n count">{count(g.count)}</span>
         <span class={"n growth " + tone}>{compared ? growth(g.growth) : ""}</span>
-        <svg class="bar" width="80" height="10" aria-hidden="true">
+        <svg class="amount" width="80" height="10" aria-hidden="true">
           <rect width="80" height="10" class="ground" />
           <rect width={80 * (g.count / most)} height="10" class="value" />
           {compared && <line x1={80 * (g.base / most)} x2={80 * (g.base / most)} y1="0" y2="10" class="was" />}

@@ -3,13 +3,14 @@
 import type { VNode } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { ApiError, post, useSession } from "../api/client.ts";
-import { gogc, gomemlimit } from "../ui/format.tsx";
-import { same, type Forecast } from "./model.ts";
+import { href } from "../router.ts";
+import { gogc, gomemlimit, when } from "../ui/format.tsx";
+import { percentageText, sizeText, type Forecast } from "./model.ts";
 
 const lease = 600; // seconds
 
-interface Step { symbol?: string; old?: string; new?: string; text?: string }
-interface Change { steps?: Step[] | null; outcome?: string; text?: string; notes?: string[] | null; why?: string | null; until?: string | null; expires?: string | null }
+interface Step { symbol: string; old: string; new: string }
+interface Change { steps: Step[] | null; outcome: string; text: string; notes: string[] | null; until: string | null }
 
 export function Apply(props: { process: string; now: Forecast; chosen: Forecast | null }): VNode | null {
   const session = useSession();
@@ -20,7 +21,7 @@ export function Apply(props: { process: string; now: Forecast; chosen: Forecast 
       <header><h2>Try it live</h2></header>
       {able ? <Form {...props} /> : (
         <p class="note">
-          {session.changes_enabled ? "Only operators may change a running process: sign in with the operator's token." : "This agent only reads. To let operators change GOGC and GOMEMLIMIT of a running process for some minutes, set allow_changes and an operator token in its configuration, and restart it."}
+          {session.changes_enabled ? "Only operators may change a running process: sign in with the operator's token." : "This agent only reads. To let operators change GOGC and GOMEMLIMIT of a running process for some minutes, set access.allow_changes, an operator token and an audit log in its configuration, and restart it."}
           {" "}From a terminal: <code>heapwright tune {props.process.replace(/:\d+$/, "")} --apply live</code>
         </p>
       )}
@@ -44,31 +45,34 @@ function Form(props: { process: string; now: Forecast; chosen: Forecast | null }
     post<Change>(path, body).then(then, (e: unknown) => setError(e instanceof ApiError ? e : new ApiError(String(e), "", 0))).finally(() => setBusy(false));
   };
   const change = (dry: boolean): object => ({
-    process, gogc: chosen && gogc(chosen.gogc_percent), gomemlimit: chosen && (chosen.gomemlimit_bytes >= 2 ** 62 ? "off" : chosen.gomemlimit_bytes + "B"), lease_seconds: lease, dry_run: dry, reason,
+    process, lease_seconds: lease, dry_run: dry, reason,
+    ...(chosen && chosen.gogc_percent !== now.gogc_percent ? { gogc: percentageText(chosen.gogc_percent) } : {}),
+    ...(chosen && chosen.gomemlimit_bytes !== now.gomemlimit_bytes ? { gomemlimit: sizeText(chosen.gomemlimit_bytes) } : {}),
   });
   if (done) {
     return (
       <div role="status">
-        <p><b>Changed for 10 minutes.</b> {done.text ?? ""} The agent puts the old settings back by itself, also when it is stopped. Watch the process's timeline meanwhile.</p>
+        <p><b>{done.outcome === "nothing_to_change" ? "Nothing was changed." : "Changed for 10 minutes."}</b> {done.text}</p>
+        {done.until && <p>The agent puts the old settings back at {when(done.until)}. Watch the <a href={href("process", process)}>timeline</a> meanwhile.</p>}
         <button type="button" disabled={busy} onClick={() => send("undo", { process, reason: "undone from the page" }, () => { setDone(null); setPlan(null); })}>Take it back now</button>
         {error && <Problem error={error} />}
       </div>
     );
   }
-  if (!chosen || (same(chosen, now))) return <p class="note">Choose other settings above: then they can be tried on the running process for 10 minutes.</p>;
+  if (!chosen || (chosen.gogc_percent === now.gogc_percent && chosen.gomemlimit_bytes === now.gomemlimit_bytes)) return <p class="note">Choose other settings above: then they can be tried on the running process for 10 minutes.</p>;
   return (
     <form onSubmit={(e) => { e.preventDefault(); send("change", change(true), setPlan); }}>
-      <p>Sets GOGC to <b>{gogc(chosen.gogc_percent)}</b> and GOMEMLIMIT to <b>{gomemlimit(chosen.gomemlimit_bytes)}</b> in the running process, for 10 minutes. The container's limit is left alone.</p>
+      <p>Sets GOGC to <b>{gogc(chosen.gogc_percent)}</b> and GOMEMLIMIT to <b>{gomemlimit(chosen.gomemlimit_bytes)}</b> in the running process, for 10 minutes. A container's limit is left alone.</p>
       <label>Why, for the audit log <input type="text" value={reason} maxLength={200} required onInput={(e) => setReason(e.currentTarget.value)} /></label>{" "}
       <button type="submit" disabled={busy || reason.trim() === ""}>Show what would be written</button>
       {error && <Problem error={error} />}
       {plan && (
         <div class="steps" role="status">
           <p><b>This would be written:</b></p>
-          <ul>{(plan.steps ?? []).map((s, i) => <li key={i}>{s.text ?? <><code>{s.symbol}</code>: {s.old} → <b>{s.new}</b></>}</li>)}</ul>
-          {(plan.steps ?? []).length === 0 && <p>{plan.text ?? "Nothing: the settings are these already."}</p>}
+          <ul>{(plan.steps ?? []).map((s, i) => <li key={i}><code>{s.symbol}</code>: {s.old} → <b>{s.new}</b></li>)}</ul>
+          {plan.text && <p>{plan.text}</p>}
           {(plan.notes ?? []).map((n) => <p class="note" key={n}>{n}</p>)}
-          <button type="button" class="danger" disabled={busy} onClick={() => send("change", change(false), setDone)}>Apply for 10 minutes</button>{" "}
+          <button type="button" class="danger" disabled={busy || plan.outcome === "nothing_to_change"} onClick={() => send("change", change(false), setDone)}>Apply for 10 minutes</button>{" "}
           <button type="button" onClick={() => setPlan(null)}>Leave it</button>
         </div>
       )}

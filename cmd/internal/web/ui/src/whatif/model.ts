@@ -59,12 +59,14 @@ export function size(text: string): number | undefined {
   const unit = m ? units[m[2]!] : undefined;
   if (!m || unit === undefined) return undefined;
   const v = Math.round(Number(m[1]) * unit);
-  return v > 0 && v < 2 ** 53 ? v : undefined;
+  // A small number without a unit may be meant in any.
+  return v >= (m[2] === "" ? 1048576 : 1) && v < 2 ** 53 ? v : undefined;
 }
 
 /** sizeText writes a size as GOMEMLIMIT takes it, exactly. */
 export function sizeText(v: number): string {
   if (!isFinite(v) || v >= 2 ** 62) return "off";
+  v = Math.round(v);
   for (const [unit, by] of [["GiB", 2 ** 30], ["MiB", 1048576], ["KiB", 1024]] as const) if (v % by === 0) return v / by + unit;
   return v + "B";
 }

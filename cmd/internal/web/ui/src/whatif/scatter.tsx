@@ -6,7 +6,7 @@ import { useWidth } from "../ui/width.ts";
 import { closest, estimate, named, plot, same, ticks, type Forecast } from "./model.ts";
 
 const high = 340;
-const pad = { left: 52, right: 16, top: 14, bottom: 44 };
+const pad = { left: 52, right: 16, top: 24, bottom: 44 };
 
 /** says is a point in words. */
 export function says(f: Forecast): string {
@@ -73,7 +73,7 @@ export function Scatter(props: { points: readonly Forecast[]; now: Forecast | nu
             <g>
               <rect class="beyond" x={px(limit)} y={pad.top} width={Math.max(w - pad.right - px(limit), 0)} height={high - pad.top - pad.bottom} />
               <line class="limit" x1={px(limit)} x2={px(limit)} y1={pad.top} y2={high - pad.bottom} />
-              <text class="bad" x={px(limit) - 6} y={pad.top + 12} text-anchor="end">container limit {bytes(limit)}</text>
+              <text class="bad" x={px(limit)} y={pad.top - 9} text-anchor={px(limit) > w * 0.6 ? "end" : px(limit) < w * 0.3 ? "start" : "middle"}>container limit {bytes(limit)}</text>
             </g>
           )}
           {line && <path class="curve" d={line} />}

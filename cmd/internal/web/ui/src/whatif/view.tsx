@@ -35,10 +35,10 @@ export function View(props: { params: URLSearchParams; process?: string }): VNod
   const plan = usePlan(process ?? null, params, asked.limit);
   if (!process) return <Empty title="A forecast belongs to a process">Choose one in the fleet.</Empty>;
   const d = forecast.data;
-  if (!d) return forecast.error ? <Unfit error={forecast.error.message} missing={forecast.error.hint ? [forecast.error.hint] : []} retry={forecast.reload} fit={forecast.error.status !== 422} /> : <Loading what="the forecast" rows={6} />;
+  if (!d) return forecast.error ? <Unfit error={forecast.error.message} missing={forecast.error.hint ? [forecast.error.hint] : []} retry={forecast.reload} short={forecast.error.status === 422} /> : <Loading what="the forecast" rows={6} />;
   const all = d.predictions ?? [];
   const now = all.find((f) => f.now) ?? d.current ?? null;
-  if (d.error || !now) return <Unfit error={d.error ?? "there is not enough to forecast from"} missing={d.missing ?? []} retry={forecast.reload} fit={false} />;
+  if (d.error || !now) return <Unfit error={d.error ?? "there is not enough to forecast from"} missing={d.missing ?? []} retry={forecast.reload} short />;
   const settings: Settings = { gogc: asked.gogc ? percentage(asked.gogc) ?? null : null, memlimit: asked.gomemlimit ? size(asked.gomemlimit) ?? null : null, limit: asked.limit ? size(asked.limit) ?? null : null };
   const changed = names.some((n) => asked[n] !== null);
   const chosen = changed ? choose(all, settings, now) : now;
@@ -69,11 +69,11 @@ function choose(all: readonly Forecast[], s: Settings, now: Forecast): Forecast 
     ?? all.find((f) => !f.now) ?? null;
 }
 
-function Unfit(props: { error: string; missing: string[]; retry: () => void; fit: boolean }): VNode {
+function Unfit(props: { error: string; missing: string[]; retry: () => void; short: boolean }): VNode {
   return (
-    <Empty title={(props.fit ? "Cannot forecast: " : "There is no forecast for this process yet: ") + props.error}>
+    <Empty title={(props.short ? "There is no forecast for this process yet: " : "Cannot forecast: ") + props.error}>
       {props.missing.map((m) => <span key={m}>{m.replace(/\.?$/, ".")} </span>)}
-      {!props.fit && "The twin learns a process from its GC cycles. It needs about ten of them within the minutes that the agent keeps, at a load that is worth planning for. This page asks again each minute. "}
+      {props.short && "The twin learns a process from its GC cycles. It needs about ten of them within the minutes that the agent keeps, at a load that is worth planning for. This page asks again each minute. "}
       <button type="button" onClick={props.retry}>Ask again</button>
     </Empty>
   );
@@ -197,7 +197,7 @@ function Compare(props: { now: Forecast; chosen: Forecast | null; changed: boole
         {lines.map((l) => {
           const a = l.of(now), b = chosen ? l.of(chosen) : null;
           const c = b ? (l.unit === "chance" ? chance(a, b) : change(a, b)) : null;
-          const top = Math.max(a.high ?? a.estimate ?? 0, b?.high ?? b?.estimate ?? 0) || 1;
+          const top = l.unit === "chance" ? 1 : Math.max(a.high ?? a.estimate ?? 0, b?.high ?? b?.estimate ?? 0) || 1;
           return (
             <div class="row" key={l.key}>
               <span class="name">{l.label}{c && c.text && <small class={c.better === null ? "" : c.better ? "good" : "worse"}>{c.text}</small>}</span>

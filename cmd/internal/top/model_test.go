@@ -130,7 +130,7 @@ func checkFrame(t *testing.T, m Model) {
 		t.Errorf("%d lines of %d:\n%s", len(lines), m.height, frame)
 	}
 	for _, l := range lines {
-		if w := ansi.StringWidth(l); w > m.width {
+		if w := ansi.StringWidth(l); w > max(m.width, 0) {
 			t.Errorf("a line of %d columns in %d: %q", w, m.width, l)
 		}
 		plain := ansi.Strip(l)

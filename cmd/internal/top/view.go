@@ -29,7 +29,7 @@ func (m Model) View() tea.View {
 
 // Frame is the screen: at most height lines of at most width columns.
 func (m Model) Frame() string {
-	if m.width == 0 || m.height == 0 {
+	if m.width <= 0 || m.height <= 0 {
 		return ""
 	}
 	if m.width < minWidth || m.height < minHeight {

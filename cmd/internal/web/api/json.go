@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"math"
 	"strconv"
 	"time"
@@ -20,8 +19,8 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return u.AppendFormat(make([]byte, 0, 26), `"2006-01-02T15:04:05.000Z07:00"`), nil
 }
 
-// Values are numbers over time. What is not known, NaN, is null. They are written
-// with seven digits, which is more than a chart can show.
+// Values are numbers over time. What is not known, NaN, is null. Whole numbers are
+// written as they are, others with seven digits, which is more than a chart can show.
 type Values []float64
 
 // MarshalJSON implements json.Marshaler.
@@ -46,13 +45,13 @@ func appendValues(v []float64, digits int) []byte {
 	return append(b, ']')
 }
 
-// appendNumber writes a number in so many digits: a whole one without exponent as
-// long as that is short.
+// appendNumber writes a number in so many digits. Of many digits a whole number keeps
+// all: a limit is to be recognised.
 func appendNumber(b []byte, x float64, digits int) []byte {
 	switch {
 	case math.IsNaN(x) || math.IsInf(x, 0):
 		return append(b, "null"...)
-	case x == math.Trunc(x) && math.Abs(x) < math.Pow10(digits):
+	case x == math.Trunc(x) && math.Abs(x) < 1<<53 && (digits > 3 || math.Abs(x) < 1000):
 		return strconv.AppendInt(b, int64(x), 10)
 	}
 	return strconv.AppendFloat(b, x, 'g', digits, 64)
@@ -82,5 +81,3 @@ func nonZero[T comparable](v T) *T {
 	}
 	return &v
 }
-
-var _ json.Marshaler = Time{}

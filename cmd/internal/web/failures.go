@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,7 +17,7 @@ const (
 )
 
 // failures counts wrong tokens, by address. It forgets an address that has behaved,
-// and when there are too many the one that failed longest ago.
+// and when there are too many those that failed longest ago.
 type failures struct {
 	now func() time.Time
 
@@ -70,18 +71,27 @@ func (f *failures) failed(a netip.Addr) {
 	f.budget[key] = budget{max(0, b.now(now)-1), now}
 }
 
+// forget makes room: what has behaved goes, and a quarter of the rest, so that it is
+// not all looked through at every failure.
 func (f *failures) forget(now time.Time) {
-	var oldest netip.Prefix
-	var at time.Time
+	var last []time.Time
 	for k, b := range f.budget {
 		if b.now(now) >= failuresAtOnce {
 			delete(f.budget, k)
-		} else if at.IsZero() || b.at.Before(at) {
-			oldest, at = k, b.at
+		} else {
+			last = append(last, b.at)
 		}
 	}
-	if len(f.budget) >= maxAddresses {
-		delete(f.budget, oldest)
+	if len(last) < maxAddresses*3/4 {
+		return
+	}
+	slices.SortFunc(last, time.Time.Compare)
+	until, left := last[len(last)/4], len(last)/4+1
+	for k, b := range f.budget {
+		if left > 0 && !b.at.After(until) {
+			delete(f.budget, k)
+			left--
+		}
 	}
 }
 

@@ -458,7 +458,7 @@ func TestHistograms(t *testing.T) {
 		PositiveSpans: []histogram.Span{{Offset: 0, Length: 3}}, PositiveBuckets: []float64{2, 0, 1}, NegativeSpans: []histogram.Span{{Offset: 0, Length: 1}}, NegativeBuckets: []float64{2}}
 	const want = `{"count":"6","sum":"2.5","buckets":[[1,"-1","-0.5","2"],[3,"-0.001","0.001","1"],[0,"0.5","1","2"],[0,"2","4","1"]]}`
 	answers := map[string]parser.Value{
-		`{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"b"},"histogram":[-0.005,` + want + `]}]},"warnings":["w"],"infos":["PromQL info: i"]}`:                                       promql.Vector{{T: -5, H: h, Metric: labels.FromStrings("a", "b")}},
+		`{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"b"},"histogram":[-0.005,` + want + `]}]},"warnings":["w"],"infos":["PromQL info: i"]}`:                                           promql.Vector{{T: -5, H: h, Metric: labels.FromStrings("a", "b")}},
 		`{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1.050,"1"]],"histograms":[[2,` + want + `],[3,{"count":"0","sum":"0"}]]}]},"warnings":["w"],"infos":["PromQL info: i"]}`: promql.Matrix{{Floats: []promql.FPoint{{T: 1050, F: 1}}, Histograms: []promql.HPoint{{T: 2000, H: h}, {T: 3000, H: &histogram.FloatHistogram{}}}}},
 	}
 	for want, v := range answers {

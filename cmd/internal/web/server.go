@@ -388,13 +388,19 @@ func (s *Server) audited(w http.ResponseWriter, r *http.Request, v *visitor, nex
 			return
 		}
 	}
-	answer := &heard{ResponseWriter: w}
+	answer, returned := &heard{ResponseWriter: w}, false
+	defer func() {
+		if e.Status = answer.status; e.Status == 0 {
+			e.Status = http.StatusOK
+		}
+		e.Outcome = outcome(e.Status, answer.text)
+		if !returned {
+			e.Status, e.Outcome = http.StatusInternalServerError, "the handler panicked"
+		}
+		s.note(r, e, stranger)
+	}()
 	next.ServeHTTP(answer, r)
-	if e.Status = answer.status; e.Status == 0 {
-		e.Status = http.StatusOK
-	}
-	e.Outcome = outcome(e.Status, answer.text)
-	s.note(r, e, stranger)
+	returned = true
 }
 
 // note writes a line of the audit log, and says in the other log when that fails.

@@ -80,6 +80,7 @@ export function App(): VNode {
       </nav>
       {route.process !== undefined && (
         <nav class="tabs" aria-label={"Views of " + route.process}>
+          {route.view !== "process" && <b class="of">{route.process}</b>}
           <ul>
             {tabs.map((v) => (
               <li key={v}><a href={href(v, route.process, carry(route.params))} aria-current={route.view === v || (v === "process" && route.view === "cycle") ? "page" : undefined}>{views[v].title}</a></li>

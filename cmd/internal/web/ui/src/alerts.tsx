@@ -91,7 +91,7 @@ function One(props: { a: Alert & { finding?: string; note?: string }; signal: st
         <span class="note since" title={when(a.since)}>{a.state === "firing" ? "since " + when(a.since) + ", " + ago(a.since) : "ended " + ago(a.at)}</span>
       </div>
       <p class="title">{a.title}</p>
-      <dl class="evidence">
+      <dl class="readings">
         {has && <div><dt>{label(signal)}</dt><dd>{amount(signal, a.value)} <small>{a.threshold !== null ? "at " + amount(signal, a.threshold) : ""}</small></dd></div>}
         {(a.evidence ?? []).filter((e) => !has || e.name !== signal).map((e) => <div key={e.name} title={e.source}><dt>{label(e.name)}</dt><dd>{e.text}</dd></div>)}
       </dl>

@@ -35,7 +35,7 @@ function List(): VNode {
   const d = useGet<{ experiments: Row[] | null }>(url("experiments"), { every: 30000 });
   const columns: Column<Row>[] = [
     { key: "verdict", label: "Verdict", value: (r) => r.verdict, cell: (r) => <Badge verdict={r.verdict} running={r.running} /> },
-    { key: "name", label: "Experiment", value: (r) => r.name, cell: (r) => <><a href={href("experiments", undefined, { id: r.id })}>{r.name || r.id}</a>{r.error && <small class="bad"> {r.error}</small>}</> },
+    { key: "name", label: "Experiment", value: (r) => r.name, cell: (r) => <><a href={href("experiments", undefined, { id: r.id })}>{r.name || r.id}</a> <small>{r.file}</small>{r.error && <small class="bad"> {r.error}</small>}</> },
     { key: "variants", label: "Variants", value: (r) => (r.variants ?? []).join(", ") },
     { key: "goal", label: "Goal", value: (r) => r.goal && title(r.goal) },
     { key: "pairs", label: "Pairs", num: true, value: (r) => r.pairs },

@@ -3,11 +3,12 @@
 import type { VNode } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { url, useGet } from "../api/client.ts";
-import type { GoroutineGroup, Goroutines as Document, Snapshot } from "../api/types.ts";
+import type { GoroutineGroup, Goroutines as Document, Num, Series, Snapshot } from "../api/types.ts";
 import { setParams } from "../router.ts";
 import { Figure } from "../ui/Chart.tsx";
 import { Copy } from "../ui/Copy.tsx";
 import { count, percent, seconds, when } from "../ui/format.tsx";
+import { Spark } from "../ui/Spark.tsx";
 import { Empty, Load } from "../ui/State.tsx";
 import type { Column } from "../ui/Table.tsx";
 import { at as placeOf, group, place, reason, where, type By, type Group } from "./groups.ts";
@@ -40,7 +41,7 @@ export function Goroutines(props: { process: string; params: URLSearchParams; at
   return <Load of={d} what="the goroutines" rows={8}>{(doc) => <Groups doc={doc} {...props} />}</Load>;
 }
 
-function Groups(props: { doc: Document; params: URLSearchParams; at: Snapshot; base: Snapshot | null }): VNode {
+function Groups(props: { doc: Document; process: string; params: URLSearchParams; at: Snapshot; base: Snapshot | null }): VNode {
   const { doc, params, base } = props;
   const by: By = bys.find(([id]) => id === params.get("by"))?.[0] ?? "stack";
   const text = params.get("q") ?? "";
@@ -52,6 +53,8 @@ function Groups(props: { doc: Document; params: URLSearchParams; at: Snapshot; b
     return group(from ?? [], by, compared);
   }, [doc, by, compared, text]);
   const [more, setMore] = useState(false);
+  // How many wait for what is in the history too.
+  const history = useGet<Series>(by === "reason" ? url("series", { process: props.process, set: "goroutines", from: "now-6h", to: "now", points: 60 }) : null);
   const shown = more ? all : all.slice(0, shownFirst);
   const sum = all.reduce((s, g) => s + g.count, 0);
   const most = Math.max(...all.map((g) => Math.max(g.count, g.base)), 1);
@@ -82,7 +85,7 @@ function Groups(props: { doc: Document; params: URLSearchParams; at: Snapshot; b
         : (
           <ul class="groups">
             <li class="head" aria-hidden="true"><span class="n">Number</span><span class="n">{compared ? "Growth" : ""}</span><span /><span>{by === "reason" ? "Waits for" : by === "created" ? "Created by" : "Stands in"}</span><span class="n">Longest wait</span></li>
-            {shown.map((g) => <Item key={g.key} g={g} by={by} compared={compared} most={most} />)}
+            {shown.map((g) => <Item key={g.key} g={g} by={by} compared={compared} most={most} past={by === "reason" ? history.data?.series.find((x) => x.label === g.title)?.values ?? null : null} />)}
           </ul>
         )}
       {shown.length < all.length && <button type="button" class="quiet" onClick={() => setMore(true)}>Show all {count(all.length)} groups</button>}
@@ -90,8 +93,8 @@ function Groups(props: { doc: Document; params: URLSearchParams; at: Snapshot; b
   );
 }
 
-function Item(props: { g: Group; by: By; compared: boolean; most: number }): VNode {
-  const { g, by, compared, most } = props;
+function Item(props: { g: Group; by: By; compared: boolean; most: number; past: readonly Num[] | null }): VNode {
+  const { g, by, compared, most, past } = props;
   const [open, setOpen] = useState(false);
   const first = g.members[0]!;
   const subtitle = by === "stack" ? [reason(first), "created by " + place(first.created_by)]
@@ -103,11 +106,13 @@ function Item(props: { g: Group; by: By; compared: boolean; most: number }): VNo
       <button type="button" class="row" aria-expanded={open} onClick={() => setOpen(!open)}>
         <span class="n count">{count(g.count)}</span>
         <span class={"n growth " + tone}>{compared ? growth(g.growth) : ""}</span>
-        <svg class="amount" width="80" height="10" aria-hidden="true">
-          <rect width="80" height="10" class="ground" />
-          <rect width={80 * (g.count / most)} height="10" class="value" />
-          {compared && <line x1={80 * (g.base / most)} x2={80 * (g.base / most)} y1="0" y2="10" class="was" />}
-        </svg>
+        {past ? <Spark values={past} label={`${g.title}, the last six hours`} /> : (
+          <svg class="amount" width="80" height="10" aria-hidden="true">
+            <rect width="80" height="10" class="ground" />
+            <rect width={80 * (g.count / most)} height="10" class="value" />
+            {compared && <line x1={80 * (g.base / most)} x2={80 * (g.base / most)} y1="0" y2="10" class="was" />}
+          </svg>
+        )}
         <span class="what"><code>{g.title}</code><small>{subtitle.filter(Boolean).join(" · ")}</small></span>
         <span class="n wait"><em>waits </em>{g.waitMax === null ? "" : "≥ " + seconds(g.waitMax)}</span>
       </button>

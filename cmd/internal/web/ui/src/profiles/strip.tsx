@@ -31,7 +31,7 @@ export function Strip(props: { list: readonly Snapshot[]; at: Snapshot; base: Sn
   };
   const shown = over ?? at;
   return (
-    <div class="strip">
+    <div class="snapstrip">
       <svg width="100%" height={high} aria-hidden="true"
         onMouseMove={(e) => setOver(under(e))} onMouseLeave={() => setOver(null)}
         onClick={(e) => { const s = under(e); if (s) (e.shiftKey ? props.onBase : props.onAt)(s); }}>

@@ -34,8 +34,8 @@ GOMEMLIMIT where there is no other. A process that ends stays in the table for a
 minute.
 
 The keys: arrows or j and k choose, enter looks closer and esc goes back, /
-filters, s sorts, p pauses the picture, ? shows all keys, q quits. It works at 80
-columns over SSH, and without colour. For scripts there is heapwright ps --json.`,
+filters, s sorts, p pauses the picture, ? shows all keys, q quits. It works at
+80 columns over SSH, and without colour. For scripts there is ps --json.`,
 		example: `
   heapwright top
   heapwright top nats-server etcd

@@ -23,13 +23,15 @@ import (
 
 const (
 	// staleAfter is how old a value may be, and how far apart two may be, for the time
-	// between them to count as known.
+	// between them to count as known; where steps are rarer, it is three of them.
 	staleAfter = time.Minute
 	// unknownAfter is after how long without a value an alert that fires says so.
 	unknownAfter = 10 * time.Minute
 	// endAfter is for how long a process has to be gone until its alerts end: one that is
 	// killed and restarted over and over stays one alert.
 	endAfter = 5 * time.Minute
+	// maxStep is the longest time between steps that is meant.
+	maxStep = 30 * time.Minute
 	// maxTracks bounds the states that are kept.
 	maxTracks = 100_000
 )
@@ -77,6 +79,9 @@ type Engine struct {
 	repeat time.Duration
 	tracks map[track]*progress
 	lastUp map[string]time.Time // when the process was last seen up
+	last   time.Time            // of the steps
+	every  time.Duration        // between the last two
+	gap    time.Duration        // that may be between two values
 }
 
 type track struct {
@@ -123,6 +128,11 @@ type reading struct {
 // became more severe, or are due to be said again. They are in a fixed order.
 func (e *Engine) Step(now time.Time, obs []Observation) []Alert {
 	var out []Alert
+	e.gap = max(staleAfter, 3*e.every)
+	e.every, e.last = now.Sub(e.last), now
+	if e.every < 0 || e.every > maxStep {
+		e.every = 0 // the first one, or a clock that was set
+	}
 	seen := map[track]bool{}
 	for i := range obs {
 		o := &obs[i]
@@ -163,7 +173,7 @@ func (e *Engine) Step(now time.Time, obs []Observation) []Alert {
 func (e *Engine) readings(now time.Time, r int, o *Observation) map[track]reading {
 	rule := &e.rules[r]
 	t := track{r, o.Process, ""}
-	fresh := o.Time.IsZero() || now.Sub(o.Time).Abs() <= staleAfter
+	fresh := o.Time.IsZero() || now.Sub(o.Time).Abs() <= e.gap
 	switch {
 	case rule.Signal == ProcessGone:
 		return map[track]reading{t: {known: true, bad: !o.Up, good: o.Up, severity: rule.Severity}}
@@ -232,7 +242,7 @@ func (e *Engine) step(out []Alert, now time.Time, t track, got reading, o *Obser
 	if !got.known {
 		return e.unknown(out, now, t, p)
 	}
-	if gap := now.Sub(p.known); gap < 0 || gap > staleAfter {
+	if gap := now.Sub(p.known); gap < 0 || gap > e.gap {
 		p.bad, p.good = time.Time{}, time.Time{} // nobody knows what was in between
 	}
 	p.known, p.unknown, p.alert.Note = now, false, ""
@@ -294,9 +304,9 @@ func (e *Engine) unknown(out []Alert, now time.Time, t track, p *progress) []Ale
 	silent := now.Sub(p.known)
 	rule := &e.rules[t.rule]
 	switch {
-	case !p.firing && (gone || silent > staleAfter) && rule.Signal != OOMKills || gone && silent > maxDuration:
+	case !p.firing && (gone || silent > e.gap) && rule.Signal != OOMKills || gone && silent > maxDuration:
 		delete(e.tracks, t)
-	case p.firing && gone && rule.Signal == ProcessGone && silent > staleAfter:
+	case p.firing && gone && rule.Signal == ProcessGone && silent > e.gap:
 		return e.resolve(out, now, t, p, "the process is not watched any more")
 	case p.firing && gone && rule.Signal != ProcessGone:
 		return e.resolve(out, now, t, p, "the process has ended")

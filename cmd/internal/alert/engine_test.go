@@ -279,6 +279,21 @@ func TestRepeat(t *testing.T) {
 	}
 }
 
+// TestRareSteps: where processes are looked at each five minutes, that is no gap.
+func TestRareSteps(t *testing.T) {
+	r := newRun(t, low)
+	got := ""
+	for range 10 {
+		r.now = r.now.Add(5 * time.Minute)
+		for _, a := range r.e.Step(r.now, []Observation{of("x", headroom(0.01))}) {
+			got += a.State
+		}
+	}
+	if got != "firing" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestClockJumps(t *testing.T) {
 	r := newRun(t, low)
 	bad := of("x", headroom(0.01))

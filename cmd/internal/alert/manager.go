@@ -195,7 +195,7 @@ func (m *manager) translate(a *Alert, now time.Time) amAlert {
 	if a.State == Resolved {
 		out.EndsAt = a.At
 	}
-	out.Labels["alertname"] = "heapwright-" + a.Rule
+	out.Labels["alertname"] = NameInPrometheus(a.Rule)
 	out.Labels["job"] = "heapwright"
 	out.Labels["process"] = a.Process
 	out.Labels["severity"] = a.Severity.String()
@@ -213,6 +213,16 @@ func (m *manager) translate(a *Alert, now time.Time) amAlert {
 		out.GeneratorURL = a.Link
 	}
 	return out
+}
+
+// NameInPrometheus is a rule's name as alerts are called in Prometheus, and as
+// deploy/prometheus has them: headroom-low is HeapwrightHeadroomLow.
+func NameInPrometheus(rule string) string {
+	b := []byte("Heapwright")
+	for word := range strings.FieldsFuncSeq(rule, func(c rune) bool { return c == '-' || c == '_' || c == '.' }) {
+		b = append(append(b, strings.ToUpper(word[:1])...), word[1:]...)
+	}
+	return string(b)
 }
 
 // evidenceText is evidence in one line each.

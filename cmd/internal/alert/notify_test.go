@@ -273,7 +273,7 @@ func TestManager(t *testing.T) {
 		}
 		a := decode(t, got[0])[0]
 		want := amAlert{
-			Labels:      map[string]string{"alertname": "heapwright-low", "instance": "h1", "job": "heapwright", "process": "x", "severity": "warning", "team": "a"},
+			Labels:      map[string]string{"alertname": "HeapwrightLow", "instance": "h1", "job": "heapwright", "process": "x", "severity": "warning", "team": "a"},
 			Annotations: map[string]string{"summary": "4% is left", "evidence": "headroom_ratio: 4.0%", "remedy": "do", "link": "http://host/ui"},
 			StartsAt:    start.UTC(), EndsAt: start.Add(4 * time.Minute).UTC(), GeneratorURL: "http://host/ui",
 		}

@@ -179,14 +179,14 @@ const must = (p) => { if (!p) throw fail(404, "no process is called so", "/proce
 function lines(p, set, s) {
   const n = (name, label, unit, v) => ({ name, label, unit, v });
   switch (set) {
-    case "memory": return [n("heapwright_memory_limit_bytes", "container limit", "bytes", s && s.limit), n("go_gc_gomemlimit_bytes", "GOMEMLIMIT", "bytes", s && (p.memlimit === none ? null : p.memlimit)), n("heapwright_memory_usage_bytes", "container usage", "bytes", s && s.usage), n("process_resident_memory_bytes", "RSS", "bytes", s && s.rss),
-      n("go_memstats_next_gc_bytes", "heap goal", "bytes", s && s.goal), n("heapwright_heap_live_bytes", "heap live", "bytes", s && s.live), n("go_gc_heap_live_bytes", "marked", "bytes", s && s.marked), n("go_memstats_stack_inuse_bytes", "stacks", "bytes", s && s.goroutines * 4096), n("heapwright_runtime_other_bytes", "runtime's own", "bytes", s && 7 * MiB)];
-    case "gc": return [n("heapwright_gc_cpu_ratio", "GC CPU", "ratio", s && s.gc), n("heapwright_gc_assist_ratio", "assists", "ratio", s && s.assist), n("go_gc_cycles_total_gc_cycles_total", "cycles", "per_second", s && s.cycles), n("go_memstats_alloc_bytes_total", "allocation", "bytes_per_second", s && s.alloc)];
-    case "cpu": return [n("process_cpu_seconds_total", "CPU", "cores", s && s.cpu), n("go_cpu_classes_gc_total_cpu_seconds_total", "collector", "cores", s && s.cpu * s.gc), n("go_sched_gomaxprocs_threads", "GOMAXPROCS", "cores", s && p.procs)];
-    case "goroutines": return s === null ? [] : [n("running", "running", "count", 2), n("waiting", "chan receive", "count", s.goroutines * 0.35 + (p.kind === "goroutines" ? s.goroutines * 0.3 : 0)), n("waiting", "select", "count", s.goroutines * 0.25), n("waiting", "IO wait", "count", s.goroutines * 0.2), n("waiting", "sleep", "count", s.goroutines * 0.08), n("waiting", "sync.Mutex.Lock", "count", s.goroutines * 0.03 * (1 + s.burst * 4)), n("syscall", "syscall", "count", 3)]
-      .map((l) => ({ ...l, name: "heapwright_goroutines", v: Math.round(l.v) })).concat([n("go_goroutines", "all", "count", s.goroutines), n("heapwright_runnable_goroutines", "runnable", "count", Math.round(s.burst * 20))]);
-    case "sched": return [n("go_sched_latencies_seconds_p50", "p50", "seconds", s && 4e-6 * (1 + s.burst)), n("go_sched_latencies_seconds_p99", "p99", "seconds", s && 9e-5 * (1 + s.burst * 25))];
-    case "pressure": return [n("heapwright_cpu_throttled_seconds_total", "CPU throttled", "ratio", s && s.throttled), n("heapwright_cpu_stall_seconds_total", "waiting for CPU", "ratio", s && s.cpustall), n("heapwright_memory_stall_seconds_total", "waiting for memory", "ratio", s && s.memstall)];
+    case "memory": return [n("heap_live_bytes", "live heap", "bytes", s && s.live), n("heap_goal_bytes", "heap goal", "bytes", s && s.goal), n("heap_marked_bytes", "found alive by the last GC", "bytes", s && s.marked), n("stack_in_use_bytes", "goroutine stacks", "bytes", s && s.goroutines * 4096),
+      n("runtime_ready_bytes", "held by the Go runtime", "bytes", s && s.rss - 14 * MiB), n("rss_bytes", "resident", "bytes", s && s.rss), n("container_usage_bytes", "charged to the container", "bytes", s && s.usage), n("gomemlimit_bytes", "GOMEMLIMIT", "bytes", s && (p.memlimit === none ? null : p.memlimit)), n("container_limit_bytes", "container's limit", "bytes", s && s.limit)];
+    case "gc": return [n("gc_cpu_ratio", "GC CPU", "ratio", s && s.gc), n("assist_ratio", "assists", "ratio", s && s.assist), n("pause_ratio", "world stopped", "ratio", s && s.cycles * 0.0001), n("gc_cycles_per_second", "GC cycles", "per_second", s && s.cycles), n("alloc_bytes_per_second", "allocated", "bytes_per_second", s && s.alloc), n("gogc_percent", "GOGC", "percent", s && p.gogc)];
+    case "cpu": return [n("cpu_cores", "process", "cores", s && s.cpu), n("gc_cores", "GC, by the runtime's clock", "cores", s && s.cpu * s.gc), n("gomaxprocs", "GOMAXPROCS", "cores", s && p.procs)];
+    case "goroutines": return s === null ? [] : [n("goroutines", "goroutines", "count", s.goroutines), n("runnable", "waiting for a processor", "count", Math.round(s.burst * 20)), n("threads", "threads", "count", p.procs + 6)].concat([["waiting", "chan receive", 0.35 + (p.kind === "goroutines" ? 0.3 : 0)], ["waiting", "select", 0.25], ["waiting", "IO wait", 0.2], ["waiting", "sleep", 0.08], ["waiting", "sync.Mutex.Lock", 0.03 * (1 + s.burst * 4)], ["syscall", "", 0.01], ["running", "", 0.005]]
+      .map(([state, reason, share]) => n("goroutines_" + state + (reason && "/" + reason), reason || state, "count", Math.round(s.goroutines * share))));
+    case "sched": return [n("runnable", "waiting for a processor", "count", s && Math.round(s.burst * 20)), n("latency_p50_seconds", "half waited less", "seconds", s && 4e-6 * (1 + s.burst)), n("latency_p99_seconds", "1 of 100 waited longer", "seconds", s && 9e-5 * (1 + s.burst * 25)), n("latency_p999_seconds", "1 of 1000 waited longer", "seconds", s && 4e-4 * (1 + s.burst * 35))];
+    case "pressure": return [n("memory_stall_ratio", "waiting for memory", "ratio", s && s.memstall), n("cpu_stall_ratio", "waiting for a CPU", "ratio", s && s.cpustall), n("throttled_ratio", "held up by the CPU quota", "ratio", s && s.throttled), n("container_usage_bytes", "charged to the container", "bytes", s && s.usage), n("container_limit_bytes", "container's limit", "bytes", s && s.limit)];
   }
   throw fail(400, `there is no set ${set}`, "memory, gc, cpu, goroutines, sched, pressure");
 }
@@ -217,7 +217,7 @@ const api = {
       });
       if (out.heat) {
         const s = sampleAt(p, t);
-        out.heat.counts.push(s ? [...bounds, Infinity].map((b) => { const x = Math.log10(Math.min(b, 3)), a = Math.exp(-(((x + 5.4 - 0.3 * s.burst) / 0.55) ** 2)), c = 0.02 * s.burst * Math.exp(-(((x + 2.8) / 0.5) ** 2)); return Math.round(3000 * s.cpu * step * (a + c) * (0.8 + 0.4 * rnd(p.id, t, b))); }) : [...bounds, 0].map(() => null));
+        out.heat.counts.push(s ? [...bounds, Infinity].map((b) => { const x = Math.log10(Math.min(b, 3)), a = Math.exp(-(((x + 5.4 - 0.3 * s.burst) / 0.55) ** 2)), c = 0.02 * s.burst * Math.exp(-(((x + 2.8) / 0.5) ** 2)); return Math.round(3000 * s.cpu * step * (a + c) * (0.8 + 0.4 * rnd(p.id, t, b))); }) : null);
       }
     }
     return out;

@@ -67,7 +67,7 @@ export interface Series {
   from: string; to: string; step_seconds: number; time: number[];
   series: SeriesLine[];
   // counts[i] are those of the step that ends at time[i], one more than bounds.
-  heat: { bounds_seconds: number[]; counts: Num[][] } | null;
+  heat: { bounds_seconds: number[]; counts: (Num[] | null)[] } | null;
   warnings: string[] | null;
 }
 

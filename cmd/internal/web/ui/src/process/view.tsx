@@ -1,6 +1,125 @@
+// One process over time.
 import type { VNode } from "preact";
-import { Loading } from "../ui/State.tsx";
+import { useMemo } from "preact/hooks";
+import { url, useGet, type Loadable } from "../api/client.ts";
+import type { Cycles, Episode, Event, Process, Series, SeriesSet } from "../api/types.ts";
+import { go, href, setParams } from "../router.ts";
+import { stamp } from "../ui/format.tsx";
+import { Empty, Failure, Load, Stale } from "../ui/State.tsx";
+import { TimelineContext, type Timeline } from "../ui/TimeChart.tsx";
+import { AllocChart, CPUChart, GCChart, GoroutineChart, MemoryChart, PauseChart, PressureChart, SchedChart, type ChartInput } from "./charts.tsx";
+import { Compared } from "./Compared.tsx";
+import { extend, join, useLive, type Measured } from "./data.ts";
+import { Header, Strip } from "./Header.tsx";
+import { TimeBar } from "./TimeBar.tsx";
+import { compareOf, show, useNow, windowOf, type Window } from "./window.ts";
+import "./process.css";
 
-export function View(_: { params: URLSearchParams; process?: string }): VNode {
-  return <Loading />;
+export function View({ params, process }: { params: URLSearchParams; process?: string }): VNode {
+  const id = process ?? "";
+  const got = useGet<Process>(url("processes/" + encodeURIComponent(id)), { every: 5000 });
+  if (got.data === null && got.error?.status === 404) {
+    return <Empty title={`No process is called “${id}”`}>It may never have been here, or its history is gone. <a href="/ui/fleet">All processes</a></Empty>;
+  }
+  return <Load of={got} what="the process" rows={8}>{(p) => <Lines p={p} params={params} />}</Load>;
+}
+
+/** ask writes one end of a range as the API takes it: relative ones stay, so that an address is asked again. */
+function ask(text: string, ms: number): string {
+  return text.trim().startsWith("now") ? text.replace(/\s/g, "") : stamp(ms);
+}
+
+const points = Math.min(900, Math.max(240, Math.round(innerWidth * 0.7)));
+
+function useMeasured(process: string, from: string | null, to: string, every: number): { sets: Record<SeriesSet, Loadable<Series>>; cycles: Loadable<Cycles> } {
+  const set = (name: SeriesSet, slow = 1) =>
+    useGet<Series>(from === null ? null : url("series", { process, from, to, points: name === "sched" ? Math.min(points, 400) : points, set: name }), { every: every * slow, keep: true });
+  return {
+    sets: { memory: set("memory"), gc: set("gc"), cpu: set("cpu", 2), goroutines: set("goroutines", 2), sched: set("sched", 2), pressure: set("pressure", 2) },
+    cycles: useGet<Cycles>(from === null ? null : url("cycles", { process, from, to, limit: 2000 }), { every, keep: true }),
+  };
+}
+
+function Lines({ p, params }: { p: Process; params: URLSearchParams }): VNode {
+  const relative = (params.get("to") ?? "now").startsWith("now") && !params.has("at");
+  const ticking = useNow(relative && p.up), now = relative && p.up ? ticking : Date.now();
+  // An ended process has no "now": its last minutes are what one looks for.
+  const end = p.up || p.ended === null ? now : new Date(p.ended).getTime() + 30e3;
+  const w = windowOf(params, relative && !p.up ? end : now);
+  if (!p.up && relative) {
+    w.live = false;
+    w.range = { from: stamp(w.from), to: stamp(w.to) };
+  }
+  const every = w.live ? Math.min(60e3, Math.max(5e3, (w.to - w.from) / 180)) : 0;
+  const from = ask(w.range.from, w.from), to = ask(w.range.to, w.to);
+  const { sets, cycles } = useMeasured(p.id, from, to, every);
+  const findings = useGet<{ episodes: Episode[] | null }>(url("findings", { process: p.id, from, to }), { every: every * 2, keep: true });
+  const events = useGet<{ events: Event[] | null }>(url("events", { process: p.id, from, to }), { every: every * 2, keep: true });
+  const stream = useLive(p.id, w.live && w.to - w.from <= 7200e3);
+
+  const other = compareOf(params, w, now);
+  const round = (ms: number) => (w.live ? `now-${Math.round((now - ms) / 1000)}s` : stamp(ms));
+  const second = useMeasured(p.id, other ? round(other.from) : null, other ? round(other.to) : "", 0);
+
+  const chosen = params.get("finding");
+  const data: Measured = useMemo(() => ({
+    memory: extend(sets.memory.data, stream.samples, { rss_bytes: (s) => s.rss_bytes, heap_live_bytes: (s) => s.heap_live_bytes, heap_goal_bytes: (s) => s.heap_goal_bytes }),
+    gc: extend(sets.gc.data, stream.samples, { gc_cpu_ratio: (s) => s.gc_cpu_ratio }),
+    goroutines: sets.goroutines.data, cpu: sets.cpu.data, sched: sets.sched.data, pressure: sets.pressure.data,
+    cycles: join(cycles.data?.cycles ?? [], stream.samples.flatMap((s) => s.cycles ?? [])),
+  }), [sets.memory.data, sets.gc.data, sets.goroutines.data, sets.cpu.data, sets.sched.data, sets.pressure.data, cycles.data, stream.samples]);
+  const before: Measured | null = other === null ? null : {
+    memory: second.sets.memory.data, gc: second.sets.gc.data, goroutines: second.sets.goroutines.data, cpu: second.sets.cpu.data, sched: second.sets.sched.data, pressure: second.sets.pressure.data,
+    cycles: second.cycles.data?.cycles ?? [],
+  };
+
+  const line: Timeline = {
+    from: w.from / 1000, to: w.to / 1000, cycles: data.cycles, ends: useMemo(() => data.cycles.map((c) => new Date(c.end).getTime() / 1000), [data.cycles]),
+    events: [...(events.data?.events ?? []), ...(w.at === null ? [] : [{ process: p.id, time: stamp(w.at), event: "the moment of the link", text: "", data: null }])],
+    brush: (a, b) => show(a * 1000, b * 1000),
+    pick: (c) => go(href("cycle", p.id, { n: c.n, end: c.end, from: params.get("from"), to: params.get("to") })),
+  };
+  const input: ChartInput = {
+    data, before, shift: other ? (w.from - other.from) / 1000 : 0, p, w, now, chosen,
+    episodes: findings.data?.episodes ?? [], findings: p.findings,
+  };
+  const error = sets.memory.error ?? sets.gc.error ?? cycles.error;
+  const reload = () => { for (const l of [...Object.values(sets), cycles, findings, events]) l.reload(); };
+  return (
+    <>
+      <Header p={p} />
+      <Strip process={p.id} episodes={input.episodes} chosen={chosen} params={params} />
+      <TimeBar w={w} params={params} open={stream.open} now={now} />
+      {error && (sets.memory.data ? <Stale at={sets.memory.at} error={error} retry={reload} /> : <Failure error={error} retry={reload} what="the history" />)}
+      {sets.memory.data && nothing(data) ? <Nothing p={p} w={w} /> : (
+        <TimelineContext.Provider value={line}>
+          <div class={sets.memory.loading && !w.live ? "charts busy" : "charts"}>
+            {before && <Compared a={data} b={before} with={params.get("with") ?? ""} />}
+            <MemoryChart {...input} />
+            <PauseChart {...input} total={cycles.data?.total ?? data.cycles.length} thinned={cycles.data?.thinned ?? false} />
+            <GCChart {...input} />
+            <AllocChart {...input} />
+            <GoroutineChart {...input} />
+            <SchedChart {...input} />
+            <CPUChart {...input} />
+            <PressureChart {...input} />
+          </div>
+        </TimelineContext.Provider>
+      )}
+    </>
+  );
+}
+
+function nothing(d: Measured): boolean {
+  return d.cycles.length === 0 && [d.memory, d.gc, d.goroutines, d.cpu, d.sched, d.pressure].every((s) => s !== null && s.series.length === 0);
+}
+
+function Nothing({ p, w }: { p: Process; w: Window }): VNode {
+  const first = new Date(p.first_seen).getTime(), last = new Date(p.last_seen).getTime();
+  return (
+    <Empty title="Nothing was measured in this stretch">
+      {p.error ? <>{p.error}. {p.hint}</> : w.to < first ? "It lies before the process was first seen." : "The process was not running, or the agent was not."}{" "}
+      <button type="button" onClick={() => setParams({ from: stamp(last - 900e3), to: stamp(last + 30e3), at: null }, false)}>Show its last minutes</button>
+    </Empty>
+  );
 }

@@ -19,6 +19,9 @@ const cursorSchema = "heapwright.cursor/1"
 type cursor struct {
 	Schema string    `json:"schema"`
 	Until  time.Time `json:"until"`
+	// Flight is the end of a request that was under way, where that is of more than one
+	// cell of the grid.
+	Flight time.Time `json:"flight,omitzero"`
 	// Sent are the snapshots at Until, or after, that were taken already.
 	Sent []string `json:"sent,omitempty"`
 }

@@ -8,10 +8,11 @@
 // goes on where it was. Nothing is queued, so memory is bounded whatever the other side
 // does.
 //
-// What is sent is cut along a fixed grid of ten seconds of the clock. So a request
-// that has to be made again, after an answer was lost or the agent was killed, is the
-// same request as before: a server that takes it whole or not at all, as Prometheus
-// does, ends up with each sample once.
+// What is sent is cut along a fixed grid of ten seconds of the clock, several cells at a
+// time only where the other side cannot have any of them yet. So what has to be sent again,
+// after an answer was lost or the agent was killed, is either all there already or not at
+// all: a server that takes a request whole or refuses it, as Prometheus does, ends up with
+// each sample once.
 //
 // Answers that say that the server is in trouble (5xx, 429), that it cannot be reached,
 // or that credentials or address are wrong (401, 403, 404, redirects) are waited out.

@@ -295,22 +295,31 @@ func (w *worker) drop(n int, why string) {
 
 // advance moves the cursor, and writes it when that is due, or must be.
 func (w *worker) advance(until time.Time, must bool) {
-	w.cursor.Until = until
+	w.cursor.Until, w.cursor.Flight = until, time.Time{}
 	w.mu.Lock()
 	w.status.Until = until
 	w.mu.Unlock()
-	now := time.Now()
 	// While much is sent at once, a cursor that is a second old costs a second's
 	// requests again after a kill, and no sample: they are the same requests.
-	if d := now.Sub(w.saved); !must && d >= 0 && d < time.Second {
+	if d := time.Since(w.saved); !must && d >= 0 && d < time.Second {
 		return
 	}
+	w.save()
+}
+
+// depart notes that a request of several cells is about to be made.
+func (w *worker) depart(end time.Time) {
+	w.cursor.Flight = end
+	w.save()
+}
+
+func (w *worker) save() {
 	err := w.cursor.save(w.file)
 	if err != nil && !w.unsaved {
 		w.log.Warn("after a restart, some is sent twice", "error", err)
 	}
 	w.unsaved = err != nil
-	w.saved = now
+	w.saved = time.Now()
 }
 
 func (w *worker) current() Status {

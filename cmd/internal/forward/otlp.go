@@ -138,9 +138,7 @@ func (h *history) at(t int64) *life {
 
 // units are the processes: what belongs to one metric stays together.
 func (o *otlp) units(lines []line) [][]line {
-	slices.SortStableFunc(lines, func(a, b line) int {
-		return cmp.Compare(a.ls.Get(series.ProcessLabel), b.ls.Get(series.ProcessLabel))
-	})
+	byProcess(lines)
 	var out [][]line
 	for begin := 0; begin < len(lines); {
 		end, process := begin+1, lines[begin].ls.Get(series.ProcessLabel)

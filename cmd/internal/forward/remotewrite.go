@@ -28,8 +28,10 @@ func (*remoteWrite) header() http.Header {
 // learn has nothing to learn: a series says everything itself.
 func (*remoteWrite) learn([]line) {}
 
-// units is each series for itself.
+// units is each series for itself; those of a process are next to each other, for what a
+// server does not want is often all of a process.
 func (*remoteWrite) units(lines []line) [][]line {
+	byProcess(lines)
 	out := make([][]line, len(lines))
 	for i := range lines {
 		out[i] = lines[i : i+1]

@@ -21,7 +21,7 @@ const (
 	leastRequest = 500
 	// maxSplits is how many requests more are made of the points of one request, to find
 	// those that the other side does not want.
-	maxSplits = 32
+	maxSplits = 64
 	// maxFuture is how far ahead of the clock a cursor can be before the clock is
 	// taken to have been set back.
 	maxFuture = 10 * time.Minute
@@ -112,6 +112,9 @@ func (s *samples) round(ctx context.Context) error {
 		}
 		to := min(gridBefore(from+span), end)
 		to = max(to, min(gridAfter(from+1), end))
+		if flight := s.cursor.Flight.UnixMilli(); flight > from {
+			to = min(flight, end)
+		}
 		most := maxRead
 		if to-from <= step {
 			most = int(^uint(0) >> 1) // it has to be read in one
@@ -129,8 +132,11 @@ func (s *samples) round(ctx context.Context) error {
 		}
 		s.enc.learn(lines)
 		for at := from; at < to; {
-			next := gridAfter(at + 1)
+			next := s.next(lines, at, to)
 			if part := cell(lines, next); len(part) > 0 {
+				if next > gridAfter(at+1) {
+					s.depart(time.UnixMilli(next))
+				}
 				if s.send(ctx, part) != nil {
 					return nil
 				}
@@ -147,6 +153,24 @@ func (s *samples) round(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// next is the end of the next request, of lines from one instant to another. It is that of
+// one that was under way when the agent ended, the end of a cell, or of as many as a
+// request holds where the other side is known to have nothing of them.
+func (s *samples) next(lines []line, at, to int64) int64 {
+	if end := s.cursor.Flight.UnixMilli(); end > at {
+		return min(end, to)
+	}
+	if !s.unsure {
+		for cells := int64(maxAhead / step); cells > 1; cells /= 4 {
+			end := min(gridBefore(at+cells*step), to)
+			if end > gridAfter(at+1) && pointsBefore(lines, end) <= s.most {
+				return end
+			}
+		}
+	}
+	return min(gridAfter(at+1), to)
 }
 
 // mind sets the cursor right when it is where nothing can come from.

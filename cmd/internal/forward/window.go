@@ -1,14 +1,18 @@
 package forward
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
+
+	"github.com/heapwright/heapwright/cmd/internal/series"
 )
 
 // A Source is what samples are read from: package store's DB.
@@ -111,4 +115,20 @@ func points(lines []line) int {
 		n += len(lines[i].pts)
 	}
 	return n
+}
+
+func pointsBefore(lines []line, t int64) int {
+	n := 0
+	for i := range lines {
+		pts := lines[i].pts
+		n += sort.Search(len(pts), func(k int) bool { return pts[k].T >= t })
+	}
+	return n
+}
+
+// byProcess brings lines that are in order into that of their processes.
+func byProcess(lines []line) {
+	slices.SortStableFunc(lines, func(a, b line) int {
+		return cmp.Compare(a.ls.Get(series.ProcessLabel), b.ls.Get(series.ProcessLabel))
+	})
 }

@@ -11,6 +11,8 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/gzhttp"
@@ -111,33 +113,50 @@ func Handler(src Sources) http.Handler {
 		s.Now = time.Now
 	}
 	mux := http.NewServeMux()
-	get := func(path string, e endpoint) { mux.Handle("GET "+Prefix+path, e) }
-	get("session", s.session)
-	get("processes", s.processes)
-	get("processes/{id}", s.process)
-	get("series", s.series)
-	get("cycles", s.cycles)
-	get("findings", s.findings)
-	get("events", s.events)
-	get("explain/{id}", s.explain)
-	get("snapshots", s.snapshots)
-	mux.Handle("POST "+Prefix+"snapshots", endpoint(s.snap))
-	get("profile", s.profile)
-	get("goroutines", s.goroutines)
-	get("forecast", s.forecast)
-	get("front", s.front)
-	get("plan", s.plan)
-	get("experiments", s.experiments)
-	get("experiments/{id}", s.experiment)
-	get("experiments/{id}/report", s.report)
-	get("alerts", s.alerts)
-	get("status", s.status)
-	mux.Handle("POST "+Prefix+"change", endpoint(s.change))
-	mux.Handle("POST "+Prefix+"undo", endpoint(s.undo))
+	for path, methods := range s.routes() {
+		var allowed []string
+		for method, e := range methods {
+			mux.Handle(method+" "+Prefix+path, e)
+			allowed = append(allowed, method)
+		}
+		slices.Sort(allowed)
+		mux.HandleFunc(Prefix+path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			writeError(w, failf(http.StatusMethodNotAllowed, "%s takes %s", path, strings.Join(allowed, " and ")))
+		})
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, failf(http.StatusNotFound, "there is nothing at %.80q", r.URL.Path).hint("docs/api.md has the addresses"))
 	})
 	return compressed(mux)
+}
+
+// routes are the endpoints, by path and method.
+func (s *server) routes() map[string]map[string]endpoint {
+	const get, post = http.MethodGet, http.MethodPost
+	return map[string]map[string]endpoint{
+		"session":                 {get: s.session},
+		"processes":               {get: s.processes},
+		"processes/{id}":          {get: s.process},
+		"series":                  {get: s.series},
+		"cycles":                  {get: s.cycles},
+		"findings":                {get: s.findings},
+		"events":                  {get: s.events},
+		"explain/{id}":            {get: s.explain},
+		"snapshots":               {get: s.snapshots, post: s.snap},
+		"profile":                 {get: s.profile},
+		"goroutines":              {get: s.goroutines},
+		"forecast":                {get: s.forecast},
+		"front":                   {get: s.front},
+		"plan":                    {get: s.plan},
+		"experiments":             {get: s.experiments},
+		"experiments/{id}":        {get: s.experiment},
+		"experiments/{id}/report": {get: s.report},
+		"alerts":                  {get: s.alerts},
+		"status":                  {get: s.status},
+		"change":                  {post: s.change},
+		"undo":                    {post: s.undo},
+	}
 }
 
 // compressed compresses answers that are long enough for it to pay.

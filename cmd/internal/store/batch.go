@@ -71,8 +71,8 @@ func (b *Batch) Append(s *Series, t time.Time, v float64) {
 // maxKept bounds the buffer that a batch leaves for the next one, in samples.
 const maxKept = 1 << 16
 
-// Commit stores the samples, and says how many it stored: those that are too old, or
-// there already, are counted in Stats and are no error. When it returns without one,
+// Commit stores the samples, and says how many it stored: those that are older than the
+// newest of their series, or there already, are counted in Stats and are no error. When it returns without one,
 // what it stored is in the log, and outlives the process. After an error nothing of the
 // batch counts as stored. The batch must not be used again.
 func (b *Batch) Commit() (stored int, err error) {
@@ -118,6 +118,7 @@ func (db *DB) commit(points []point) (int, error) {
 	for i := range points {
 		p := &points[i]
 		s := p.series
+		newest = max(newest, p.t)
 		ref := s.ref
 		if s.gen != db.gen {
 			ref = 0
@@ -129,12 +130,10 @@ func (db *DB) commit(points []point) (int, error) {
 			s.ref, s.gen = ref, db.gen
 			s.last, s.interval = t, t-s.last
 			taken++
-			newest = max(newest, p.t)
 		case errors.Is(err, storage.ErrDuplicateSampleForTimestamp):
 			db.counts.duplicate.Add(1)
 		case errors.Is(err, storage.ErrTooOldSample), errors.Is(err, storage.ErrOutOfBounds), errors.Is(err, storage.ErrOutOfOrderSample):
 			db.counts.tooOld.Add(1)
-			newest = max(newest, p.t)
 		default:
 			if e := app.Rollback(); e != nil {
 				db.broken.Store(true)
@@ -143,7 +142,6 @@ func (db *DB) commit(points []point) (int, error) {
 		}
 	}
 	before := db.meters.appended()
-	outOfOrder := db.meters.outOfOrder()
 	if err := app.Commit(); err != nil {
 		db.broken.Store(true)
 		if full := db.full(err); full != nil {
@@ -151,24 +149,23 @@ func (db *DB) commit(points []point) (int, error) {
 		}
 		return 0, err
 	}
-	// Samples out of order have a log of their own, and the library says only in its
-	// metrics that it could not be written to.
-	if n := db.meters.lateFailed(); n > db.meters.lateFailedBefore {
-		db.meters.lateFailedBefore = n
-		db.broken.Store(true)
-		if err := db.room(); err != nil {
-			return 0, err
-		}
-		return 0, errors.New("the log of samples that are out of order could not be written to")
-	}
 	stored := int(db.meters.appended() - before)
 	db.counts.duplicate.Add(int64(taken - stored))
-	db.newest = newest
-	if n := int(db.meters.outOfOrder() - outOfOrder); n > 0 {
-		if db.ooo == 0 {
-			db.oooSince = db.opt.Now()
-		}
-		db.ooo += n
-	}
+	db.follow(newest)
 	return stored, nil
+}
+
+// follow sees whether the clock was set back, by the newest sample of a commit, in ms.
+func (db *DB) follow(newest int64) {
+	if db.newest-newest <= setBack.Milliseconds() || db.newest == 0 {
+		db.newest, db.behind = max(db.newest, newest), 0
+		return
+	}
+	db.since = newest
+	if db.behind++; db.behind >= setBackCommits {
+		select {
+		case db.wake <- struct{}{}:
+		default:
+		}
+	}
 }

@@ -2,12 +2,18 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/prometheus/prometheus/model/labels"
@@ -91,25 +97,30 @@ func beyond(blocks []block, now, retention, maxBytes, head int64) map[ulid.ULID]
 	return gone
 }
 
-// setFutureAside is for a clock that was ahead, and has come back. The head then has
-// samples from the future, and would take all that comes as out of order, and free
-// nothing of its log, until the clock has caught up: days, or years. So all of it is
-// written as blocks, of which the library does not expect that samples come after them,
-// and a new head is begun. Nothing that was stored is lost. What is in the future is
-// there when that time comes, or goes when it is as old as what is kept.
+// setFutureAside is for a clock that was set back. The head then has samples from what is
+// now the future, and takes none that are older than the newest of their series, until
+// the clock has caught up: an hour, or years. So all of the head is written as blocks, and
+// a new one is begun. Nothing that was stored is lost: blocks may overlap, and are merged.
+// What is in the future is there when that time comes.
+//
+// The library expects that what is in its log is newer than all blocks but those that
+// are marked as having come out of order, and reads no more of it. So from here on the
+// blocks that end after the new head began are marked whenever the store is opened, for
+// as long as there are any: markAside keeps that time in a file.
 func (db *DB) setFutureAside(ctx context.Context) (err error) {
 	if !db.mu.TryLock() {
 		return nil // somebody reads: the next round
 	}
 	defer db.mu.Unlock()
-	if db.closed || db.tsdb == nil || db.broken.Load() {
+	now, back := db.wentBack()
+	if !back || db.closed || db.tsdb == nil || db.broken.Load() {
 		return nil
 	}
 	defer db.survive(&err)
 	head := db.tsdb.Head()
-	db.log.Warn("the clock went back: what was stored of the time after it is put aside",
-		"newest", head.MaxTime(), "now", db.opt.Now().UnixMilli())
-	c, err := tsdb.NewLeveledCompactor(ctx, nil, db.log, tsdb.ExponentialBlockRanges(blockRange.Milliseconds(), 3, 3), chunkenc.NewPool(), nil)
+	db.log.Warn("the clock was set back: samples that are newer stay, and those that come now are kept beside them",
+		"newest", time.UnixMilli(head.MaxTime()).UTC(), "now", time.UnixMilli(now).UTC())
+	c, err := tsdb.NewLeveledCompactor(ctx, nil, db.log, []int64{blockRange.Milliseconds()}, chunkenc.NewPool(), nil)
 	if err != nil {
 		return err
 	}
@@ -126,8 +137,8 @@ func (db *DB) setFutureAside(ctx context.Context) (err error) {
 			return fmt.Errorf("writing the head as blocks: %w", err)
 		}
 	}
-	if err := db.tsdb.CompactOOOHead(ctx); err != nil {
-		return fmt.Errorf("writing what is out of order as blocks: %w", err)
+	if err := db.markAside(now - blockRange.Milliseconds()); err != nil {
+		return err
 	}
 	db.counts.carry(db.meters)
 	t := db.tsdb
@@ -135,8 +146,10 @@ func (db *DB) setFutureAside(ctx context.Context) (err error) {
 	if err := closeTSDB(t); err != nil {
 		db.log.Warn("closing the store's head", "err", err)
 	}
-	for _, name := range []string{"wal", "wbl", "chunks_head"} {
-		if err := os.RemoveAll(filepath.Join(db.opt.Dir, name)); err != nil {
+	// The chunks go first: the log is complete without them, but they would be taken for
+	// those of other series without it.
+	for _, name := range []string{"chunks_head", "wal", "wbl"} {
+		if err := db.discard(name); err != nil {
 			db.broken.Store(true)
 			return fmt.Errorf("beginning a new head: %w", err)
 		}
@@ -147,6 +160,128 @@ func (db *DB) setFutureAside(ctx context.Context) (err error) {
 	}
 	db.counts.jumps.Add(1)
 	return nil
+}
+
+const (
+	asideName     = "clock-set-back" // the file of markAside
+	discardPrefix = "discarded-"
+)
+
+// discard takes a directory away at once, so that a kill does not leave half of it.
+func (db *DB) discard(name string) error {
+	to := filepath.Join(db.opt.Dir, discardPrefix+name)
+	if err := os.RemoveAll(to); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(db.opt.Dir, name), to); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return os.RemoveAll(to)
+}
+
+// markAside notes the time, in ms, from which on the head may have samples.
+func (db *DB) markAside(since int64) error {
+	if err := writeFile(filepath.Join(db.opt.Dir, asideName), fmt.Appendf(nil, "%d\n", since)); err != nil {
+		return fmt.Errorf("noting when the clock was set back: %w", err)
+	}
+	return nil
+}
+
+// recoverAside takes up what setFutureAside left, before the library opens the directory.
+func (db *DB) recoverAside() error {
+	entries, err := os.ReadDir(db.opt.Dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), discardPrefix) {
+			if err := os.RemoveAll(filepath.Join(db.opt.Dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(db.opt.Dir, asideName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	since, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		since = math.MinInt64 // all blocks are marked, and the whole log is read
+	}
+	for _, e := range entries {
+		if !isBlock(e.Name()) {
+			continue
+		}
+		if err := markOutOfOrder(filepath.Join(db.opt.Dir, e.Name(), "meta.json"), since); err != nil {
+			return fmt.Errorf("marking block %s: %w", e.Name(), err)
+		}
+	}
+	return nil
+}
+
+// markOutOfOrder marks a block that ends after a time, in ms.
+func markOutOfOrder(path string, since int64) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // half deleted; the library sweeps it
+	}
+	if err != nil {
+		return err
+	}
+	var m tsdb.BlockMeta
+	if err := json.Unmarshal(text, &m); err != nil {
+		return nil // damaged: that is found, and said, when it is opened
+	}
+	if m.MaxTime <= since || m.Compaction.FromOutOfOrder() {
+		return nil
+	}
+	m.Compaction.SetOutOfOrder()
+	if text, err = json.MarshalIndent(&m, "", "\t"); err != nil {
+		return err
+	}
+	return writeFile(path, text)
+}
+
+// forgetAside removes the note when the head is newer than all blocks again.
+func (db *DB) forgetAside() error {
+	path := filepath.Join(db.opt.Dir, asideName)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	head := db.tsdb.Head().MinTime()
+	for _, m := range db.tsdb.BlockMetas() {
+		if m.MaxTime > head {
+			return nil
+		}
+	}
+	return os.Remove(path)
+}
+
+// writeFile writes a file so that there is the old or the new one, whatever happens.
+func writeFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
 }
 
 // floor is the beginning of the range that a time is in.

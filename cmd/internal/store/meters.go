@@ -9,21 +9,16 @@ import (
 )
 
 // meters are the counters of one database of the library. Some of what it does it says
-// nowhere else: how many samples of a commit it stored, that it repaired its log, that a
-// log could not be written to. It gives them to a registry, and meters is one that keeps
+// nowhere else: how many samples of a commit it stored, and that it repaired its log. It gives them to a registry, and meters is one that keeps
 // just these.
 type meters struct {
 	mu    sync.Mutex
 	found map[string]prometheus.Collector
-
-	lateFailedBefore float64
 }
 
 const (
 	nameAppended    = "prometheus_tsdb_head_samples_appended_total"
-	nameOutOfOrder  = "prometheus_tsdb_head_out_of_order_samples_appended_total"
 	nameCorruptions = "prometheus_tsdb_wal_corruptions_total"
-	nameLateFailed  = "prometheus_tsdb_out_of_order_wbl_writes_failed_total"
 )
 
 func newMeters() *meters { return &meters{found: map[string]prometheus.Collector{}} }
@@ -38,7 +33,7 @@ func (m *meters) Register(c prometheus.Collector) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for d := range descs {
-		for _, name := range []string{nameAppended, nameOutOfOrder, nameCorruptions, nameLateFailed} {
+		for _, name := range []string{nameAppended, nameCorruptions} {
 			if strings.Contains(d.String(), `"`+name+`"`) {
 				m.found[name] = c
 			}
@@ -81,6 +76,4 @@ func (m *meters) value(name string) float64 {
 }
 
 func (m *meters) appended() float64       { return m.value(nameAppended) }
-func (m *meters) outOfOrder() float64     { return m.value(nameOutOfOrder) }
 func (m *meters) walCorruptions() float64 { return m.value(nameCorruptions) }
-func (m *meters) lateFailed() float64     { return m.value(nameLateFailed) }

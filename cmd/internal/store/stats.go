@@ -47,16 +47,16 @@ type Stats struct {
 // Dropped counts samples by why they were not stored.
 type Dropped struct {
 	Duplicate int64 // one with its time was there
-	TooOld    int64 // older than what is kept
+	TooOld    int64 // older than the newest of their series: the clock was set back
 	Failed    int64 // their commit failed
 }
 
 // Bytes are what parts of the store take on disk.
 type Bytes struct {
 	Blocks int64 // compressed history
-	WAL    int64 // the log of the last hours, with that of samples out of order
+	WAL    int64 // the log of the last hours
 	Head   int64 // chunks of the last hours
-	Other  int64 // blocks put aside, and what is not known
+	Other  int64 // damaged blocks that were put aside, and what is not known
 }
 
 // Total is the sum.
@@ -90,8 +90,8 @@ func (db *DB) Stats() Stats {
 		s.Blocks++
 		oldest, newest = min(oldest, m.MinTime), max(newest, m.MaxTime-1)
 	}
-	oldest = min(oldest, head.MinTime(), head.MinOOOTime())
-	newest = max(newest, head.MaxTime(), head.MaxOOOTime())
+	oldest = min(oldest, head.MinTime())
+	newest = max(newest, head.MaxTime())
 	if oldest <= newest {
 		s.Oldest, s.Newest = time.UnixMilli(oldest).UTC(), time.UnixMilli(newest).UTC()
 	}
@@ -116,7 +116,7 @@ func usage(dir string) Bytes {
 		}
 		top, _, _ := strings.Cut(filepath.ToSlash(rel), "/")
 		switch {
-		case top == "wal" || top == "wbl":
+		case top == "wal":
 			b.WAL += info.Size()
 		case top == "chunks_head":
 			b.Head += onDisk(info)

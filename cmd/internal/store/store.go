@@ -33,14 +33,11 @@ const (
 
 	tick = time.Minute // between two rounds of upkeep
 
-	// jumped is how far the clock must have gone back before the upkeep sets the future
-	// aside. Below, samples enter out of order until the clock has caught up.
-	jumped = blockRange
-
-	// Out-of-order samples lie in memory in small chunks, which cost more than those in
-	// order. They are written as blocks when there are many, or when they are old.
-	maxOutOfOrder      = 2_000_000 // samples
-	maxOutOfOrderSince = blockRange
+	// setBack is how far behind the newest sample commits must be for the clock to have
+	// been set back, and setBackCommits how many of them in a row. Less than that is
+	// waited out.
+	setBack        = time.Minute
+	setBackCommits = 3
 )
 
 // Options say where and how a store keeps what it is given.
@@ -78,12 +75,14 @@ type DB struct {
 	gen    uint64   // counts databases: references into one mean nothing to the next
 	closed bool
 
-	writing  sync.Mutex  // held by Commit: one writer at a time
-	newest   int64       // ms: of the last commit; guarded by writing
-	ooo      int         // samples out of order since they were last written as blocks; guarded by writing
-	oooSince time.Time   // of the first of them; guarded by writing
-	broken   atomic.Bool // the log could not be written to: the database is reopened
-	stuck    atomic.Bool // broken, and the old database cannot be closed nor asked
+	writing sync.Mutex // held by Commit: one writer at a time
+	newest  int64      // ms: the newest sample that came, 0: none yet; guarded by writing
+	behind  int        // commits in a row that were far behind it; guarded by writing
+	since   int64      // ms: the newest sample of the last of these; guarded by writing
+
+	wake   chan struct{} // to the upkeep: the clock was set back
+	broken atomic.Bool   // the log could not be written to: the database is reopened
+	stuck  atomic.Bool   // broken, and the old database cannot be closed nor asked
 
 	counts counts
 	said   said
@@ -107,7 +106,7 @@ func Open(opt Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
-	db := &DB{opt: opt, log: opt.Logger, lock: lock, space: freeSpace, done: make(chan struct{})}
+	db := &DB{opt: opt, log: opt.Logger, lock: lock, space: freeSpace, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	db.engine = newEngine(opt.Query)
 	db.batches.New = func() any { return &Batch{} }
 	// Replaying the log writes chunks, and the library panics where that fails.
@@ -191,10 +190,12 @@ func (db *DB) tsdbOptions() *tsdb.Options {
 	// A chunk, and its entry in the index, cost 30 bytes besides its samples. Longer ones
 	// would save less than the memory that the open chunk of each series takes.
 	o.SamplesPerChunk = 240
-	// When the clock goes back, what is measured then is older than what is stored. It
-	// is taken as far back as anything is kept.
-	o.OutOfOrderTimeWindow = db.opt.Retention.Milliseconds()
-	o.OutOfOrderCapMax = 128
+	// No window for samples out of order. When the clock is set back, setFutureAside
+	// begins a new head, and overlapping blocks are merged. The library's window keeps
+	// what it took in a second log, and loses some of it when the process is killed
+	// twice: it goes by the offset of a chunk file to see whether a chunk of the log was
+	// written, and after the first kill the offsets are those of other files.
+	o.OutOfOrderTimeWindow = 0
 	o.EnableOverlappingCompaction = true
 	// The lock is ours: it says who holds it, and outlives a reopening.
 	o.NoLockfile = true
@@ -215,6 +216,9 @@ func (db *DB) openTSDB() (err error) {
 			err = fmt.Errorf("the database gave up: %v", p)
 		}
 	}()
+	if err := db.recoverAside(); err != nil {
+		return err
+	}
 	m := newMeters()
 	t, err := tsdb.Open(db.opt.Dir, db.log, m, db.tsdbOptions(), nil)
 	if err != nil {
@@ -234,6 +238,12 @@ func (db *DB) openTSDB() (err error) {
 	}
 	db.tsdb, db.meters = t, m
 	db.gen++
+	db.writing.Lock()
+	db.newest, db.behind = 0, 0
+	if t.Head().NumSeries() > 0 {
+		db.newest = t.Head().MaxTime()
+	}
+	db.writing.Unlock()
 	db.broken.Store(false)
 	db.stuck.Store(false)
 	return nil
@@ -299,6 +309,8 @@ func (db *DB) run(ctx context.Context) {
 			return
 		case <-t.C:
 			db.upkeep(ctx)
+		case <-db.wake:
+			db.upkeep(ctx)
 		}
 	}
 }
@@ -313,27 +325,21 @@ func (db *DB) upkeep(ctx context.Context) {
 	if db.broken.Load() {
 		db.reopen()
 	}
-	db.writing.Lock()
-	newest := db.newest
-	db.writing.Unlock()
-	if newest != 0 && db.headMax()-newest > jumped.Milliseconds() {
+	if _, back := db.wentBack(); back {
 		db.said.once(db.log, "future", "putting aside what is from the future", db.setFutureAside(ctx))
 	}
 	db.said.once(db.log, "compact", "compacting the store", db.compact(ctx))
 }
 
-// headMax is the newest in-order time of the head, in ms, or the least there is.
-func (db *DB) headMax() int64 {
-	db.mu.RLock()
-	defer db.mu.RUnlock()
-	if db.tsdb == nil {
-		return math.MinInt64
-	}
-	return db.tsdb.Head().MaxTime()
+// wentBack reports whether the clock was set back, and to when, in ms.
+func (db *DB) wentBack() (int64, bool) {
+	db.writing.Lock()
+	defer db.writing.Unlock()
+	return db.since, db.behind >= setBackCommits
 }
 
-// compact writes full chunks to disk, the head's old part as a block, out-of-order
-// samples as blocks, and makes large blocks of small ones.
+// compact writes full chunks to disk, and the head's old part as a block, and makes
+// large blocks of small ones.
 func (db *DB) compact(ctx context.Context) (err error) {
 	db.mu.RLock()
 	defer db.mu.RUnlock()
@@ -345,16 +351,7 @@ func (db *DB) compact(ctx context.Context) (err error) {
 	if err := db.tsdb.Compact(ctx); err != nil {
 		return err
 	}
-	db.writing.Lock()
-	due := db.ooo > maxOutOfOrder || db.ooo > 0 && db.opt.Now().Sub(db.oooSince).Abs() > maxOutOfOrderSince
-	if due {
-		db.ooo = 0
-	}
-	db.writing.Unlock()
-	if due {
-		return db.tsdb.CompactOOOHead(ctx)
-	}
-	return nil
+	return db.forgetAside()
 }
 
 // survive makes an error of a panic. The library panics when it cannot write a chunk,

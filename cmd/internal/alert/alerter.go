@@ -35,10 +35,14 @@ type notifier interface {
 
 // An Alerter is an engine with those who are told.
 type Alerter struct {
+	link   func(process string, at time.Time) string
+	log    *slog.Logger
+	stdout io.Writer
+	ending sync.WaitGroup // notifiers of before
+
 	mu        sync.Mutex
 	engine    *Engine
 	notifiers []notifier
-	link      func(process string, at time.Time) string
 }
 
 // Start starts what a configuration says. link makes the address of a moment of a
@@ -51,7 +55,7 @@ func start(cfg Config, link func(process string, at time.Time) string, log *slog
 	if err := cfg.Check(); err != nil {
 		return nil, fmt.Errorf("starting the alerts: %w", err)
 	}
-	a := &Alerter{engine: New(cfg.rules()), link: link}
+	a := &Alerter{engine: New(cfg.rules()), link: link, log: log, stdout: stdout}
 	a.engine.repeat = cmp.Or(cfg.Repeat, a.engine.repeat)
 	if cfg.Stdout {
 		a.notifiers = append(a.notifiers, &lines{out: json.NewEncoder(stdout)})
@@ -80,6 +84,36 @@ func start(cfg Config, link func(process string, at time.Time) string, log *slog
 	return a, nil
 }
 
+// closeWithin is how long notifiers that are no longer wanted may take to tell the rest.
+const closeWithin = 10 * time.Second
+
+// Reconfigure takes over another configuration. Rules that keep their name and signal go
+// on where they are; who was told of an alert whose rule is gone is told that it ended.
+// With an error, everything stays as it was.
+func (a *Alerter) Reconfigure(cfg Config) error {
+	next, err := start(cfg, a.link, a.log, a.stdout)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := a.notifiers
+	ended := next.engine.adopt(a.engine)
+	a.engine, a.notifiers = next.engine, next.notifiers
+	for i := range ended {
+		a.addLink(&ended[i])
+	}
+	a.tell(a.engine.last, ended)
+	a.ending.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+		defer cancel()
+		if err := closeAll(ctx, before); err != nil {
+			a.log.Warn("alerts were left when the configuration changed", "error", err)
+		}
+	})
+	return nil
+}
+
 func closedContext() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -95,11 +129,16 @@ func (a *Alerter) Observe(now time.Time, obs []Observation) []Alert {
 	for i := range alerts {
 		a.addLink(&alerts[i])
 	}
+	a.tell(now, alerts)
+	return alerts
+}
+
+// tell hands alerts to all notifiers. The lock is held.
+func (a *Alerter) tell(now time.Time, alerts []Alert) {
 	active := a.active()
 	for _, n := range a.notifiers {
 		n.notify(now, alerts, active)
 	}
-	return alerts
 }
 
 // addLink adds the link to the moment from which the alert is.
@@ -133,6 +172,8 @@ func (a *Alerter) Rules() []Rule {
 
 // Status says how telling goes, of each who is told.
 func (a *Alerter) Status() []Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	out := []Status{}
 	for _, n := range a.notifiers {
 		out = append(out, n.status())
@@ -142,9 +183,18 @@ func (a *Alerter) Status() []Status {
 
 // Close tells what is left to tell for as long as ctx lets it, and stops.
 func (a *Alerter) Close(ctx context.Context) error {
-	errs := make([]error, len(a.notifiers))
+	a.mu.Lock()
+	all := a.notifiers
+	a.mu.Unlock()
+	err := closeAll(ctx, all)
+	a.ending.Wait()
+	return err
+}
+
+func closeAll(ctx context.Context, all []notifier) error {
+	errs := make([]error, len(all))
 	var wg sync.WaitGroup
-	for i, n := range a.notifiers {
+	for i, n := range all {
 		wg.Go(func() { errs[i] = n.close(ctx) })
 	}
 	wg.Wait()

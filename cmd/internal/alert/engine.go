@@ -112,6 +112,29 @@ func New(rules []Rule) *Engine {
 	return e
 }
 
+// adopt takes over how far the rules of another engine are, where they have the same
+// name and look at the same thing, and returns the end of the alerts of the others.
+func (e *Engine) adopt(old *Engine) []Alert {
+	var out []Alert
+	e.last, e.every, e.gap, e.lastUp = old.last, old.every, old.gap, old.lastUp
+	for t, p := range old.tracks {
+		was := &old.rules[t.rule]
+		t.rule = slices.IndexFunc(e.rules, func(r Rule) bool {
+			return r.Name == was.Name && r.Signal == was.Signal && r.matches(t.process)
+		})
+		switch {
+		case t.rule >= 0:
+			e.tracks[t] = p
+		case p.firing:
+			a := copyOf(&p.alert)
+			a.State, a.At, a.Note = Resolved, old.last, "the rule is no longer in force"
+			out = append(out, a)
+		}
+	}
+	slices.SortFunc(out, func(a, b Alert) int { return strings.Compare(a.Key(), b.Key()) })
+	return out
+}
+
 // Rules returns the rules in force, complete.
 func (e *Engine) Rules() []Rule { return slices.Clone(e.rules) }
 

@@ -428,6 +428,52 @@ func TestReal(t *testing.T) {
 	}
 }
 
+// TestReconfigure changes the rules while two alerts fire.
+func TestReconfigure(t *testing.T) {
+	other := low
+	other.Name, other.Process = "other", "x*"
+	var out bytes.Buffer
+	a, err := start(Config{NoDefaults: true, Rules: []Rule{low, other}, Stdout: true}, nil, quiet, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := noon
+	observe := func(n int, v float64) {
+		for range n {
+			now = now.Add(10 * time.Second)
+			a.Observe(now, []Observation{of("x", headroom(v))})
+		}
+	}
+	observe(7, 0.01)
+	if n := len(a.Active()); n != 2 {
+		t.Fatalf("%d fire", n)
+	}
+	if err := a.Reconfigure(Config{Rules: []Rule{{}}}); err == nil {
+		t.Error("a rule without a name was taken")
+	}
+	out.Reset()
+	higher := low
+	higher.ClearAbove, higher.ClearFor = at(0.5), time.Minute
+	if err := a.Reconfigure(Config{NoDefaults: true, Rules: []Rule{higher}, Stdout: true}); err != nil {
+		t.Fatal(err)
+	}
+	var ended Alert
+	if err := json.Unmarshal(out.Bytes(), &ended); err != nil || ended.Rule != "other" || ended.State != Resolved || ended.Note == "" {
+		t.Errorf("it said %s, %v", out.Bytes(), err)
+	}
+	observe(60, 0.2) // which would have cleared the rule of before
+	if active := a.Active(); len(active) != 1 || active[0].Rule != "low" || !active[0].Since.Equal(noon.Add(10*time.Second)) {
+		t.Errorf("after it there fire %+v", active)
+	}
+	observe(7, 0.6)
+	if n := len(a.Active()); n != 0 {
+		t.Errorf("%d fire", n)
+	}
+	if err := a.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestConfigChecks(t *testing.T) {
 	for name, tt := range map[string]struct {
 		c    Config

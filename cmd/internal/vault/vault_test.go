@@ -335,7 +335,7 @@ func TestAgeAndClock(t *testing.T) {
 	// A process of which the last snapshot is gone leaves no directory behind.
 	now = noon.Add(48 * time.Hour)
 	v.Close()
-	v = open(t, Options{Dir: dir, MaxAge: 24 * time.Hour, Now: at(&now)})
+	open(t, Options{Dir: dir, MaxAge: 24 * time.Hour, Now: at(&now)})
 	if names, err := os.ReadDir(dir); err != nil || len(names) != 0 {
 		t.Errorf("there is left %v, %v", names, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -201,7 +202,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // what nginx would keep until it has a block of it
 	w.WriteHeader(http.StatusOK)
-	if err := s.pump(w, r, c); err != nil && r.Context().Err() == nil {
+	if err := s.pump(w, r, c); errors.Is(err, os.ErrDeadlineExceeded) {
 		s.hub.slow.Add(1)
 	}
 }

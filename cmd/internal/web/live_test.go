@@ -18,9 +18,14 @@ import (
 // A tap is a Live that the test lets run.
 type tap struct {
 	mu      sync.Mutex
-	open    map[string]chan Message
+	open    map[string]followed
 	follows int
 	err     error
+}
+
+type followed struct {
+	in   chan Message
+	over <-chan struct{}
 }
 
 func (l *tap) Follow(ctx context.Context, process string) (<-chan Message, error) {
@@ -30,30 +35,44 @@ func (l *tap) Follow(ctx context.Context, process string) (<-chan Message, error
 		return nil, l.err
 	}
 	if l.open == nil {
-		l.open = map[string]chan Message{}
+		l.open = map[string]followed{}
 	}
 	l.follows++
-	c := make(chan Message)
-	l.open[process] = c
+	f, out := followed{make(chan Message), ctx.Done()}, make(chan Message)
+	l.open[process] = f
 	go func() {
-		<-ctx.Done()
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.open[process] == c {
-			delete(l.open, process)
+		defer close(out)
+		for {
+			select {
+			case m := <-f.in:
+				select {
+				case out <- m:
+				case <-ctx.Done():
+				}
+			case <-ctx.Done():
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				if l.open[process].in == f.in {
+					delete(l.open, process)
+				}
+				return
+			}
 		}
-		close(c)
 	}()
-	return c, nil
+	return out, nil
 }
 
 // say hands a message to whoever follows a process.
 func (l *tap) say(process, event, data string) {
 	l.mu.Lock()
-	c := l.open[process]
+	f, ok := l.open[process]
 	l.mu.Unlock()
-	if c != nil {
-		c <- Message{event, []byte(data)}
+	if !ok {
+		return
+	}
+	select {
+	case f.in <- Message{event, []byte(data)}:
+	case <-f.over:
 	}
 }
 

@@ -38,6 +38,9 @@ const (
 // statusClientClosed is nginx's, for who does not wait for the answer.
 const statusClientClosed = 499
 
+// maxQuery bounds an expression, in bytes: as deep as it may be, it is parsed in no time.
+const maxQuery = 64 << 10
+
 // maxPoints is how many points a series may have in an answer, as in Prometheus.
 const maxPoints = 11000
 
@@ -201,6 +204,9 @@ func (q *queries) within(r *http.Request) (context.Context, context.CancelFunc, 
 // the same text as Prometheus' own.
 func (q *queries) expression(r *http.Request, ranged bool) (string, *failure) {
 	text := r.Form.Get("query")
+	if len(text) > maxQuery {
+		return "", badParam("query", fmt.Errorf("it has %d bytes, and may have %d", len(text), maxQuery))
+	}
 	e, err := q.parser.ParseExpr(text)
 	if err == nil && ranged && e.Type() != parser.ValueTypeVector && e.Type() != parser.ValueTypeScalar {
 		err = fmt.Errorf("invalid expression type %q for range query, must be Scalar or instant Vector", parser.DocumentedType(e.Type()))
@@ -310,18 +316,22 @@ func (q *queries) exemplars(r *http.Request) (answer, *failure) {
 	if _, no := parseTimeParam(r, "end", maxTime); no != nil {
 		return answer{}, no
 	}
-	if _, err := q.parser.ParseExpr(r.Form.Get("query")); err != nil {
-		return answer{}, &failure{badData, err}
+	if _, no := q.expression(r, false); no != nil {
+		return answer{}, no
 	}
 	return answer{data: func(w *jsonWriter) { w.raw("[]") }}, nil
 }
 
 func (q *queries) format(r *http.Request) (answer, *failure) {
-	e, err := q.parser.ParseExpr(r.Form.Get("query"))
+	text, no := q.expression(r, false)
+	if no != nil {
+		return answer{}, no
+	}
+	e, err := q.parser.ParseExpr(text)
 	if err != nil {
 		return answer{}, badParam("query", err)
 	}
-	text := e.Pretty(0)
+	text = e.Pretty(0)
 	return answer{data: func(w *jsonWriter) { w.string(text) }}, nil
 }
 

@@ -106,12 +106,16 @@ type server struct {
 }
 
 // Handler answers all requests below [Prefix].
-func Handler(src Sources) http.Handler {
+func Handler(src Sources) http.Handler { return handler(src, func(*server) {}) }
+
+// handler is Handler with something to set before it begins, for tests.
+func handler(src Sources, set func(*server)) http.Handler {
 	s := &server{Sources: src, snapped: spacer{every: snapEvery}, reading: newDoor(2, 5*time.Second), twins: newTwins()}
 	s.SampleInterval, s.SnapshotInterval = cmp.Or(s.SampleInterval, 5*time.Second), cmp.Or(s.SnapshotInterval, 5*time.Minute)
 	if s.Now == nil {
 		s.Now = time.Now
 	}
+	set(s)
 	mux := http.NewServeMux()
 	for path, methods := range s.routes() {
 		var allowed []string

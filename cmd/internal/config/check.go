@@ -4,12 +4,15 @@ import (
 	"net"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 
+	"github.com/heapwright/heapwright/cmd/internal/alert"
+	"github.com/heapwright/heapwright/cmd/internal/diagnose"
 	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 )
 
@@ -97,6 +100,8 @@ func check(d *strictyaml.Decoder, f *File) {
 	c.atLeast("history.max_bytes", f.History.MaxBytes, 1<<20)
 
 	c.access(f)
+	c.alerts(&f.Alerts)
+	f.Forward.Check(func(field, format string, args ...any) { c.Bad("forward."+field, format, args...) })
 	for i, dir := range f.Experiments.Dirs {
 		p := item("experiments.dirs", i)
 		if dir == "" {
@@ -145,6 +150,46 @@ func (c checker) access(f *File) {
 	}
 	if f.Access.LoopbackOperator && !f.Access.AllowChanges {
 		c.Bad("access.loopback_operator", "operators can do nothing more than readers without access.allow_changes: true")
+	}
+}
+
+// alerts fills in what rules leave out, and checks them.
+func (c checker) alerts(a *alert.Config) {
+	seen := map[string]bool{}
+	for i := range a.Rules {
+		r, p := &a.Rules[i], item("alerts.rules", i)
+		if !c.Given(p + ".severity") {
+			r.Severity = diagnose.Warning
+		}
+		c.each(p, r.Check())
+		if seen[r.Name] {
+			c.Bad(p+".name", "there are two rules %s", strictyaml.Quote(r.Name))
+		}
+		seen[r.Name] = true
+	}
+	// All but the rules, of which only the number is left to be looked at.
+	rest := *a
+	rest.Rules = make([]alert.Rule, len(a.Rules))
+	for i := range rest.Rules {
+		rest.Rules[i] = alert.Rule{Name: strconv.Itoa(i), Disabled: true}
+	}
+	c.each("alerts", rest.Check())
+}
+
+// keyed is a message that begins with the key that it is about.
+var keyed = regexp.MustCompile(`^([a-z_]+(?:\[[0-9]+\])?): (.+)$`)
+
+// each says every line of an error, at the key that it names.
+func (c checker) each(path string, err error) {
+	if err == nil {
+		return
+	}
+	for _, line := range strings.Split(err.Error(), "\n") {
+		p := path
+		for m := keyed.FindStringSubmatch(line); m != nil; m = keyed.FindStringSubmatch(line) {
+			p, line = p+"."+m[1], m[2]
+		}
+		c.Bad(p, "%s", line)
 	}
 }
 

@@ -15,6 +15,9 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/alert"
+	"github.com/heapwright/heapwright/cmd/internal/forward"
 )
 
 // Schema is the schema field of the file.
@@ -27,20 +30,22 @@ const DefaultListen = "127.0.0.1:4327"
 // A File is what the file says, with every default filled in. Durations and sizes
 // that are zero mean none, where their key says that none can be.
 type File struct {
-	Schema      string      `yaml:"schema"`
-	Listen      string      `yaml:"listen"`
-	ExternalURL string      `yaml:"external_url"` // of the UI, for links in alerts; "" for http(s)://Listen
-	DataDir     string      `yaml:"data"`         // "" for what DataDir says
-	Discovery   Discovery   `yaml:"discovery"`
-	Sampling    Sampling    `yaml:"sampling"`
-	Diagnose    Diagnose    `yaml:"diagnose"`
-	Snapshots   Snapshots   `yaml:"snapshots"`
-	Storage     Storage     `yaml:"storage"`
-	History     History     `yaml:"history"`
-	TLS         TLS         `yaml:"tls"`
-	Access      Access      `yaml:"access"`
-	Experiments Experiments `yaml:"experiments"`
-	Log         Log         `yaml:"log"`
+	Schema      string         `yaml:"schema"`
+	Listen      string         `yaml:"listen"`
+	ExternalURL string         `yaml:"external_url"` // of the UI, for links in alerts; "" for http(s)://Listen
+	DataDir     string         `yaml:"data"`         // "" for what DataDir says
+	Discovery   Discovery      `yaml:"discovery"`
+	Sampling    Sampling       `yaml:"sampling"`
+	Diagnose    Diagnose       `yaml:"diagnose"`
+	Snapshots   Snapshots      `yaml:"snapshots"`
+	Storage     Storage        `yaml:"storage"`
+	History     History        `yaml:"history"`
+	TLS         TLS            `yaml:"tls"`
+	Access      Access         `yaml:"access"`
+	Alerts      alert.Config   `yaml:"alerts"`
+	Forward     forward.Config `yaml:"forward"`
+	Experiments Experiments    `yaml:"experiments"`
+	Log         Log            `yaml:"log"`
 }
 
 // Discovery says which processes are watched.

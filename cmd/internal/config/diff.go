@@ -3,7 +3,9 @@ package config
 import (
 	"encoding"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,7 +71,7 @@ func restart(path string) bool {
 
 // restarts are the keys, and sections, that a running agent cannot take over: what it
 // holds open, and who may talk to it.
-const restarts = "schema listen external_url data storage snapshots history tls access experiments log"
+const restarts = "schema listen external_url data storage snapshots.max_bytes snapshots.per_process_bytes snapshots.max_age history tls access alerts forward experiments log"
 
 // format writes a value as the file has it, in one line.
 func format(v reflect.Value) string {
@@ -84,6 +86,26 @@ func format(v reflect.Value) string {
 		}
 	}
 	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return ""
+		}
+		return format(v.Elem())
+	case reflect.Struct: // an item of a list: what it says
+		var items []string
+		for i := range v.NumField() {
+			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+			if !v.Field(i).IsZero() {
+				items = append(items, name+": "+format(v.Field(i)))
+			}
+		}
+		return "{" + strings.Join(items, ", ") + "}"
+	case reflect.Map:
+		var items []string
+		for _, k := range slices.Sorted(maps.Keys(v.Interface().(map[string]string))) {
+			items = append(items, k+": "+format(v.MapIndex(reflect.ValueOf(k))))
+		}
+		return "{" + strings.Join(items, ", ") + "}"
 	case reflect.Slice:
 		var items []string
 		for i := range v.Len() {

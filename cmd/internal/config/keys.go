@@ -18,7 +18,8 @@ type key struct {
 	example string
 }
 
-// keys are all of them, in the order of the file; a test holds them against File.
+// keys are all of them, in the order of the file; a test holds them against File. The
+// destinations of forward have the same keys, which are here once.
 var keys = []key{
 	{"schema", "What this file is, so that a later heapwright can tell.", ""},
 	{"listen", "Where the UI, the API and /metrics are: HOST:PORT. Another address than loopback needs tls, and tokens or client certificates.", ""},
@@ -71,6 +72,62 @@ var keys = []key{
 	{"access.loopback_operator", "Whether everybody on this machine is an operator. Needs allow_changes.", ""},
 	{"access.allowed_hosts", "Names that the server is reached by, beside those of listen and external_url. Requests for other names are refused: a web page could be behind them.", "allowed_hosts: [heapwright.internal]"},
 
+	{"alerts", "When somebody is told, and who. Without a key here the default rules hold, and the UI alone shows them.", ""},
+	{"alerts.no_defaults", "Whether the default rules are left out: headroom-low, headroom-critical, gc-cpu-high, gc-storm, goroutine-growth, oom-kill and finding.", ""},
+	{"alerts.rules", "More rules, or others in place of defaults, by name.", "rules:\n- name: headroom-low\n  process: \"batch-*\"\n  signal: headroom_ratio\n  below: 0.05\n  for: 5m\n- {name: goroutine-growth, disabled: true}"},
+	{"alerts.rules[].name", "A word.", ""},
+	{"alerts.rules[].severity", "info, warning or critical; warning when left out. An alert about a finding has the finding's.", ""},
+	{"alerts.rules[].process", "A pattern of the processes that it is about, with * and ?. Empty: all.", ""},
+	{"alerts.rules[].signal", "What it looks at: headroom_ratio, headroom_bytes, gc_cpu_ratio, assist_ratio, gc_cycles_per_second, alloc_bytes_per_second, cpu_cores, rss_bytes, goroutines, goroutine_growth_ratio, oom_kills, finding or process_gone.", ""},
+	{"alerts.rules[].above", "It fires when the value is above this all the time for so long as `for` says.", ""},
+	{"alerts.rules[].below", "Or below this.", ""},
+	{"alerts.rules[].for", "1m when left out.", ""},
+	{"alerts.rules[].clear_above", "Of a rule with below: it clears when the value is above this for so long as clear_for says; a tenth more than below when left out.", ""},
+	{"alerts.rules[].clear_below", "The same of a rule with above, a tenth less.", ""},
+	{"alerts.rules[].clear_for", "5m when left out.", ""},
+	{"alerts.rules[].with", "Conditions that have to hold too for it to fire.", ""},
+	{"alerts.rules[].with[].signal", "One of the signals with a value that goes up and down.", ""},
+	{"alerts.rules[].with[].above", "", ""},
+	{"alerts.rules[].with[].below", "", ""},
+	{"alerts.rules[].level", "Of the signal finding: the lowest severity; warning when left out.", ""},
+	{"alerts.rules[].remedy", "What to do, for who gets the alert.", ""},
+	{"alerts.rules[].disabled", "To turn off one of the defaults.", ""},
+	{"alerts.repeat", "After which an alert that still fires is told again. 0: 4h.", ""},
+	{"alerts.labels", "More labels, for Alertmanager.", "labels: {team: payments}"},
+	{"alerts.stdout", "Whether each alert is a line of JSON on stdout.", ""},
+	{"alerts.webhooks", "Addresses that each alert is posted to, as JSON.", "webhooks:\n- {url: https://hooks.example.com/heapwright, secret_file: /etc/heapwright/hook.secret}"},
+	{"alerts.webhooks[].name", "In messages; the URL's host when left out.", ""},
+	{"alerts.webhooks[].url", "", ""},
+	{"alerts.webhooks[].headers", "More headers of the request.", ""},
+	{"alerts.webhooks[].secret_file", "A file with what the body is signed with: HMAC-SHA256.", ""},
+	{"alerts.webhooks[].timeout", "Of one try; 10s when left out.", ""},
+	{"alerts.alertmanagers", "Prometheus' Alertmanagers.", "alertmanagers:\n- {url: \"http://alertmanager.example.com:9093\"}"},
+	{"alerts.alertmanagers[].name", "In messages; the URL's host when left out.", ""},
+	{"alerts.alertmanagers[].url", "Without /api/v2/alerts.", ""},
+	{"alerts.alertmanagers[].headers", "More headers of the request.", ""},
+	{"alerts.alertmanagers[].bearer_token_file", "A file with a token.", ""},
+	{"alerts.alertmanagers[].timeout", "Of one try; 10s when left out.", ""},
+
+	{"forward", "Servers that samples and profiles are sent to as well. What they have not taken yet is kept in storage, for as long as that reaches back.", ""},
+	{"forward.remote_write", "By Prometheus remote write.", "remote_write:\n- url: http://prometheus.example.com:9090/api/v1/write\n  bearer_token_file: /etc/heapwright/prometheus.token"},
+	{"forward.*[].name", "In messages, and of the file that says how far it got; the URL's host and port when left out.", ""},
+	{"forward.*[].url", "Of remote_write the whole URL; of otlp /v1/metrics is meant where there is no path; of pyroscope the server's.", ""},
+	{"forward.*[].headers", "More headers of the requests, such as X-Scope-OrgID.", ""},
+	{"forward.*[].bearer_token_file", "A file with a token.", ""},
+	{"forward.*[].basic_auth", "A user with a password.", ""},
+	{"forward.*[].basic_auth.username", "", ""},
+	{"forward.*[].basic_auth.password_file", "A file with the password.", ""},
+	{"forward.*[].tls", "Whom to trust, and who we are.", ""},
+	{"forward.*[].tls.ca_file", "Authorities in place of the system's.", ""},
+	{"forward.*[].tls.cert_file", "A certificate to show.", ""},
+	{"forward.*[].tls.key_file", "Its key.", ""},
+	{"forward.*[].tls.server_name", "The name in the server's certificate, where it is not the URL's.", ""},
+	{"forward.*[].tls.insecure_skip_verify", "Whether anybody may be that server.", ""},
+	{"forward.*[].timeout", "Of one request; 30s when left out.", ""},
+	{"forward.*[].backfill", "How much of the past is sent the first time. 0: none.", ""},
+	{"forward.otlp", "By OTLP/HTTP, to a collector; with the keys of remote_write.", "otlp:\n- {url: \"http://collector.example.com:4318\"}"},
+	{"forward.pyroscope", "Profiles, to Pyroscope; with the keys of remote_write.", "pyroscope:\n- {url: \"http://pyroscope.example.com:4040\"}"},
+
 	{"experiments", "What heapwright compare measured.", ""},
 	{"experiments.dirs", "Directories with its results (.hwcmp), to be shown.", "dirs: [/srv/experiments]"},
 
@@ -92,7 +149,7 @@ func keyOf(path string) key {
 // again, it is the default.
 func Annotated(w io.Writer) error {
 	var b strings.Builder
-	b.WriteString("# The configuration of heapwright serve. Every key is here with its default; leave out\n# what is to stay as it is. heapwright serve --check-config FILE says what is wrong with one.\n")
+	b.WriteString("# The configuration of heapwright serve. Every key is here with its default; leave out\n# what is to stay as it is. heapwright serve --config FILE --check-config says what is wrong\n# with one.\n")
 	annotate(&b, reflect.ValueOf(Default()).Elem(), "", 0)
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -94,7 +94,7 @@ func runTop(ctx context.Context, env Env, opt topOptions, names []string) error 
 		in = tty
 	}
 	self := os.Getpid()
-	w := top.NewWatcher(topHost{env.Host})
+	w := top.NewWatcher(topHost{env.Host, goproc.NewWatch()})
 	w.Match = func(e goproc.Entry) bool {
 		if e.Process.PID == self {
 			return false
@@ -120,11 +120,16 @@ func topEnviron(env Env) []string {
 	return out
 }
 
-// A topHost is a Host as top wants it.
-type topHost struct{ Host }
+// A topHost is a Host as top wants it, which looks for processes all the time.
+type topHost struct {
+	host  Host
+	watch *goproc.Watch
+}
+
+func (h topHost) Processes(ctx context.Context) ([]goproc.Entry, error) { return h.watch.Look(ctx) }
 
 func (h topHost) Attach(ctx context.Context, pid int) (top.Source, error) {
-	t, err := h.Host.Attach(ctx, pid)
+	t, err := h.host.Attach(ctx, pid)
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,9 @@ const (
 	defaultRetention = 15 * 24 * time.Hour
 	defaultReserve   = 32 << 20 // bytes
 
+	minSegment = 256 << 10 // bytes, of the log
+	maxSegment = 16 << 20
+
 	tick = time.Minute // between two rounds of upkeep
 
 	// setBack is how far behind the newest sample commits must be for the clock to have
@@ -179,9 +182,9 @@ func (db *DB) tsdbOptions() *tsdb.Options {
 	o.HeadChunksWriteBufferSize = 64 << 10
 	// No queue: chunks are written by the upkeep, and not while a commit waits.
 	o.HeadChunksWriteQueueSize = 0
-	// Segments are what a truncated log frees, and what a repair rewrites: 128 MiB would
-	// be hours of them.
-	o.WALSegmentSize = 16 << 20
+	// Segments are what a truncated log frees, and what a repair writes anew: that must
+	// fit into the reserve, and 128 MiB, the default, would be hours.
+	o.WALSegmentSize = int(min(max(db.opt.Reserve/2, minSegment), maxSegment)) &^ (32<<10 - 1)
 	// Records of one commit are alike; snappy halves them for little CPU.
 	o.WALCompression = compression.Snappy
 	// One writer: who asks while a commit is under way may see half of it, and saves the

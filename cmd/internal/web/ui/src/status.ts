@@ -13,7 +13,7 @@ const capital = (s: string): string => s.charAt(0).toUpperCase() + s.slice(1);
 export function label(key: string): string {
   const t = key.replace(unit, "").replace(/_(bytes_per_second|per_second|seconds|bytes|ratio)$/, "").replaceAll("_", " ").trim();
   if (t === "" || t === "max") return capital(key.replaceAll("_", " "));
-  return capital(t.replace(/\b(gc|rss|cpu|pid|gogc|gomemlimit|gomaxprocs|url|oom)\b/g, (w) => w.toUpperCase()).replace(/\bwal\b/, "log"));
+  return capital(t.replace(/\b(gc|rss|cpu|id|pid|gogc|gomemlimit|gomaxprocs|url|oom)\b/g, (w) => w.toUpperCase()).replace(/\bwal\b/, "log"));
 }
 
 /** text writes a value; its key has the unit. */

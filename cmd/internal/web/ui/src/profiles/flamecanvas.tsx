@@ -58,7 +58,7 @@ function draw(ctx: CanvasRenderingContext2D, v: View, p: Props, most: number): v
     const chars = Math.floor((r.w - 8) / char);
     if (chars >= 3) {
       ctx.fillStyle = palette.text;
-      ctx.fillText(fit(n.name, chars), r.x + 4, r.y + rowHeight / 2);
+      ctx.fillText(i === 0 ? "all" : fit(n.name, chars), r.x + 4, r.y + rowHeight / 2);
     }
     return r.w;
   };

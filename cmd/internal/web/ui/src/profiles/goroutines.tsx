@@ -3,7 +3,7 @@
 import type { VNode } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { url, useGet } from "../api/client.ts";
-import type { GoroutineGroup, Goroutines as Document, Num, Series, Snapshot } from "../api/types.ts";
+import type { Goroutines as Document, Num, Series, Snapshot } from "../api/types.ts";
 import { setParams } from "../router.ts";
 import { Figure } from "../ui/Chart.tsx";
 import { Copy } from "../ui/Copy.tsx";
@@ -11,7 +11,7 @@ import { count, percent, seconds, when } from "../ui/format.tsx";
 import { Spark } from "../ui/Spark.tsx";
 import { Empty, Load } from "../ui/State.tsx";
 import type { Column } from "../ui/Table.tsx";
-import { at as placeOf, group, place, reason, where, type By, type Group } from "./groups.ts";
+import { at as placeOf, group, origin, reason, where, type By, type Group, type Sent } from "./groups.ts";
 import { matcher } from "./flame.ts";
 
 const about = {
@@ -29,7 +29,7 @@ function growth(n: number): string {
   return n === 0 ? "±0" : (n > 0 ? "+" : "−") + count(Math.abs(n));
 }
 
-function trace(g: GoroutineGroup): string {
+function trace(g: Sent): string {
   const head = `${g.count} × ${reason(g)}\n`;
   const frames = (g.stack ?? []).map((f) => `  ${f.func}\n      ${f.file ?? ""}${f.line ? ":" + f.line : ""}\n`).join("");
   return head + frames + (g.created_by?.func ? `  created by ${g.created_by.func}\n      ${g.created_by.file ?? ""}${g.created_by.line ? ":" + g.created_by.line : ""}\n` : "");
@@ -46,12 +46,15 @@ function Groups(props: { doc: Document; process: string; params: URLSearchParams
   const by: By = bys.find(([id]) => id === params.get("by"))?.[0] ?? "stack";
   const text = params.get("q") ?? "";
   const compared = base !== null;
+  const sent = (doc.groups ?? []) as Sent[];
+  const system = sent.filter((g) => g.system).length;
+  const withSystem = params.get("runtime") === "1";
   const all = useMemo(() => {
     const m = matcher(text);
     const match = typeof m === "function" ? m : null;
-    const from = match ? doc.groups.filter((g) => match(reason(g)) || match(g.created_by?.func ?? "") || (g.stack ?? []).some((f) => match(f.func))) : doc.groups;
-    return group(from ?? [], by, compared);
-  }, [doc, by, compared, text]);
+    const from = withSystem ? sent : sent.filter((g) => !g.system);
+    return group(match ? from.filter((g) => match(reason(g)) || match(g.created_by?.func ?? "") || (g.stack ?? []).some((f) => match(f.func))) : from, by, compared);
+  }, [doc, by, compared, text, withSystem]);
   const [more, setMore] = useState(false);
   // How many wait for what is in the history too.
   const history = useGet<Series>(by === "reason" ? url("series", { process: props.process, set: "goroutines", from: "now-6h", to: "now", points: 60 }) : null);
@@ -71,7 +74,7 @@ function Groups(props: { doc: Document; process: string; params: URLSearchParams
   });
   return (
     <Figure title="Goroutines" about={about} table={table}
-      says={<>{count(doc.total)} goroutines in {count(doc.groups.length)} groups{compared && <>, <b>{growth(doc.total - (doc.base_total ?? 0))}</b> since {when(base.time)}: those that grew come first</>}</>}>
+      says={<>{count(doc.total)} goroutines in {count(sent.length - system)} groups{compared && <>, <b>{growth(doc.total - (doc.base_total ?? 0))}</b> since {when(base.time)}: those that grew come first</>}</>}>
       <div class="controls">
         <div class="group" role="group" aria-label="Grouped by">
           {bys.map(([id, label]) => <button key={id} type="button" aria-pressed={id === by} onClick={() => setParams({ by: id === "stack" ? null : id })}>{label}</button>)}
@@ -79,6 +82,7 @@ function Groups(props: { doc: Document; process: string; params: URLSearchParams
         <label class="find"><span class="away">Search in the stacks</span>
           <input type="search" placeholder="Search: function, wait reason, creation site" value={text} spellcheck={false} onInput={(e) => setParams({ q: e.currentTarget.value })} />
         </label>
+        {system > 0 && <label class="tick"><input type="checkbox" checked={withSystem} onChange={() => setParams({ runtime: withSystem ? null : 1 })} /> The runtime's own too</label>}
         {text && <span class="note" role="status">{count(sum)} goroutines, {percent(doc.total > 0 ? sum / doc.total : 0)} of all</span>}
       </div>
       {all.length === 0 ? <Empty title={text ? "No goroutine matches" : "There are no goroutines in this snapshot"} />
@@ -97,7 +101,7 @@ function Item(props: { g: Group; by: By; compared: boolean; most: number; past: 
   const { g, by, compared, most, past } = props;
   const [open, setOpen] = useState(false);
   const first = g.members[0]!;
-  const subtitle = by === "stack" ? [reason(first), "created by " + place(first.created_by)]
+  const subtitle = by === "stack" ? [reason(first), origin(first.created_by)]
     : by === "created" ? [g.reasons.slice(0, 3).join(", ") + (g.reasons.length > 3 ? ", …" : ""), where(first.created_by)]
     : ["created by " + g.created.slice(0, 3).join(", ") + (g.created.length > 3 ? ` and ${g.created.length - 3} more` : "")];
   const tone = g.growth > 0 ? "more" : g.growth < 0 ? "less" : "";

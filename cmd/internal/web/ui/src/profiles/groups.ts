@@ -3,6 +3,9 @@
 import type { Frame, GoroutineGroup } from "../api/types.ts";
 import { fromRuntime, short } from "./names.ts";
 
+/** Sent is a group as the agent has it; those of the system are the runtime's own, and not in the total. */
+export type Sent = GoroutineGroup & { system?: boolean };
+
 export type By = "stack" | "created" | "reason";
 
 /** A Group is goroutines that have something in common. */
@@ -15,7 +18,7 @@ export interface Group {
   waitMax: number | null; // seconds
   reasons: string[]; // the most frequent first
   created: string[];
-  members: GoroutineGroup[]; // the largest first
+  members: Sent[]; // the largest first
 }
 
 /** reason is what a goroutine waits for, or what it does. */
@@ -23,9 +26,9 @@ export function reason(g: GoroutineGroup): string {
   return g.wait_reason || g.status || "unknown";
 }
 
-/** place writes where a frame is. */
-export function place(f: Frame | null | undefined): string {
-  return f?.func ? short(f.func) : "main goroutine";
+/** origin says who started a goroutine. */
+export function origin(f: Frame | null | undefined): string {
+  return f?.func ? "created by " + short(f.func) : "the main goroutine";
 }
 
 /** at is where a goroutine stands: the innermost frame that is not the runtime's. */
@@ -51,7 +54,7 @@ function key(g: GoroutineGroup, by: By): string {
 function title(g: GoroutineGroup, by: By): string {
   switch (by) {
     case "reason": return reason(g);
-    case "created": return g.created_by ? place(g.created_by) : "main goroutine, or started by the runtime";
+    case "created": return g.created_by?.func ? short(g.created_by.func) : "the main goroutine";
     case "stack": {
       const f = at(g);
       return f ? short(f.func) : reason(g);
@@ -60,7 +63,7 @@ function title(g: GoroutineGroup, by: By): string {
 }
 
 /** group adds up, and sorts by growth where there is one and else by number. */
-export function group(groups: readonly GoroutineGroup[], by: By, compared: boolean): Group[] {
+export function group(groups: readonly Sent[], by: By, compared: boolean): Group[] {
   const out = new Map<string, Group>();
   for (const g of groups) {
     const k = key(g, by);
@@ -76,7 +79,7 @@ export function group(groups: readonly GoroutineGroup[], by: By, compared: boole
   for (const g of list) {
     g.members.sort((a, b) => b.count - a.count || (b.growth ?? 0) - (a.growth ?? 0));
     g.reasons = [...new Set(g.members.map(reason))];
-    g.created = [...new Set(g.members.map((m) => place(m.created_by)))];
+    g.created = [...new Set(g.members.map((m) => (m.created_by?.func ? short(m.created_by.func) : "the main goroutine")))];
   }
   return list.sort((a, b) => (compared ? b.growth - a.growth : 0) || b.count - a.count || (a.title < b.title ? -1 : 1));
 }

@@ -55,7 +55,7 @@ const about = {
   bad: "A short recording: the plan holds for the load that was seen.",
 };
 
-export function Plan(props: { plan: Loadable<PlanDocument>; params: URLSearchParams; onUse: (f: Forecast) => void }): VNode {
+export function Plan(props: { plan: Loadable<PlanDocument>; params: URLSearchParams; limited: boolean; onUse: (f: Forecast) => void }): VNode {
   const { plan, params } = props;
   const [id] = objective(params);
   const d = plan.data;
@@ -66,7 +66,7 @@ export function Plan(props: { plan: Loadable<PlanDocument>; params: URLSearchPar
   );
   return (
     <Figure title="The plan" about={about} actions={pick} class="plan">
-      {!d ? (plan.error ? <Empty title={"There is no plan: " + plan.error.message}>{plan.error.hint}</Empty> : <Loading what="the plan" rows={4} />)
+      {!d ? (plan.error ? <Empty title={"There is no plan: " + plan.error.message}>{props.limited ? plan.error.hint : "Choose a container limit above, as the memory that the plan may use; or plan for least memory."}</Empty> : <Loading what="the plan" rows={4} />)
         : <>{plan.error && <Stale at={plan.at} error={plan.error} retry={plan.reload} />}<Body d={d} params={params} onUse={props.onUse} /></>}
     </Figure>
   );

@@ -50,7 +50,7 @@ export function View(props: { params: URLSearchParams; process?: string }): VNod
         <Compare now={now} chosen={chosen} changed={changed} busy={forecast.loading} d={d} />
       </div>
       <Front front={front.data} error={front.error?.message ?? null} now={now} chosen={chosen} plan={plan.data?.expected ?? null} onUse={(f) => use(f, now)} />
-      <Plan plan={plan} params={params} onUse={(f) => use(f, now)} />
+      <Plan plan={plan} params={params} limited={(settings.limit ?? now.container_limit_bytes ?? none) !== none} onUse={(f) => use(f, now)} />
       <Apply process={process} now={now} chosen={chosen} />
       <Sure d={d} />
     </div>
@@ -72,8 +72,8 @@ function choose(all: readonly Forecast[], s: Settings, now: Forecast): Forecast 
 function Unfit(props: { error: string; missing: string[]; retry: () => void; short: boolean }): VNode {
   return (
     <Empty title={(props.short ? "There is no forecast for this process yet: " : "Cannot forecast: ") + props.error}>
-      {props.missing.map((m) => <span key={m}>{m.replace(/\.?$/, ".")} </span>)}
-      {props.short && "The twin learns a process from its GC cycles. It needs about ten of them within the minutes that the agent keeps, at a load that is worth planning for. This page asks again each minute. "}
+      {props.missing.map((m) => <span key={m}>{sentence(m)} </span>)}
+      {props.short && "The twin learns a process from its GC cycles, at the load of the last minutes: an idle process shows it too little. This page asks again each minute. "}
       <button type="button" onClick={props.retry}>Ask again</button>
     </Empty>
   );

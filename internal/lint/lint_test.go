@@ -38,10 +38,11 @@ var config = Config{
 			"cmd/internal/live": "it has the rails: lease, log, watchdog, undo",
 		},
 		"cmd/internal/live": {
-			"cmd/internal/cli/change.go":   "what the commands below need of it",
-			"cmd/internal/cli/tunelive.go": "tune --apply live",
-			"cmd/internal/cli/enable.go":   "profile --enable",
-			"cmd/internal/cli/undo.go":     "undo, and the watchdog that live starts",
+			"cmd/internal/cli/change.go":      "what the commands below need of it",
+			"cmd/internal/cli/tunelive.go":    "tune --apply live",
+			"cmd/internal/cli/enable.go":      "profile --enable",
+			"cmd/internal/cli/servechange.go": "what operators ask serve for, off unless its file allows it",
+			"cmd/internal/cli/undo.go":        "undo, and the watchdog that live starts",
 		},
 	},
 }

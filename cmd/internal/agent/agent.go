@@ -26,6 +26,8 @@ type Source interface {
 	recorder.Snapshotter
 	// Quick is Sample without what is dear to read of the kernel.
 	Quick(*record.Sample) error
+	// Forget lets go of the memory that a snapshot leaves behind for the next one.
+	Forget()
 	Process() record.Process
 	Close() error
 }

@@ -101,6 +101,7 @@ func (x *scripted) Goroutines() (*record.Goroutines, error) {
 }
 func (x *scripted) Profile(record.ProfileKind) (*record.Profile, error) { return nil, nil }
 func (x *scripted) Process() record.Process                             { return x.a.info }
+func (x *scripted) Forget()                                             {}
 func (x *scripted) Close() error                                        { return nil }
 
 type world struct {

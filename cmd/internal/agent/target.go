@@ -145,6 +145,7 @@ func (t *target) read(ctx context.Context, a *Agent, w reading) (r result) {
 			return r
 		}
 		t.src = src
+		src.Forget()
 		t.mu.Lock()
 		t.window = window{process: src.Process(), span: a.opt.Window}
 		t.mu.Unlock()
@@ -346,6 +347,7 @@ func (t *target) serveSnaps(a *Agent) {
 // goroutines. What cannot be had is left out; that nothing can is an error.
 func (t *target) takeSnapshot(a *Agent, reason string) (vault.Entry, error) {
 	t.snapped = t.sample.Time
+	defer t.src.Forget()
 	rec := record.Recording{Process: t.window.process}
 	g, err := t.src.Goroutines()
 	if err == nil && g != nil {

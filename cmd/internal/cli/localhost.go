@@ -84,6 +84,12 @@ func (t *localTarget) goroutines() (*profile.Goroutines, error) {
 	return t.walker.Goroutines(profile.Options{NoWaits: t.noWaits})
 }
 
+// Forget lets go of what makes the next snapshot faster, until it is taken.
+func (t *localTarget) Forget() {
+	t.walker = nil
+	t.Runtime().Table().Forget()
+}
+
 func (t *localTarget) Goroutines() (*record.Goroutines, error) {
 	g, err := t.goroutines()
 	if err != nil {

@@ -9,16 +9,19 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/agent"
 	"github.com/heapwright/heapwright/cmd/internal/alert"
 	"github.com/heapwright/heapwright/cmd/internal/config"
 	"github.com/heapwright/heapwright/cmd/internal/exposition"
+	"github.com/heapwright/heapwright/cmd/internal/forward"
 	"github.com/heapwright/heapwright/cmd/internal/history"
 	"github.com/heapwright/heapwright/cmd/internal/series"
 	"github.com/heapwright/heapwright/cmd/internal/store"
@@ -37,22 +40,27 @@ type Options struct {
 	Logger  *slog.Logger
 	// Reload delivers files that were read anew; nil for none.
 	Reload <-chan *config.File
+	// Changer makes the changes of operators, where the file allows them; nil for none.
+	Changer api.Changer
 	// Ready is called once the server listens, with its URL.
 	Ready func(url string)
 }
 
 // A daemon is what runs.
 type daemon struct {
-	opt      Options
-	host     string
-	store    *store.DB
-	reader   store.Reader
-	vault    *vault.Vault
-	history  *history.History
-	alerts   *alert.Alerter
-	agent    *agent.Agent
-	server   *web.Server
-	closings []func(context.Context) error
+	opt     Options
+	host    string
+	store   *store.DB
+	reader  store.Reader
+	vault   *vault.Vault
+	history *history.History
+	alerts  atomic.Pointer[alert.Alerter]
+	forward *forward.Forwarder
+	agent   *agent.Agent
+	server  *web.Server
+	// listening is set once server is, for links in alerts.
+	listening atomic.Bool
+	closings  []func(context.Context) error
 }
 
 // shutdown is how long what is under way may take to end.
@@ -114,9 +122,40 @@ func (d *daemon) open() (err error) {
 	if err != nil {
 		return err
 	}
+	if err := d.tell(f); err != nil {
+		return err
+	}
 	if d.server, err = d.newServer(); err != nil {
 		return err
 	}
+	d.listening.Store(true)
+	return nil
+}
+
+// tell starts what tells others: alerts, and samples sent on.
+func (d *daemon) tell(f *config.File) error {
+	alerts := f.Alerts
+	alerts.Labels = maps.Clone(alerts.Labels)
+	if alerts.Labels["instance"] == "" {
+		if alerts.Labels == nil {
+			alerts.Labels = map[string]string{}
+		}
+		alerts.Labels["instance"] = d.host
+	}
+	a, err := alert.Start(alerts, d.link, d.opt.Logger)
+	if err != nil {
+		return err
+	}
+	d.alerts.Store(a)
+	d.atEnd(func(ctx context.Context) error { return d.alerts.Load().Close(ctx) })
+	if f.Forward.Empty() {
+		return nil
+	}
+	d.forward, err = forward.Start(f.Forward, filepath.Join(d.opt.Dir, "forward"), d.store, d.vault, d.opt.Logger)
+	if err != nil {
+		return err
+	}
+	d.atEnd(d.forward.Close)
 	return nil
 }
 
@@ -155,6 +194,7 @@ func (d *daemon) newServer() (*web.Server, error) {
 	opt := webOptions(d.opt.File, d.opt.Dir)
 	opt.UI, opt.API, opt.Metrics = d.opt.UI, api.Handler(d.sources()), exposition.Handler(d.opt.Version, d.agent, d.store.Stats)
 	opt.Store, opt.Live, opt.Ready, opt.Logger = d.reader, live{d.agent}, d.ready, d.opt.Logger
+	opt.Rules = d.rules
 	return web.New(opt)
 }
 
@@ -169,12 +209,20 @@ func webOptions(f *config.File, dir string) web.Options {
 
 func (d *daemon) sources() api.Sources {
 	f := d.opt.File
-	return api.Sources{
+	src := api.Sources{
 		Agent: d.agent, Store: d.reader, Vault: d.vault, History: d.history, Labels: d.labels(),
 		SampleInterval: f.Sampling.Slowest, SnapshotInterval: f.Snapshots.Interval,
 		Experiments: append([]string{filepath.Join(d.opt.Dir, "experiments")}, f.Experiments.Dirs...),
 		Version:     d.opt.Version, Host: d.host, StoreURL: f.Storage.URL,
+		Alerts: told{d},
 	}
+	if d.forward != nil {
+		src.Forward = d.forward
+	}
+	if f.Access.AllowChanges {
+		src.Changer = d.opt.Changer
+	}
+	return src
 }
 
 func (d *daemon) ready() error {
@@ -241,14 +289,13 @@ func (d *daemon) reconfigure(f *config.File) {
 // link is where the UI shows a process at a moment.
 func (d *daemon) link(process string, at time.Time) string {
 	base := d.opt.File.ExternalURL
-	if base == "" {
+	if base == "" && d.listening.Load() {
 		base = d.server.URL()
 	}
+	base = strings.TrimSuffix(base, "/")
 	q := url.Values{"from": {at.Add(-30 * time.Minute).UTC().Format(time.RFC3339)}, "to": {at.Add(5 * time.Minute).UTC().Format(time.RFC3339)}}
 	return base + "/ui/process/" + url.PathEscape(process) + "?" + q.Encode()
 }
-
-func (d *daemon) observe(now time.Time, ps []agent.Process) {}
 
 // Check says what is wrong with a configuration that config cannot see: addresses, and
 // files that it names.

@@ -63,6 +63,11 @@ func (p *pager) page(n int64) ([]byte, error) {
 	return b, nil
 }
 
+// forget drops all pages.
+func (p *pager) forget() {
+	p.pages, p.scratch, p.last, p.lastBuf = make(map[int64][]byte), nil, -1, nil
+}
+
 // bytes returns n bytes at off, valid until the next call.
 func (p *pager) bytes(off int64, n int) ([]byte, error) {
 	if off < 0 || n < 0 || off > p.size-int64(n) {

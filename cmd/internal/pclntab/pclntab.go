@@ -309,6 +309,18 @@ func (t *Table) find(pc uint64) (Func, bool) {
 	return f, true
 }
 
+// Forget lets go of what was read of the table so far; it is read again when it is
+// needed. For who keeps many tables and looks into each of them seldom.
+func (t *Table) Forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.p.forget()
+	if t.data != nil {
+		t.data.forget()
+	}
+	t.names, t.files = make(map[int32]string), make(map[uint32]string)
+}
+
 // Name returns the full symbol name of f, "" when it has none. Names of
 // instantiated generic functions hold their type arguments.
 func (t *Table) Name(f Func) string {

@@ -10,10 +10,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/heapwright/heapwright/cmd/internal/pclntab"
 	"github.com/heapwright/heapwright/cmd/internal/targettest"
+	"github.com/heapwright/heapwright/record"
 )
 
 // A binary is the table of a program, read from its file.
@@ -344,5 +346,26 @@ func BenchmarkOpenLookup(b *testing.B) {
 		if m, err := tab.Lookup(names); err != nil || len(m) < 4 {
 			b.Fatal(len(m), err)
 		}
+	}
+}
+
+// TestForget: what was forgotten is read again, and is the same.
+func TestForget(t *testing.T) {
+	b := readBinary(t, targettest.Build(t, targettest.Local))
+	tab := b.open(t)
+	frames := func() (all [][]record.Frame) {
+		for i := 0; i < tab.NumFuncs(); i += 50 {
+			f, err := tab.FuncAt(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, tab.Frames(f.Entry))
+		}
+		return all
+	}
+	want := frames()
+	tab.Forget()
+	if got := frames(); !reflect.DeepEqual(got, want) {
+		t.Error("the frames are others")
 	}
 }

@@ -78,7 +78,7 @@ function Framed(props: ChartInput & {
       table={s ? () => tableOf(s, s.series.filter((l) => names.has(l.name))) : undefined}>
       <TimeChart time={s?.time ?? []} lines={lines} label={props.title} format={props.format} height={props.height}
         bands={bandsOf(props.chart, props.episodes, props.chosen, props.now)} levels={levelsOf(props.chart, levelled(props), props.chosen)}
-        ghosts={ghostsOf(props.before?.[props.set], props.shift, props.looks)} read={readCycle(props)} {...props.options} />
+        wait={s ? undefined : "Loading…"} ghosts={ghostsOf(props.before?.[props.set], props.shift, props.looks)} read={readCycle(props)} {...props.options} />
     </Figure>
   );
 }
@@ -121,10 +121,9 @@ export function MemoryChart(p: ChartInput): VNode | null {
   const beside = rss.last !== null && heap.last !== null ? rss.last - heap.last : null;
   const share = limit.last && rss.last !== null ? ` of ${bytes(limit.last)} (${Math.round((rss.last / limit.last) * 100)}%)` : "";
   const says = rss.last === null && heap.last === null ? undefined : (
-    <>{rss.last !== null && <><b>{bytes(rss.last)}</b> are resident{share}. </>}
-      {heap.last !== null && goal.last !== null && <>The heap is at <b>{bytes(heap.last)}</b>; the next collection ends before <b>{bytes(goal.last)}</b>. </>}
-      {marked.last !== null && <>The last one found <b>{bytes(marked.last)}</b> alive. </>}
-      {beside !== null && beside > 0 && <>{bytes(beside)} of what is resident are not heap in use.</>}</>
+    <>{rss.last !== null && <><b>{bytes(rss.last)}</b> resident{share}. </>}
+      {heap.last !== null && goal.last !== null && <>The heap, now <b>{bytes(heap.last)}</b>, is collected before it reaches <b>{bytes(goal.last)}</b>{marked.last !== null && <>; <b>{bytes(marked.last)}</b> were alive at the last</>}. </>}
+      {beside !== null && beside > 0 && <><b>{bytes(beside)}</b> resident are not heap.</>}</>
   );
   return (
     <Framed {...p} chart="memory" set="memory" title="Memory" says={says} looks={memoryLooks} height={250} format={bytes}
@@ -233,7 +232,7 @@ export function AllocChart(p: ChartInput): VNode | null {
     <Framed {...p} chart="alloc" set="gc" title="Allocation" height={96} format={byteRate} looks={allocLooks}
       says={a.mean === null ? undefined : <><b>{byteRate(a.last)}</b>, {byteRate(a.mean)} on average{marked.last && a.last ? <>: as much as is alive every <b>{seconds(marked.last / Math.max(a.last, 1))}</b></> : ""}.</>}
       about={{ what: "How many bytes the program allocates in a second. It is what makes the collector run: half as many allocations are half as many collections.", good: "little, or at least steady.", bad: "bursts that come with assists and pauses; the profile of allocations says where they come from." }}
-      options={{ bytes: true }} />
+      options={{ bytes: true, axis: bytes }} />
   );
 }
 
@@ -263,7 +262,7 @@ export function GoroutineChart(p: ChartInput): VNode | null {
         source: "The parts come from snapshots, which are taken less often than samples; dots are where they were taken.",
       }}
       table={s ? () => tableOf(s, [...(all ? [all] : []), ...parts]) : undefined}>
-      <TimeChart time={s?.time ?? []} stack={stack} label="Goroutines by wait reason" height={150} format={count} read={readCycle(p)}
+      <TimeChart time={s?.time ?? []} wait={s ? undefined : "Loading…"} stack={stack} label="Goroutines by wait reason" height={150} format={count} read={readCycle(p)}
         lines={stack ? lines : all ? [{ key: "all", label: "goroutines", values: all.values, color: "--c1", fill: 0.12 }] : []}
         range={(_, high) => [0, Math.max(4, (high ?? 0) * 1.08)]}
         bands={bandsOf("goroutines", p.episodes, p.chosen, p.now)} levels={levelsOf("goroutines", levelled(p), p.chosen)}
@@ -298,21 +297,21 @@ export function SchedChart(p: ChartInput): VNode | null {
         source: "From the runtime's /sched/latencies:seconds, which counts a sample of one in eight.",
       }}
       table={s ? () => tableOf(s, s.series.filter((l) => l.name.startsWith("latency"))) : undefined}>
-      <TimeChart time={s?.time ?? []} lines={linesOf(s, schedLooks)} label="Scheduler latency heat map" height={132} format={seconds} log
+      <TimeChart time={s?.time ?? []} wait={s ? undefined : "Loading…"} lines={linesOf(s, schedLooks)} label="Scheduler latency heat map" height={132} format={seconds} log
         range={() => [floor, ceil * 1.05]} bands={bandsOf("sched", p.episodes, p.chosen, p.now)} levels={levelsOf("sched", levelled(p), p.chosen)} read={readCycle(p)}
         ghosts={ghostsOf(p.before?.sched, p.shift, schedLooks.slice(0, 1))}
         under={(t) => {
           if (!s || !heat || most === 0) return;
-          const { ctx } = t, hue = t.css("--front"), half = s.step_seconds;
+          const { ctx } = t, hue = t.css("--front");
           for (let i = 0; i < s.time.length; i++) {
             const row = heat.counts[i];
             if (!row) continue;
-            const x0 = Math.floor(t.x(s.time[i]! - half)), x1 = Math.ceil(t.x(s.time[i]!));
+            const x0 = Math.round(t.x(s.time[i]! - s.step_seconds)), x1 = Math.round(t.x(s.time[i]!));
             if (x1 < t.u.bbox.left || x0 > t.u.bbox.left + t.u.bbox.width) continue;
             for (let b = low; b <= high; b++) {
               const n = row[b];
               if (!n || n < 0.5) continue;
-              const y0 = Math.floor(t.y(bounds[b]!)), y1 = Math.ceil(t.y(b > 0 ? bounds[b - 1]! : floor));
+              const y0 = Math.round(t.y(bounds[b]!)), y1 = Math.round(t.y(b > 0 ? bounds[b - 1]! : floor));
               const a = 0.06 + 0.8 * (Math.log1p(n) / Math.log1p(most));
               ctx.fillStyle = hue + Math.round(a * 255).toString(16).padStart(2, "0");
               ctx.fillRect(x0, y0, x1 - x0, y1 - y0);

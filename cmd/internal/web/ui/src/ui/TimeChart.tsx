@@ -62,6 +62,7 @@ export interface TimeChartProps {
   read?: (t: number) => string; // more to say about the moment under the cursor
   reach?: number; // px within which a click means a cycle
   events?: boolean; // whether events are named here
+  wait?: string; // what stands in its place while there is nothing to draw
 }
 
 const axisFont = "11px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif";
@@ -112,7 +113,11 @@ export function TimeChart(props: TimeChartProps): VNode {
     u.setScale("x", { min: line.from, max: line.to });
   });
 
-  return <div class="time" ref={box} role="img" aria-label={props.label} />;
+  return (
+    <div class="time" ref={box} role="img" aria-label={props.label}>
+      {props.wait && <p class="wait">{props.wait}</p>}
+    </div>
+  );
 }
 
 function dataOf(p: TimeChartProps): uPlot.AlignedData {
@@ -209,6 +214,7 @@ function make(host: HTMLElement, get: () => { props: TimeChartProps; line: Timel
       }
       ctx.font = `${11 * r}px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif`;
       ctx.textBaseline = "top";
+      ctx.textAlign = "left";
       for (const l of props.levels ?? []) {
         const y = p.y(l.value), c = css("--" + { critical: "bad", warning: "warn", info: "muted" }[l.severity]);
         if (y < top || y > top + height) continue;
@@ -293,7 +299,9 @@ function make(host: HTMLElement, get: () => { props: TimeChartProps; line: Timel
     series.push({
       label: l.label, stroke: c, width: l.width ?? 1.5, dash: l.dash, spanGaps: first.stack ?? false,
       fill: first.stack ? alpha(c, i === 0 ? 0.5 : 0) : l.fill ? alpha(c, l.fill) : undefined,
-      paths: l.step ? uPlot.paths.stepped!({ align: 1 }) : undefined, points: { size: 4, width: 0, fill: c },
+      paths: l.step ? uPlot.paths.stepped!({ align: 1 }) : undefined, 
+      // A line that is a single sample would not be seen; dots of a stack are where snapshots were taken.
+      points: { size: 4, width: 0, fill: c, show: (u, si) => Boolean(first.stack && u.data[0].length < 60) || known(u.data[si] as Num[]) < 3 },
     });
     if (first.stack && i > 0) bands.push({ series: [i + 1, i], fill: alpha(c, 0.5) });
   });
@@ -322,9 +330,11 @@ function make(host: HTMLElement, get: () => { props: TimeChartProps; line: Timel
     axes: [
       { stroke: muted, grid: { show: false }, ticks: { stroke: css("--line"), width: 1, size: 4 }, font: axisFont, size: 24, gap: 2, space: 70, values: timeAxis },
       {
-        stroke: muted, grid, ticks: { show: false }, font: axisFont, size: wide() ? 62 : 54, gap: 4, space: first.height < 130 ? 24 : 34,
+        stroke: muted, ticks: { show: false }, font: axisFont, size: 60,
+        // Of a logarithmic scale only the powers of ten.
+        grid: first.log ? { ...grid, filter: (_: uPlot, splits: number[]) => splits.map((v) => (Number.isInteger(Math.round(Math.log10(v) * 1e6) / 1e6) ? v : null)) } : grid, gap: 4, space: first.height < 130 ? 24 : 34,
         ...(first.bytes ? { incrs: byteSteps } : {}),
-        values: (_, splits) => splits.map((v) => (v === null ? "" : (first.axis ?? first.format)(v))),
+        values: (_, splits) => splits.map((v) => (v === null ? "" : short((first.axis ?? first.format)(v)))),
       },
     ],
     series, bands,
@@ -352,6 +362,17 @@ function make(host: HTMLElement, get: () => { props: TimeChartProps; line: Timel
   });
   resize.observe(host);
   return { u, destroy: () => { resize.disconnect(); u.destroy(); ends.remove(); moment.remove(); } };
+}
+
+function known(values: readonly Num[]): number {
+  let n = 0;
+  for (const v of values) if (v != null) n++;
+  return n;
+}
+
+/** short leaves out the zeros that an axis does not need: 64.0 MiB is 64 MiB. */
+function short(s: string): string {
+  return s.replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");
 }
 
 function lastOf(values: readonly Num[] | undefined): Num {

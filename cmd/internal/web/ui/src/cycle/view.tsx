@@ -56,7 +56,7 @@ function One(props: { id: string; c: Cycle; before?: Cycle; after?: Cycle; list:
         <div><dt>Freed</dt><dd>{heap ? bytes(heap.freed) : "–"}</dd></div>
         <div><dt>Alive after it</dt><dd>{bytes(c.heap_marked_bytes)}</dd></div>
         <div><dt>Since the cycle before</dt><dd>{seconds(since)}</dd></div>
-        {since !== null && heap && since > 0 && <div><dt>Allocated meanwhile</dt><dd>{bytes(Math.max(0, heap.end - (before?.heap_marked_bytes ?? heap.end)))}/{seconds(since)}</dd></div>}
+        {heap && before?.heap_marked_bytes != null && before.n === c.n - 1 && <div><dt>Allocated in that time</dt><dd>{bytes(Math.max(0, heap.end - before.heap_marked_bytes))}</dd></div>}
       </dl>
       {c.mark_seconds === null ? (
         <Empty title="Only the end and the pause of this cycle are known">

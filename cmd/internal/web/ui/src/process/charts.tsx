@@ -66,6 +66,7 @@ function Framed(props: ChartInput & {
   about: About;
   says?: ComponentChildren;
   looks: readonly Look[];
+  ghosts?: readonly string[]; // the lines that are drawn of the other stretch, all without it
   height: number;
   format: (v: Num) => string;
   options?: Partial<TimeChartProps>;
@@ -78,7 +79,7 @@ function Framed(props: ChartInput & {
       table={s ? () => tableOf(s, s.series.filter((l) => names.has(l.name))) : undefined}>
       <TimeChart time={s?.time ?? []} lines={lines} label={props.title} format={props.format} height={props.height}
         bands={bandsOf(props.chart, props.episodes, props.chosen, props.now)} levels={levelsOf(props.chart, levelled(props), props.chosen)}
-        wait={s ? undefined : "Loading…"} ghosts={ghostsOf(props.before?.[props.set], props.shift, props.looks)} read={readCycle(props)} {...props.options} />
+        wait={s ? undefined : "Loading…"} ghosts={ghostsOf(props.before?.[props.set], props.shift, props.looks.filter((k) => !props.ghosts || props.ghosts.includes(k.name)))} read={readCycle(props)} {...props.options} />
     </Figure>
   );
 }
@@ -126,7 +127,7 @@ export function MemoryChart(p: ChartInput): VNode | null {
       {beside !== null && beside > 0 && <><b>{bytes(beside)}</b> resident are not heap.</>}</>
   );
   return (
-    <Framed {...p} chart="memory" set="memory" title="Memory" says={says} looks={memoryLooks} height={250} format={bytes}
+    <Framed {...p} chart="memory" set="memory" title="Memory" says={says} looks={memoryLooks} height={250} format={bytes} ghosts={["rss_bytes", "heap_goal_bytes", "heap_marked_bytes"]}
       about={{
         what: <>The heap (blue) rises as the program allocates. When it comes near its <em>goal</em> (violet) a collection runs, and what it finds <em>alive</em> (teal) is what stays. The goal is twice what is alive with GOGC=100, and less where GOMEMLIMIT says so. RSS (orange) is what the kernel counts; it follows the goal, since memory is given back slowly. The red dashes are where the kernel kills.</>,
         good: "a steady sawtooth under the limit, with a level line of what is alive.",

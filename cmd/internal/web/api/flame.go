@@ -176,6 +176,7 @@ type tree struct {
 type grown struct {
 	Node
 	below map[nodeKey]*grown
+	order []*grown // the children by name, once the tree is whole
 	depth int
 }
 
@@ -267,8 +268,9 @@ func (t *tree) heaviest(left int) (*Node, int) {
 	var walk func(*grown)
 	walk = func(n *grown) {
 		all = append(all, n)
-		for _, k := range n.order() {
-			walk(n.below[k])
+		n.settle()
+		for _, c := range n.order {
+			walk(c)
 		}
 	}
 	walk(t.root)
@@ -289,8 +291,8 @@ func (t *tree) heaviest(left int) (*Node, int) {
 		if !in[n] {
 			continue
 		}
-		for _, k := range n.order() {
-			if c := n.below[k]; in[c] {
+		for _, c := range n.order {
+			if in[c] {
 				n.Children = append(n.Children, &c.Node)
 			}
 		}
@@ -299,12 +301,10 @@ func (t *tree) heaviest(left int) (*Node, int) {
 	return &t.root.Node, left
 }
 
-// order is the keys of the children, by name.
-func (n *grown) order() []nodeKey {
-	keys := make([]nodeKey, 0, len(n.below))
-	for k := range n.below {
-		keys = append(keys, k)
+// settle puts the children in order.
+func (n *grown) settle() {
+	for _, c := range n.below {
+		n.order = append(n.order, c)
 	}
-	slices.SortFunc(keys, func(a, b nodeKey) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.file, b.file)) })
-	return keys
+	slices.SortFunc(n.order, func(a, b *grown) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.File, b.File)) })
 }

@@ -24,7 +24,7 @@ const (
 	twinFor    = 20 * time.Second
 	maxTwins   = 8  // that are kept
 	maxAsked   = 64 // settings of one question
-	maxFronts  = 8  // that are kept of one twin, each for another limit
+	maxKept    = 8  // fronts and plans that are kept of one twin
 	twinsAtAll = 2  // computations at a time, one of each process
 	twinWait   = 3 * time.Second
 )
@@ -73,7 +73,14 @@ type fitted struct {
 	process   record.Process
 	fileBytes uint64
 	fronts    map[uint64]*ForecastDocument // by the container's limit
+	plans     map[planned]*PlanDocument
 	err       error
+}
+
+// planned is what a plan is for.
+type planned struct {
+	limit     uint64
+	objective tune.Objective
 }
 
 func newTwins() *twins {
@@ -125,7 +132,7 @@ func (s *server) ask(ctx context.Context, process string, question func(*fitted)
 	}
 	defer out()
 	if age := now.Sub(f.made); age < 0 || age > twinFor || f.made.IsZero() {
-		*f = fitted{turn: f.turn, used: f.used, made: now, fronts: map[uint64]*ForecastDocument{}}
+		*f = fitted{turn: f.turn, used: f.used, made: now, fronts: map[uint64]*ForecastDocument{}, plans: map[planned]*PlanDocument{}}
 		var rec *record.Recording
 		if rec, f.err = s.Agent.Recording(process); f.err == nil {
 			f.process, f.fileBytes = rec.Process, tune.FileBytes(rec)
@@ -230,7 +237,7 @@ func (s *server) front(r *http.Request) (any, error) {
 			return nil
 		}
 		doc = documentOf(forecast.Predict(schemaFront, f.twin, f.process, f.process.GoVersion, asked))
-		if len(f.fronts) >= maxFronts {
+		if len(f.fronts) >= maxKept {
 			clear(f.fronts)
 		}
 		f.fronts[key] = doc
@@ -298,8 +305,12 @@ func (s *server) plan(r *http.Request) (any, error) {
 	if err := q.failure(); err != nil {
 		return nil, err
 	}
-	doc := &PlanDocument{}
+	var doc *PlanDocument
 	err := s.ask(r.Context(), process, func(f *fitted) error {
+		key := planned{request.MemoryLimitBytes, request.Objective}
+		if doc = f.plans[key]; doc != nil {
+			return nil
+		}
 		request.Process, request.FileBytes = f.process, f.fileBytes
 		plan, err := tune.Make(f.twin, request)
 		if err != nil {
@@ -310,8 +321,11 @@ func (s *server) plan(r *http.Request) (any, error) {
 			}
 			return e
 		}
-		doc.Plan = *forecast.PlanOf(schemaPlan, f.process, f.twin, plan)
-		doc.Apply = applied(plan, f.process.Name)
+		doc = &PlanDocument{*forecast.PlanOf(schemaPlan, f.process, f.twin, plan), applied(plan, f.process.Name)}
+		if len(f.plans) >= maxKept {
+			clear(f.plans)
+		}
+		f.plans[key] = doc
 		return nil
 	})
 	return doc, err

@@ -3,10 +3,13 @@ package web
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -410,4 +413,66 @@ func TestTooMuch(t *testing.T) {
 	if w := do(s.Handler(), "POST", "/api/v1/query", "query="+strings.Repeat("-", 400_000)+"1", "Authorization", "Bearer "+readerToken, "Content-Type", "application/x-www-form-urlencoded"); w.Code != 400 {
 		t.Errorf("a long query: %d", w.Code)
 	}
+}
+
+// TestHTTP2 is a stream that is quiet for longer than a write may take, and clients
+// that do not read theirs.
+func TestHTTP2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca, dir := newAuthority(t), t.TempDir()
+		ca.issue(t, filepath.Join(dir, "c"), filepath.Join(dir, "k"), &x509.Certificate{DNSNames: []string{"localhost"}})
+		l := &tap{}
+		o := everything(t)
+		o.Live, o.TLS = l, TLS{CertFile: filepath.Join(dir, "c"), KeyFile: filepath.Join(dir, "k")}
+		o.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/long") {
+				io.WriteString(w, strings.Repeat("x", 8<<20))
+			}
+		})
+		s, w, end := on(t, o)
+		roots := x509.NewCertPool()
+		roots.AddCert(ca.cert)
+		transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost"}, Protocols: new(http.Protocols),
+			DialContext: func(context.Context, string, string) (net.Conn, error) { return w.dial(home), nil }}
+		transport.Protocols.SetHTTP2(true)
+		get := func(path string) *http.Response {
+			r, _ := http.NewRequestWithContext(t.Context(), "GET", "https://localhost/api/heapwright/v1/"+path, nil)
+			res, err := transport.RoundTrip(r)
+			if err != nil || res.StatusCode != 200 || res.ProtoMajor != 2 {
+				t.Fatalf("%s: %v, %v", path, res, err)
+			}
+			return res
+		}
+		stream := get("live?process=a")
+		lines := bufio.NewScanner(stream.Body)
+		for range 3 {
+			time.Sleep(time.Minute)
+			l.say("a", "sample", "now")
+			for lines.Scan() && lines.Text() != "data: now" {
+			}
+		}
+		if lines.Err() != nil || lines.Text() != "data: now" {
+			t.Errorf("a stream that is quiet for a minute ends: %v", lines.Err())
+		}
+		// The ones that nobody reads are on the same connection, and do not stop it.
+		for range 5 {
+			defer get("long").Body.Close()
+		}
+		time.Sleep(3 * writeTime)
+		synctest.Wait()
+		if len(s.gate.in) != 0 {
+			t.Errorf("%d are being answered", len(s.gate.in))
+		}
+		l.say("a", "sample", "after")
+		for lines.Scan() && lines.Text() != "data: after" {
+		}
+		if lines.Text() != "data: after" {
+			t.Errorf("the stream ended with the others: %v", lines.Err())
+		}
+		stream.Body.Close()
+		transport.CloseIdleConnections()
+		if d := end(); d > shutdownTime {
+			t.Errorf("the end takes %v", d)
+		}
+	})
 }

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,8 +15,10 @@ import (
 
 const (
 	maxStreams = 64
-	// behind is how many messages wait for a client. What comes then is left out.
-	behind = 16
+	// behind is how many messages wait for a client; of all processes, which one message
+	// has whole, behindAll. What comes then is left out.
+	behind    = 16
+	behindAll = 2
 	// heartbeat is how often something is written when nothing happens, so that whoever is in
 	// between does not think that the connection is dead.
 	heartbeat = 15 * time.Second
@@ -51,13 +53,13 @@ type topic struct {
 	opened  chan struct{}   // closed when Follow has returned, and err is set
 	err     error
 	clients map[*client]bool
-	last    Message // so that who comes does not wait for the next
+	last    []byte // so that who comes does not wait for the next
 }
 
 // A client is one stream.
 type client struct {
 	topic  *topic
-	next   chan Message // closed when there is nothing more to come
+	next   chan []byte // events as they are written, shared by all clients; closed when there are no more to come
 	missed atomic.Uint64
 }
 
@@ -80,9 +82,12 @@ func (h *hub) join(ctx context.Context, subject string) (*client, error) {
 		h.topics[subject], h.cancel[t] = t, cancel
 		go h.run(follow, t)
 	}
-	c := &client{topic: t, next: make(chan Message, behind)}
+	c := &client{topic: t, next: make(chan []byte, behind)}
+	if subject == "" {
+		c.next = make(chan []byte, behindAll)
+	}
 	t.clients[c] = true
-	if t.last.Event != "" {
+	if t.last != nil {
 		c.next <- t.last
 	}
 	h.mu.Unlock()
@@ -150,12 +155,13 @@ func (h *hub) send(t *topic, m Message) {
 	if m.Event == "" || strings.ContainsAny(m.Event, "\r\n") {
 		return
 	}
+	event := appendEvent(nil, m)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t.last = m
+	t.last = event
 	for c := range t.clients {
 		select {
-		case c.next <- m:
+		case c.next <- event:
 		default:
 			c.missed.Add(1)
 			h.dropped.Add(1)
@@ -212,20 +218,13 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 func (s *Server) pump(w http.ResponseWriter, r *http.Request, c *client) error {
 	control := http.NewResponseController(w)
 	v := visitorOf(r.Context())
-	var b []byte
-	write := func() error {
-		_, err := w.Write(b)
-		if err == nil {
-			err = control.Flush()
+	write := func(event []byte) error {
+		if _, err := w.Write(event); err != nil {
+			return err
 		}
-		if cap(b) > 1<<20 {
-			b = nil
-		}
-		b = b[:0]
-		return err
+		return control.Flush()
 	}
-	b = append(b, "retry: 3000\n\n"...)
-	if err := write(); err != nil {
+	if err := write([]byte("retry: 3000\n\n")); err != nil {
 		return err
 	}
 	look := time.NewTicker(roleEvery)
@@ -235,25 +234,23 @@ func (s *Server) pump(w http.ResponseWriter, r *http.Request, c *client) error {
 		select {
 		case <-r.Context().Done():
 			return nil
-		case m, more := <-c.next:
+		case event, more := <-c.next:
 			if !v.still() {
 				return nil
 			}
 			if !more {
 				// What ends by itself is not asked for again; after a restart the client comes back.
-				if !s.hub.ending() {
-					b = append(b, "event: end\ndata: {}\n\n"...)
-					return write()
+				if s.hub.ending() {
+					return nil
 				}
-				return nil
+				return write(appendEvent(nil, Message{"end", []byte("{}")}))
 			}
 			if n := c.missed.Swap(0); n > 0 {
-				b = append(b, "event: missed\ndata: {\"messages\":"...)
-				b = strconv.AppendUint(b, n, 10)
-				b = append(b, "}\n\n"...)
+				if err := write(appendEvent(nil, Message{"missed", fmt.Appendf(nil, `{"messages":%d}`, n)})); err != nil {
+					return err
+				}
 			}
-			b = appendEvent(b, m)
-			if err := write(); err != nil {
+			if err := write(event); err != nil {
 				return err
 			}
 			s.hub.messages.Add(1)
@@ -266,8 +263,7 @@ func (s *Server) pump(w http.ResponseWriter, r *http.Request, c *client) error {
 				continue
 			}
 			quiet = 0
-			b = append(b, ": still here\n\n"...)
-			if err := write(); err != nil {
+			if err := write([]byte(": still here\n\n")); err != nil {
 				return err
 			}
 		}

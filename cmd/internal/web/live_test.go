@@ -82,6 +82,12 @@ func (l *tap) following() int {
 	return len(l.open)
 }
 
+// dataOf is the data of an event.
+func dataOf(event []byte) string {
+	_, d, _ := strings.Cut(string(event), "\ndata: ")
+	return strings.TrimSuffix(d, "\n\n")
+}
+
 func TestHub(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &tap{}
@@ -100,8 +106,8 @@ func TestHub(t *testing.T) {
 			c    *client
 			want string
 		}{{a, "1"}, {b, "1"}, {c, "2"}} {
-			if m := <-x.c.next; string(m.Data) != x.want {
-				t.Errorf("got %s, want %s", m.Data, x.want)
+			if got := dataOf(<-x.c.next); got != x.want {
+				t.Errorf("got %s, want %s", got, x.want)
 			}
 		}
 		if l.follows != 2 {
@@ -109,19 +115,19 @@ func TestHub(t *testing.T) {
 		}
 		// Who comes later does not wait for the next.
 		d, _ := h.join(ctx, "")
-		if m := <-d.next; string(m.Data) != "1" {
-			t.Errorf("the last is %s", m.Data)
+		if got := dataOf(<-d.next); got != "1" {
+			t.Errorf("the last is %s", got)
 		}
 		h.leave(d)
 		// A client that does not read makes nobody wait, and misses what it does not read.
 		for i := range 100 {
 			l.say("", "processes", fmt.Sprint(i))
 			synctest.Wait()
-			if m := <-b.next; string(m.Data) != fmt.Sprint(i) {
-				t.Errorf("got %s, want %d", m.Data, i)
+			if got := dataOf(<-b.next); got != fmt.Sprint(i) {
+				t.Errorf("got %s, want %d", got, i)
 			}
 		}
-		if got := a.missed.Load(); got != 100-behind {
+		if got := a.missed.Load(); got != 100-behindAll {
 			t.Errorf("it missed %d of 100", got)
 		}
 		l.say("", "bad\nevent", "")
@@ -143,7 +149,7 @@ func TestHub(t *testing.T) {
 		if _, err := h.join(ctx, ""); !errors.Is(err, errFull) {
 			t.Errorf("after the end: %v", err)
 		}
-		if n, _, dropped, _ := h.counts(); n != 0 || dropped != 100-behind {
+		if n, _, dropped, _ := h.counts(); n != 0 || dropped != 100-behindAll {
 			t.Errorf("%d clients, %d dropped", n, dropped)
 		}
 	})
@@ -194,8 +200,8 @@ func TestHubBounds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m := <-c.next; m.Event != "sample" {
-			t.Errorf("%+v", m)
+		if got := dataOf(<-c.next); got != "{}" {
+			t.Errorf("%s", got)
 		}
 		if _, more := <-c.next; more {
 			t.Error("it does not end")
@@ -260,14 +266,14 @@ func TestPump(t *testing.T) {
 		holds := true
 		v := &visitor{role: Reader, still: func() bool { mu.Lock(); defer mu.Unlock(); return holds }}
 		r, _ := http.NewRequestWithContext(context.WithValue(t.Context(), visitorKey{}, v), "GET", "/", nil)
-		c := &client{next: make(chan Message, behind)}
+		c := &client{next: make(chan []byte, behind)}
 		w := &sink{header: http.Header{}}
 		ended := make(chan error, 1)
 		go func() { ended <- s.pump(w, r, c) }()
 		c.missed.Store(3)
-		c.next <- Message{"sample", []byte(`{"a":1}`)}
+		c.next <- appendEvent(nil, Message{"sample", []byte(`{"a":1}`)})
 		time.Sleep(heartbeat + roleEvery)
-		c.next <- Message{"sample", []byte(`{"a":2}`)}
+		c.next <- appendEvent(nil, Message{"sample", []byte(`{"a":2}`)})
 		time.Sleep(heartbeat / 2)
 		mu.Lock()
 		holds = false
@@ -280,7 +286,7 @@ func TestPump(t *testing.T) {
 			t.Errorf("%q", w)
 		}
 		holds = true
-		c = &client{next: make(chan Message)}
+		c = &client{next: make(chan []byte)}
 		close(c.next)
 		w = &sink{header: http.Header{}}
 		if err := s.pump(w, r, c); err != nil || !strings.HasSuffix(w.String(), "event: end\ndata: {}\n\n") {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -183,7 +184,7 @@ func (t *target) read(ctx context.Context, a *Agent, w reading) (r result) {
 		t.mu.Lock()
 		rec := t.window.recording()
 		t.mu.Unlock()
-		t.findings = diagnose.Run(rec, diagnose.Options{})
+		t.findings = diagnose.Run(rec, diagnose.Options{Rules: rules})
 		t.diagnosed, r.diagnose = w.now, true
 		for _, p := range series.FromFindings(nil, t.findings) {
 			t.points = append(t.points, timed{p, t.sample.Time})
@@ -192,6 +193,10 @@ func (t *target) read(ctx context.Context, a *Agent, w reading) (r result) {
 	}
 	return r
 }
+
+// rules are those about a process. Those about a recording itself (90xx) say that it
+// is too short or has gaps, which an agent that goes on for weeks knows better.
+var rules = slices.DeleteFunc(slices.Clone(diagnose.Rules()), func(r *diagnose.Rule) bool { return strings.HasPrefix(r.ID, "HW90") })
 
 func deref(p *float64) float64 {
 	if p == nil {

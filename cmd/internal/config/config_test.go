@@ -154,9 +154,9 @@ forward:
 		got = append(got, c.String())
 	}
 	want := []string{
-		`alerts.rules: [] -> [{name: tight, severity: warning, signal: headroom_ratio, below: 0.05, for: 2m, with: [{signal: goroutines, above: 100}]}, {name: bad, severity: critical, signal: finding, level: critical}] (needs a restart)`,
-		`alerts.repeat: 0 -> 1d (needs a restart)`,
-		`alerts.labels: {} -> {team: a} (needs a restart)`,
+		`alerts.rules: [] -> [{name: tight, severity: warning, signal: headroom_ratio, below: 0.05, for: 2m, with: [{signal: goroutines, above: 100}]}, {name: bad, severity: critical, signal: finding, level: critical}]`,
+		`alerts.repeat: 0 -> 1d`,
+		`alerts.labels: {} -> {team: a}`,
 		`forward.remote_write: [] -> [{url: "https://p.example/api/v1/write", headers: {X-Scope-OrgID: a}, tls: {ca_file: ca.pem}, backfill: 2d}] (needs a restart)`,
 	}
 	if !slices.Equal(got, want) {

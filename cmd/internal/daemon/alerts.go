@@ -11,15 +11,11 @@ import (
 
 // observe hands what the agent knows to the alerts.
 func (d *daemon) observe(now time.Time, ps []agent.Process) {
-	a := d.alerts.Load()
-	if a == nil {
-		return
-	}
 	obs := make([]alert.Observation, len(ps))
 	for i := range ps {
 		obs[i] = observation(&ps[i])
 	}
-	a.Observe(now, obs)
+	d.alerts.Observe(now, obs)
 }
 
 // observation is a process as the alerts see it.
@@ -53,17 +49,11 @@ func observation(p *agent.Process) alert.Observation {
 	return o
 }
 
-// told are the alerts for the API, which change with the configuration.
-type told struct{ d *daemon }
-
-func (t told) Active() []alert.Alert { return t.d.alerts.Load().Active() }
-func (t told) Rules() []alert.Rule   { return t.d.alerts.Load().Rules() }
-
 // rules are the alerts as Prometheus' API has them.
 func (d *daemon) rules() []web.Rule {
-	active := d.alerts.Load().Active()
+	active := d.alerts.Active()
 	var rs []web.Rule
-	for _, r := range d.alerts.Load().Rules() {
+	for _, r := range d.alerts.Rules() {
 		out := web.Rule{Name: r.Name, Query: string(r.Signal), For: r.For, Labels: map[string]string{"severity": r.Severity.String()},
 			Annotations: map[string]string{"remedy": r.Remedy}}
 		for _, a := range active {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -54,7 +53,7 @@ type daemon struct {
 	reader  store.Reader
 	vault   *vault.Vault
 	history *history.History
-	alerts  atomic.Pointer[alert.Alerter]
+	alerts  *alert.Alerter
 	forward *forward.Forwarder
 	agent   *agent.Agent
 	server  *web.Server
@@ -134,20 +133,11 @@ func (d *daemon) open() (err error) {
 
 // tell starts what tells others: alerts, and samples sent on.
 func (d *daemon) tell(f *config.File) error {
-	alerts := f.Alerts
-	alerts.Labels = maps.Clone(alerts.Labels)
-	if alerts.Labels["instance"] == "" {
-		if alerts.Labels == nil {
-			alerts.Labels = map[string]string{}
-		}
-		alerts.Labels["instance"] = d.host
-	}
-	a, err := alert.Start(alerts, d.link, d.opt.Logger)
-	if err != nil {
+	var err error
+	if d.alerts, err = alert.Start(f.Alerts, d.link, d.opt.Logger); err != nil {
 		return err
 	}
-	d.alerts.Store(a)
-	d.atEnd(func(ctx context.Context) error { return d.alerts.Load().Close(ctx) })
+	d.atEnd(d.alerts.Close)
 	if f.Forward.Empty() {
 		return nil
 	}
@@ -214,7 +204,10 @@ func (d *daemon) sources() api.Sources {
 		SampleInterval: f.Sampling.Slowest, SnapshotInterval: f.Snapshots.Interval,
 		Experiments: append([]string{filepath.Join(d.opt.Dir, "experiments")}, f.Experiments.Dirs...),
 		Version:     d.opt.Version, Host: d.host, StoreURL: f.Storage.URL,
-		Alerts: told{d},
+		Alerts: d.alerts,
+	}
+	if f.Storage.URL == "" {
+		src.Embedded = d.store
 	}
 	if d.forward != nil {
 		src.Forward = d.forward
@@ -283,6 +276,9 @@ func (d *daemon) reconfigure(f *config.File) {
 		}
 	}
 	d.agent.Reconfigure(settings(f))
+	if err := d.alerts.Reconfigure(f.Alerts); err != nil {
+		d.opt.Logger.Error("the alerts stay as they were", "error", err.Error())
+	}
 	d.opt.File = f
 }
 

@@ -176,6 +176,8 @@ test("names lose their path first, then their package, then their end", () => {
   assert.equal(fit(name, 8), "(*clien…");
   assert.equal(fit(name, 1), "");
   assert.equal(short("main.Map[github.com/x/y.Z]"), "main.Map[github.com/x/y.Z]");
+  assert.equal(short("github.com/go-yaml/yaml/v6.newSchema"), "yaml.newSchema");
+  assert.equal(short("v2.f"), "v2.f");
   assert.equal(split("root").func, "root");
   assert.ok(fromRuntime("runtime.mallocgc") && fromRuntime("internal/runtime/maps.x") && !fromRuntime("runtimex.f"));
 });

@@ -37,7 +37,7 @@ function trace(g: Sent): string {
 
 export function Goroutines(props: { process: string; params: URLSearchParams; at: Snapshot; base: Snapshot | null }): VNode {
   const { process, at, base } = props;
-  const d = useGet<Document>(url("goroutines", { process, at: at.key, base: base?.key }));
+  const d = useGet<Document>(url("goroutines", { process, at: at.key, base: base?.key }), { keep: true });
   return <Load of={d} what="the goroutines" rows={8}>{(doc) => <Groups doc={doc} {...props} />}</Load>;
 }
 

@@ -15,7 +15,12 @@ export function split(name: string): Name {
   const slash = head.lastIndexOf("/");
   const dot = head.indexOf(".", slash + 1);
   if (dot < 0 || dot === slash + 1) return { path: "", pkg: "", func: name };
-  return { path: name.slice(0, dot), pkg: name.slice(slash + 1, dot), func: name.slice(dot + 1) };
+  const path = name.slice(0, dot);
+  // Of a major version the name of the package is before it: .../server/v2.
+  const elements = path.split("/");
+  let pkg = elements.pop()!;
+  if (/^v\d+$/.test(pkg) && elements.length > 1) pkg = elements.pop()!;
+  return { path, pkg, func: name.slice(dot + 1) };
 }
 
 /** short is a name without the path of its package. */

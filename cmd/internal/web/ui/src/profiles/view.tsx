@@ -148,10 +148,7 @@ function Body(props: { process: string; params: URLSearchParams; at: Snapshot; b
   const type = typeOf(params.get("type"));
   const choice = params.get("layout") as Layout | null;
   const layout: Layout = choice && ["flame", "icicle", "table", "groups"].includes(choice) ? choice : type.id === "goroutines" ? "groups" : "flame";
-  const query = { process, at: at.key, base: base?.key, type: type.id };
-  const address = url("profile", query);
   const groups = type.id === "goroutines" && layout === "groups";
-  const profile = useGet<Profile>(!groups && has(at, type) ? address : null);
   const shapes: [Layout, string][] = [["flame", "Flame graph"], ["icicle", "Icicle"], ["table", "Table"]];
   if (type.id === "goroutines") shapes.unshift(["groups", "Groups"]);
   return (
@@ -168,11 +165,23 @@ function Body(props: { process: string; params: URLSearchParams; at: Snapshot; b
         </div>
       </div>
       {!has(at, type) ? <Empty title={`No profile: ${type.label.toLowerCase()}`}>{type.missing}</Empty>
-        : groups ? <Goroutines process={process} params={params} at={at} base={base} />
-        : profile.data ? <>{profile.error && <Stale at={profile.at} error={profile.error} retry={profile.reload} />}<Tree profile={profile.data} params={params} type={type} at={at} base={base} layout={layout} pprof={url("profile", { process, at: at.key, type: type.id, format: "pprof" })} /></>
-        : profile.error ? <Failure error={profile.error} retry={profile.reload} what="the profile" />
-        : <Loading what="the profile" rows={8} />}
+        : groups ? <Goroutines key={base ? "compared" : ""} process={process} params={params} at={at} base={base} />
+        : <Fetched key={type.id + (base ? " compared" : "")} process={process} params={params} type={type} at={at} base={base} layout={layout} />}
     </>
+  );
+}
+
+/** Fetched asks for a profile. Going from one moment to the next, the picture stays until the next is there. */
+function Fetched(props: { process: string; params: URLSearchParams; type: TypeInfo; at: Snapshot; base: Snapshot | null; layout: Layout }): VNode {
+  const { process, type, at, base } = props;
+  const profile = useGet<Profile>(url("profile", { process, at: at.key, base: base?.key, type: type.id }), { keep: true });
+  const { data, error } = profile;
+  if (data === null) return error ? <Failure error={error} retry={profile.reload} what="the profile" /> : <Loading what="the profile" rows={8} />;
+  return (
+    <div class={profile.loading ? "busy" : ""}>
+      {error && <Stale at={profile.at} error={error} retry={profile.reload} />}
+      <Tree {...props} profile={data} pprof={url("profile", { process, at: at.key, type: type.id, format: "pprof" })} />
+    </div>
   );
 }
 

@@ -7,7 +7,7 @@ import type { About } from "../ui/Help.tsx";
 import { nearest, quantile, stat } from "../ui/plot.ts";
 import { TimeChart, type Line, type Painter, type TimeChartProps } from "../ui/TimeChart.tsx";
 import type { Column } from "../ui/Table.tsx";
-import { bandsOf, chartOf, levelsOf, lineOf, type ChartName, type Measured } from "./data.ts";
+import { bandsOf, chartOf, levelsOf, lineOf, type ChartName, type Measured, type SetName } from "./data.ts";
 import type { Window } from "./window.ts";
 
 export interface ChartInput {
@@ -22,7 +22,6 @@ export interface ChartInput {
   findings: readonly Finding[];
 }
 
-type Kind = "cycles" | Exclude<keyof Measured, "cycles">;
 
 interface Look { name: string; label: string; color: string; width?: number; dash?: number[]; fill?: number; step?: boolean; envelope?: boolean }
 
@@ -60,7 +59,7 @@ function tableOf(s: Series | null, lines: readonly SeriesLine[]): Tabular<number
 /** Framed is a chart of one set in its frame, with the findings that belong to it. */
 function Framed(props: ChartInput & {
   chart: ChartName;
-  set: Exclude<Kind, "cycles">;
+  set: SetName;
   title: string;
   unit?: string;
   about: About;
@@ -124,7 +123,7 @@ export function MemoryChart(p: ChartInput): VNode | null {
   const says = rss.last === null && heap.last === null ? undefined : (
     <>{rss.last !== null && <><b>{bytes(rss.last)}</b> resident{share}. </>}
       {heap.last !== null && goal.last !== null && <>The heap, now <b>{bytes(heap.last)}</b>, is collected before it reaches <b>{bytes(goal.last)}</b>{marked.last !== null && <>; <b>{bytes(marked.last)}</b> were alive at the last</>}. </>}
-      {beside !== null && beside > 0 && <><b>{bytes(beside)}</b> resident are not heap.</>}</>
+      {beside !== null && beside > 0 && <><b>{bytes(beside)}</b> are not heap.</>}</>
   );
   return (
     <Framed {...p} chart="memory" set="memory" title="Memory" says={says} looks={memoryLooks} height={250} format={bytes} ghosts={["rss_bytes", "heap_goal_bytes", "heap_marked_bytes"]}
@@ -157,7 +156,7 @@ export function PauseChart(p: ChartInput & { total: number; thinned: boolean }):
   return (
     <Figure title="GC pauses" unit="log scale" class={hasChosen({ chart: "pauses", chosen: p.chosen }) ? "has" : ""}
       says={cycles.length === 0 ? "No collection ended in this stretch." : <>
-        <b>{count(p.total)}</b> collections{p.thinned && `, of which the ${cycles.length} with the longest pauses and a spread of the others are drawn`}. Half paused less than <b>{seconds(median)}</b>; the longest <b>{seconds(long)}</b>{worst && <> at {clock(worst.end)}</>}. {!p.thinned && <>The world stood still for {seconds(stopped)} in all.</>}</>}
+        <b>{count(p.total)}</b> collections{p.thinned && `, of which the ${cycles.length} with the longest pauses and a spread of the others are drawn`}. {!p.thinned && <>Half paused less than <b>{seconds(median)}</b>; </>}{p.thinned ? "The" : "the"} longest <b>{seconds(long)}</b>{worst && <> at {clock(worst.end)}</>}. {!p.thinned && <>The world stood still for {seconds(stopped)} in all.</>}</>}
       about={{
         what: "Each mark is one GC cycle at the moment it ended; its height is how long the program stood still for it, both pauses together. They are exact: the runtime writes each down, and none is missed. The scale is logarithmic.",
         good: "marks below a millisecond.",

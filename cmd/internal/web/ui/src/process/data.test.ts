@@ -35,7 +35,7 @@ test("findings are drawn where they come from", () => {
 });
 
 test("differences leave out what neither knows", () => {
-  const none = { memory: null, gc: null, goroutines: null, cpu: null, sched: null, pressure: null, cycles: [] };
+  const none = { memory: null, gc: null, goroutines: null, cpu: null, sched: null, pressure: null, cycles: [], thinned: false };
   assert.deepEqual(differences(none, none), []);
   const got = differences({ ...none, memory: series([1], { rss_bytes: [4] }) }, none);
   assert.deepEqual(got.map((d) => [d.name, d.a, d.b]), [["RSS, mean", 4, null], ["RSS, highest", 4, null]]);

@@ -98,17 +98,21 @@ export function levelsOf(chart: ChartName, findings: readonly Finding[], chosen:
 /** A row of the comparison of two stretches. */
 export interface Difference { name: string; unit: string; a: Num; b: Num; better: "less" | "more" | null }
 
-export interface Measured { memory: Series | null; gc: Series | null; goroutines: Series | null; cpu: Series | null; sched: Series | null; pressure: Series | null; cycles: readonly Cycle[] }
+export type SetName = Exclude<keyof Measured, "cycles" | "thinned">;
+
+export interface Measured { memory: Series | null; gc: Series | null; goroutines: Series | null; cpu: Series | null; sched: Series | null; pressure: Series | null; cycles: readonly Cycle[]; thinned: boolean }
 
 /** differences compares what was measured now (a) with another stretch (b). */
 export function differences(a: Measured, b: Measured): Difference[] {
-  const of = (m: Measured, set: Exclude<keyof Measured, "cycles">, name: string, what: "mean" | "max"): Num => {
+  const of = (m: Measured, set: SetName, name: string, what: "mean" | "max"): Num => {
     const l = lineOf(m[set], name);
     return what === "max" ? stat(l?.max ?? l?.values).max : stat(l?.values).mean;
   };
-  const row = (name: string, unit: string, set: Exclude<keyof Measured, "cycles">, line: string, what: "mean" | "max", better: Difference["better"] = "less"): Difference =>
+  // Where cycles are left out the longest are not: of those that are there only the longest says something.
+  const pauses = (m: Measured, q: number): Num => (m.thinned && q < 1 ? null : quantile(m.cycles.map((c) => c.pause_seconds), q));
+  const row = (name: string, unit: string, set: SetName, line: string, what: "mean" | "max", better: Difference["better"] = "less"): Difference =>
     ({ name, unit, a: of(a, set, line, what), b: of(b, set, line, what), better });
-  const pause = (name: string, q: number): Difference => ({ name, unit: "seconds", a: quantile(a.cycles.map((c) => c.pause_seconds), q), b: quantile(b.cycles.map((c) => c.pause_seconds), q), better: "less" });
+  const pause = (name: string, q: number): Difference => ({ name, unit: "seconds", a: pauses(a, q), b: pauses(b, q), better: "less" });
   return [
     row("RSS, mean", "bytes", "memory", "rss_bytes", "mean"), row("RSS, highest", "bytes", "memory", "rss_bytes", "max"), row("Heap live, mean", "bytes", "memory", "heap_live_bytes", "mean"),
     row("Alive after GC, mean", "bytes", "memory", "heap_marked_bytes", "mean"), row("GC CPU, mean", "ratio", "gc", "gc_cpu_ratio", "mean"), row("Assists, mean", "ratio", "gc", "assist_ratio", "mean"),

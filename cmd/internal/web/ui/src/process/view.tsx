@@ -66,11 +66,11 @@ function Lines({ p, params }: { p: Process; params: URLSearchParams }): VNode {
     memory: extend(sets.memory.data, stream.samples, { rss_bytes: (s) => s.rss_bytes, heap_live_bytes: (s) => s.heap_live_bytes, heap_goal_bytes: (s) => s.heap_goal_bytes }),
     gc: extend(sets.gc.data, stream.samples, { gc_cpu_ratio: (s) => s.gc_cpu_ratio }),
     goroutines: sets.goroutines.data, cpu: sets.cpu.data, sched: sets.sched.data, pressure: sets.pressure.data,
-    cycles: join(cycles.data?.cycles ?? [], stream.samples.flatMap((s) => s.cycles ?? [])),
+    cycles: join(cycles.data?.cycles ?? [], stream.samples.flatMap((s) => s.cycles ?? [])), thinned: cycles.data?.thinned ?? false,
   }), [sets.memory.data, sets.gc.data, sets.goroutines.data, sets.cpu.data, sets.sched.data, sets.pressure.data, cycles.data, stream.samples]);
   const before: Measured | null = other === null ? null : {
     memory: second.sets.memory.data, gc: second.sets.gc.data, goroutines: second.sets.goroutines.data, cpu: second.sets.cpu.data, sched: second.sets.sched.data, pressure: second.sets.pressure.data,
-    cycles: second.cycles.data?.cycles ?? [],
+    cycles: second.cycles.data?.cycles ?? [], thinned: second.cycles.data?.thinned ?? false,
   };
 
   const line: Timeline = {

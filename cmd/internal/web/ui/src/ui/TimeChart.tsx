@@ -283,7 +283,7 @@ function make(host: HTMLElement, get: () => { props: TimeChartProps; line: Timel
     const left = u.cursor.left ?? -1;
     if (left < 0) moment.hidden = true;
     else {
-      const t = u.posToVal(left, "x"), more = props.read?.(t) ?? "";
+      const t = u.posToVal(left, "x"), more = u.over.matches(":hover") ? props.read?.(t) ?? "" : "";
       moment.hidden = false;
       moment.textContent = clock(t * 1000, line.to - line.from < 120) + (more ? "  " + more : "");
       const w = moment.offsetWidth;

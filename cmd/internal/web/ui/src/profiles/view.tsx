@@ -6,11 +6,12 @@ import { ApiError, post, url, useGet } from "../api/client.ts";
 import type { Profile, Snapshot } from "../api/types.ts";
 import { setParams } from "../router.ts";
 import { Figure } from "../ui/Chart.tsx";
-import { count, moment, percent, seconds, bytes, when } from "../ui/format.tsx";
+import { count, moment, percent, when } from "../ui/format.tsx";
 import { useKeys } from "../ui/keys.ts";
 import { Empty, Failure, Load, Loading, Stale } from "../ui/State.tsx";
 import { Table, type Column } from "../ui/Table.tsx";
 import { useTheme } from "../ui/theme.ts";
+import { amount, relative, signed } from "./amount.ts";
 import { dark, light, mix, type Palette, type Scale } from "./colors.ts";
 import { find, functions, invert, layout, matcher, path, search, type Flame, type Row } from "./flame.ts";
 import { FlameCanvas, largest } from "./flamecanvas.tsx";
@@ -22,31 +23,6 @@ import "./profiles.css";
 
 interface Snapshots { snapshots: Snapshot[] | null }
 type Layout = "flame" | "icicle" | "table" | "groups";
-
-/** amount writes a value of a profile. */
-export function amount(v: number, unit: string): string {
-  switch (unit) {
-    case "bytes": return bytes(v);
-    case "seconds": return seconds(v);
-    default: return count(Math.round(v));
-  }
-}
-
-/** signed writes a change, with its sign. */
-export function signed(v: number, unit: string): string {
-  if (v === 0) return "±0";
-  return (v > 0 ? "+" : "−") + amount(Math.abs(v), unit);
-}
-
-/** relative writes a change as a share of what was. */
-export function relative(value: number, base: number): string {
-  if (base <= 0) return value > 0 ? "new" : "";
-  if (value <= 0) return "gone";
-  const r = value / base - 1;
-  if (Math.abs(r) < 0.0005) return "";
-  if (r >= 9.995) return "×" + count(value / base);
-  return (r > 0 ? "+" : "−") + percent(Math.abs(r));
-}
 
 const about = {
   what: "Each box is a function; it stands on the one that called it, and it is as wide as what it and all that it called account for. Wide boxes are where to look. The order from left to right is by size and has nothing to do with time.",

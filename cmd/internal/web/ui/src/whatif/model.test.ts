@@ -1,6 +1,6 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { closest, efficient, fromPosition, none, off, percentage, plot, size, sizeText, ticks, tidy, tidySize, toPosition, type Forecast, type Quantity } from "./model.ts";
+import { chance, change, closest, efficient, fromPosition, none, off, percentage, plot, range, shown, size, sizeText, ticks, tidy, tidySize, toPosition, type Forecast, type Quantity } from "./model.ts";
 
 const q = (v: number | null): Quantity => ({ estimate: v, low: v, high: v });
 const f = (rss: number | null, gc: number, fails: string | null = null): Forecast => ({
@@ -57,4 +57,22 @@ test("the closest point is found within reach only", () => {
   const at = (p: [number, number]): [number, number] => p;
   assert.deepEqual(closest([[0, 0], [10, 10]] as [number, number][], at, 8, 9, 20), [10, 10]);
   assert.equal(closest([[0, 0]] as [number, number][], at, 30, 0, 20), null);
+});
+
+test("a change is one only outside of the uncertainty", () => {
+  const r = (estimate: number, low: number, high: number): Quantity => ({ estimate, low, high });
+  assert.deepEqual(change(r(10, 9, 11), r(5, 4, 6)), { text: "−50.0%", better: true });
+  assert.deepEqual(change(r(10, 9, 11), r(12, 10.5, 13)), { text: "within the uncertainty", better: null });
+  assert.deepEqual(change(r(1, 1, 1), r(20, 18, 22)), { text: "×20", better: false });
+  assert.deepEqual(change(r(5, 5, 5), r(5, 5, 5)), { text: "same", better: null });
+  assert.deepEqual(change(q(null), q(1)), { text: "", better: null });
+  assert.deepEqual(chance(r(0, 0, 0.2), r(0.5, 0, 1)), { text: "higher", better: false });
+  assert.deepEqual(chance(q(0), q(0)), { text: "", better: null });
+});
+
+test("a range that rounds to one number is none", () => {
+  assert.equal(shown(0.0001, "chance"), "< 0.1%");
+  assert.equal(shown(null, "bytes"), "–");
+  assert.equal(range({ estimate: 0, low: 0, high: 0.0004 }, "chance"), "");
+  assert.equal(range({ estimate: 2, low: 1048576, high: 2097152 }, "bytes"), "1.00 MiB to 2.00 MiB");
 });

@@ -1,5 +1,5 @@
 // Settings as they are typed, slid and drawn; and a plot of what they cost. Pure.
-import { bytes } from "../ui/format.tsx";
+import { bytes, count, percent, unknown, value } from "../ui/format.tsx";
 
 /** An estimate, and the interval in which nine of ten outcomes lie. */
 export interface Quantity { estimate: number | null; low: number | null; high: number | null }
@@ -124,6 +124,35 @@ export function estimate(q: Quantity | null | undefined): number | null {
   return q && q.estimate !== null && isFinite(q.estimate) ? q.estimate : null;
 }
 
+/** shown writes one number of a quantity. */
+export function shown(v: number | null, unit: string): string {
+  if (v === null) return unknown;
+  if (unit === "chance") return v < 0.001 ? "< 0.1%" : percent(v);
+  return value(v, unit);
+}
+
+/** range writes the interval of a quantity. */
+export function range(q: Quantity, unit: string): string {
+  const low = shown(q.low, unit), high = shown(q.high, unit);
+  return q.low === null || q.high === null || low === high ? "" : low + " to " + high;
+}
+
+/** change says how much an estimate changes, when the intervals do not overlap. */
+export function change(a: Quantity, b: Quantity): { text: string; better: boolean | null } {
+  if (a.estimate === null || b.estimate === null || a.low === null || a.high === null || b.low === null || b.high === null) return { text: "", better: null };
+  if (a.estimate === b.estimate) return { text: "same", better: null };
+  if (a.low <= b.high && b.low <= a.high) return { text: "within the uncertainty", better: null };
+  if (a.estimate === 0) return { text: "from none", better: b.estimate < a.estimate };
+  const r = b.estimate / a.estimate;
+  return { text: r >= 10 ? "×" + count(r) : (r > 1 ? "+" : "−") + percent(Math.abs(r - 1)), better: r < 1 };
+}
+
+/** chance compares probabilities: their intervals are too wide to ask for more than which is higher. */
+export function chance(a: Quantity, b: Quantity): { text: string; better: boolean | null } {
+  const d = (b.estimate ?? 0) - (a.estimate ?? 0);
+  return Math.abs(d) < 0.001 ? { text: "", better: null } : { text: d > 0 ? "higher" : "lower", better: d < 0 };
+}
+
 /** ticks are round values between two, about n of them; in binary units when asked. */
 export function ticks(low: number, high: number, n: number, binary = false): number[] {
   let unit = 1;
@@ -176,8 +205,8 @@ export function plot(points: readonly Forecast[], seen: readonly Forecast[], lim
   const pad = Math.max((high - low) * 0.06, high * 0.02, 1);
   const x = { low: Math.max(low - pad, 0), high: high + pad };
   const y = { low: 0, high: Math.max(Math.max(...ys, 0) * 1.08, 0.001) };
-  const shown = able.filter((f) => f.rss_peak_bytes.estimate! >= x.low && f.rss_peak_bytes.estimate! <= x.high && f.gc_cpu_ratio.estimate! <= y.high);
-  return { x, y, points: shown, left: points.length - shown.length, front: efficient(points) };
+  const on = able.filter((f) => f.rss_peak_bytes.estimate! >= x.low && f.rss_peak_bytes.estimate! <= x.high && f.gc_cpu_ratio.estimate! <= y.high);
+  return { x, y, points: on, left: points.length - on.length, front: efficient(points) };
 }
 
 /** closest returns the point nearest to a place of the picture, within a distance; all in pixels. */

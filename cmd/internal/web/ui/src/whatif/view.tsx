@@ -6,11 +6,11 @@ import { url, useGet } from "../api/client.ts";
 import { setParams } from "../router.ts";
 import { Figure } from "../ui/Chart.tsx";
 import { Copy } from "../ui/Copy.tsx";
-import { bytes, count, gogc, gomemlimit, percent, seconds, unknown, value } from "../ui/format.tsx";
+import { bytes, gogc, gomemlimit, percent, seconds, value } from "../ui/format.tsx";
 import { Empty, Loading, Stale } from "../ui/State.tsx";
 import type { Column } from "../ui/Table.tsx";
 import { Apply } from "./apply.tsx";
-import { estimate, fromPosition, named, none, off, percentage, percentageText, same, size, sizeText, tidy, tidySize, toPosition, type Forecast, type Parameter, type Prediction, type Quantity, type Settings, type Slider } from "./model.ts";
+import { chance, change, estimate, fromPosition, named, none, off, percentage, percentageText, range, same, shown, size, sizeText, tidy, tidySize, toPosition, type Forecast, type Parameter, type Prediction, type Quantity, type Settings, type Slider } from "./model.ts";
 import { Plan, usePlan } from "./plan.tsx";
 import { Scatter } from "./scatter.tsx";
 import "./whatif.css";
@@ -138,35 +138,6 @@ const lines: Line[] = [
   { key: "heap", label: "Heap peak", unit: "bytes", of: (f) => f.heap_peak_bytes, good: "less" },
   { key: "oom", label: "Chance of an OOM kill", unit: "chance", of: (f) => f.oom_probability, good: "less" },
 ];
-
-/** shown writes one number of a quantity. */
-export function shown(v: number | null, unit: string): string {
-  if (v === null) return unknown;
-  if (unit === "chance") return v < 0.001 ? "< 0.1%" : percent(v);
-  return value(v, unit);
-}
-
-/** range writes the interval of a quantity. */
-export function range(q: Quantity, unit: string): string {
-  const low = shown(q.low, unit), high = shown(q.high, unit);
-  return q.low === null || q.high === null || low === high ? "" : low + " to " + high;
-}
-
-/** change says how much an estimate changes, when the intervals do not overlap. */
-export function change(a: Quantity, b: Quantity): { text: string; better: boolean | null } {
-  if (a.estimate === null || b.estimate === null || a.low === null || a.high === null || b.low === null || b.high === null) return { text: "", better: null };
-  if (a.estimate === b.estimate) return { text: "same", better: null };
-  if (a.low <= b.high && b.low <= a.high) return { text: "within the uncertainty", better: null };
-  if (a.estimate === 0) return { text: "from none", better: b.estimate < a.estimate };
-  const r = b.estimate / a.estimate;
-  return { text: r >= 10 ? "×" + count(r) : (r > 1 ? "+" : "−") + percent(Math.abs(r - 1)), better: r < 1 };
-}
-
-/** chance compares probabilities: their intervals are too wide to ask for more than which is higher. */
-function chance(a: Quantity, b: Quantity): { text: string; better: boolean | null } {
-  const d = (b.estimate ?? 0) - (a.estimate ?? 0);
-  return Math.abs(d) < 0.001 ? { text: "", better: null } : { text: d > 0 ? "higher" : "lower", better: d < 0 };
-}
 
 function Compare(props: { now: Forecast; chosen: Forecast | null; changed: boolean; busy: boolean; d: Prediction }): VNode {
   const { now, d } = props;

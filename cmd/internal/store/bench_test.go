@@ -16,8 +16,9 @@ var day = time.Unix(1_700_006_400, 0)
 // history stores a time of processes, compacting as the clock goes, and returns the
 // store with all of it in blocks but the last hours.
 func history(tb testing.TB, opt Options, processes int, d, jitter time.Duration) (*DB, int) {
-	now := day
-	opt.Now = func() time.Time { return now }
+	var now clock
+	now.set(day)
+	opt.Now = now.now
 	db := open(tb, opt)
 	var fs []*feeder
 	for i := range processes {
@@ -25,10 +26,10 @@ func history(tb testing.TB, opt Options, processes int, d, jitter time.Duration)
 	}
 	r := rand.New(rand.NewPCG(9, 9))
 	for at := time.Second; at <= d; at += time.Second {
-		now = day.Add(at)
+		now.set(day.Add(at))
 		b := db.Begin()
 		for _, f := range fs {
-			t := now
+			t := now.now()
 			if jitter > 0 {
 				t = t.Add(time.Duration(r.Int64N(int64(jitter))))
 			}
@@ -101,7 +102,7 @@ func BenchmarkAppend(b *testing.B) {
 // for a chart of 800 points, and for all of one.
 func BenchmarkQuery24h20Series(b *testing.B) {
 	now := day
-	db := open(b, Options{Now: func() time.Time { return now }})
+	db := open(b, Options{})
 	var all []*Series
 	for i := range 20 {
 		all = append(all, db.Series("heapwright_heap_live_bytes", series.Label{Name: "process", Value: fmt.Sprint(i)}))

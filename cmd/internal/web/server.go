@@ -355,15 +355,16 @@ var readerMay = map[string]bool{"/logout": true, apiPrefix + "snapshots": true}
 
 // mayChange says why an unsafe request is refused, or nil.
 func (s *Server) mayChange(r *http.Request, v *visitor) *refusal {
-	switch {
-	case !tokenHolds(r, v):
+	if !readerMay[r.URL.Path] {
+		switch {
+		case !s.o.AllowChanges:
+			return refusef(http.StatusForbidden, "allow changes in the agent's configuration", "this agent changes nothing")
+		case v.role < Operator:
+			return refusef(http.StatusForbidden, "use an operator's token", "a %v may not change anything", v.role)
+		}
+	}
+	if !tokenHolds(r, v) {
 		return refusef(http.StatusForbidden, "send the header "+CSRFHeader+" with the token that GET "+apiPrefix+"session has", "the request does not bring the token against cross-site requests")
-	case readerMay[r.URL.Path]:
-		return nil
-	case !s.o.AllowChanges:
-		return refusef(http.StatusForbidden, "allow changes in the agent's configuration", "this agent changes nothing")
-	case v.role < Operator:
-		return refusef(http.StatusForbidden, "use an operator's token", "a %v may not change anything", v.role)
 	}
 	return nil
 }

@@ -55,7 +55,8 @@ func (s *server) cycles(r *http.Request) (any, error) {
 		return nil, err
 	}
 	doc := CyclesDocument{Schema: schemaCycles, Process: process, From: Time{from}, To: Time{to}, LookedFrom: Time{from}, Cycles: []CycleRow{}}
-	ctx := r.Context()
+	ctx, cancel := context.WithTimeout(r.Context(), maxQuery)
+	defer cancel()
 	total, err := s.countCycles(ctx, process, from, to)
 	if err != nil {
 		return nil, unanswered(err)

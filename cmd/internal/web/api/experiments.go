@@ -89,7 +89,9 @@ func (f *result) read() (*experiment.Result, *experiment.Verdict, error) {
 		return nil, nil, failf(http.StatusNotFound, "%s is not there any more", filepath.Base(f.path))
 	}
 	if err != nil {
-		return nil, nil, &Error{Status: http.StatusUnprocessableEntity, Text: err.Error(), Help: hintOf(err)}
+		// Where on the disk it is, is not for everybody who may look.
+		text := strings.ReplaceAll(err.Error(), f.path, filepath.Base(f.path))
+		return nil, nil, &Error{Status: http.StatusUnprocessableEntity, Text: text, Help: hintOf(err)}
 	}
 	return r, run.Verdict(r.Header, r.Blocks, r.Ending), nil
 }

@@ -54,7 +54,10 @@ func TestExperiments(t *testing.T) {
 			if e.Error == nil || e.Verdict != nil {
 				t.Errorf("a broken one: %+v", e)
 			}
-			w.refused("experiments/"+e.ID, 422, "does not begin as a result does")
+			w.refused("experiments/"+e.ID, 422, "broken.hwcmp does not begin as a result does")
+			if strings.Contains(*e.Error, dir) {
+				t.Errorf("who looks is told of %s", *e.Error)
+			}
 			continue
 		}
 		if e.Verdict == nil || e.Name == "" || len(e.Variants) < 2 || e.Time.IsZero() || e.Goal == nil {

@@ -19,7 +19,7 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return u.AppendFormat(make([]byte, 0, 26), `"2006-01-02T15:04:05.000Z07:00"`), nil
 }
 
-// Values are numbers over time. What is not known, NaN, is null. Whole numbers are
+// Values are numbers over time, null for none. What is not known, NaN, is null. Whole numbers are
 // written as they are, others with seven digits, which is more than a chart can show.
 type Values []float64
 
@@ -34,6 +34,9 @@ type Coarse []float64
 func (v Coarse) MarshalJSON() ([]byte, error) { return appendValues(v, 3), nil }
 
 func appendValues(v []float64, digits int) []byte {
+	if v == nil {
+		return []byte("null")
+	}
 	b := make([]byte, 0, 8*len(v)+2)
 	b = append(b, '[')
 	for i, x := range v {

@@ -248,12 +248,15 @@ func (d *lineDef) questions(selector string, g grid, pace, stale time.Duration, 
 	}
 }
 
-// maxParallel is how many queries of one request run at a time.
-const maxParallel = 3
+// What one request may take of a store.
+const (
+	maxParallel = 3                // queries at a time
+	maxQuery    = 30 * time.Second // for all of them
+)
 
 // askAll runs queries, a few at a time, and returns what was to be said about them.
 func (s *server) askAll(ctx context.Context, g grid, questions []question) ([]string, error) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, maxQuery)
 	defer cancel()
 	var (
 		mu       sync.Mutex

@@ -5,10 +5,12 @@ import (
 	"math"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/ruletest"
+	"github.com/heapwright/heapwright/cmd/internal/web"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -141,6 +143,11 @@ func TestSeriesValues(t *testing.T) {
 				t.Errorf("%d points: %s is %v, want %v to %v", points, tc.name, v, tc.low, tc.high)
 			}
 		}
+	}
+	// A line has its highest and lowest, or says that it has not.
+	res := w.send(Handler(w.sources), "GET", seriesOf("memory", epoch, w.now, 300), "", web.Reader).Body.String()
+	if !strings.Contains(res, `"min":null`) || !strings.Contains(res, `"min":[`) || strings.Contains(res, `"min":[]`) {
+		t.Errorf("got %.2000s", res)
 	}
 	// GOMEMLIMIT off is no line at 8 EiB.
 	off := ruletest.Server{Seconds: 300, Hz: 1}.Recording()

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 const (
 	snapEvery = 10 * time.Second // at most one for each process
+	maxWait   = 20 * time.Second // for one
 	maxBody   = 64 << 10         // bytes of a request
 	maxListed = 5000             // snapshots in one answer, the latest
 )
@@ -85,7 +87,9 @@ func (s *server) snap(r *http.Request) (any, error) {
 		return nil, &Error{Status: http.StatusTooManyRequests, Text: fmt.Sprintf("a snapshot of %s was taken less than %v ago", ask.Process, snapEvery),
 			Help: "/snapshots has it", RetryAfter: wait}
 	}
-	e, err := s.Agent.Snap(r.Context(), ask.Process, "asked")
+	ctx, cancel := context.WithTimeout(r.Context(), maxWait)
+	defer cancel()
+	e, err := s.Agent.Snap(ctx, ask.Process, "asked")
 	if err != nil {
 		return nil, &Error{Status: http.StatusUnprocessableEntity, Text: err.Error(), Help: hintOf(err)}
 	}
@@ -142,7 +146,11 @@ func (s *server) latestKey(process, kind string) (string, error) {
 			return entries[i].Key, nil
 		}
 	}
-	return "", failf(http.StatusNotFound, "there is no snapshot of %s with %s", process, kind).hint("POST /snapshots takes one")
+	e := failf(http.StatusNotFound, "there is no snapshot of %s with %s", process, kind).hint("POST /snapshots takes one")
+	if len(entries) > 0 {
+		e.hint("the program keeps none: a heap profile is kept unless runtime.MemProfileRate is 0 or nothing uses it, block and mutex profiles when they are switched on")
+	}
+	return "", e
 }
 
 func (s *server) profile(r *http.Request) (any, error) {

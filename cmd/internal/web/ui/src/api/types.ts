@@ -79,10 +79,11 @@ export interface Cycle {
   stack_scan_bytes: Num; globals_scan_bytes: Num;
   forced: boolean; procs: Num;
 }
-export interface Cycles { total: number; thinned: boolean; cycles: Cycle[] }
+export interface Cycles { total: number; thinned: boolean; looked_from: string; cycles: Cycle[] }
 
 export interface Episode {
   process: string; id: string; severity: Severity; began: string; seen: string; ended: string | null; finding: Finding;
+  changes: { time: string; severity: Severity }[]; returns: number;
 }
 export interface Event { process: string; time: string; event: string; text: string; data: Record<string, string> | null }
 export interface Explanation { id: string; title: string; text: string }
@@ -93,15 +94,18 @@ export interface Frame { func: string; file?: string; line?: number }
 export interface ProfileNode { name: string; file?: string; line?: number; value: number; base: number; self: number; children?: ProfileNode[] }
 export interface Profile {
   type: string; unit: string; at: string; base: string | null; total: number; base_total: number;
-  truncated: number; // places that are left out
-  period_bytes: Num; root: ProfileNode;
+  truncated: boolean; left_out: number; // places
+  period_bytes: Num; notes: string[]; root: ProfileNode;
 }
 export interface GoroutineGroup {
   count: number; base: number; growth: number; status: string; wait_reason: string | null; wait_max_seconds: Num;
   created_by: Frame | null; stack: Frame[] | null; labels: Record<string, string> | null; system: boolean;
 }
 export interface Goroutines {
-  at: string; base: string | null; total: number; base_total: number; truncated: number; groups: GoroutineGroup[];
+  at: string; base: string | null; total: number; base_total: Num;
+  missing: number; // goroutines that are in no group
+  left_out: number; // groups
+  groups: GoroutineGroup[];
 }
 
 export interface Alert {
@@ -110,10 +114,10 @@ export interface Alert {
 }
 export interface Experiment {
   id: string; name: string; verdict: string | null; time: string; running: boolean; variants: string[]; blocks: number;
-  pairs: Num; goal: string | null; file: string; bytes: number; error: string | null;
+  pairs: Num; goal: string | null; goal_ratio: Num; file: string; bytes: number; error: string | null;
 }
 
 export interface LiveSample {
-  id: string; time: string; heap_live_bytes: Num; heap_goal_bytes: Num; rss_bytes: Num; limit_bytes: Num;
+  id: string; time: string; up: boolean; heap_live_bytes: Num; heap_goal_bytes: Num; rss_bytes: Num; limit_bytes: Num;
   goroutines: Num; gc_cpu_ratio: Num; cycles: Cycle[] | null;
 }

@@ -97,7 +97,7 @@ var ErrTooMany = errors.New("the process has had too many events in this hour")
 type History struct {
 	mu      sync.Mutex
 	log     *log
-	open    map[key]*episode
+	open    present
 	budgets map[string]int // events of the process in this hour
 	hour    time.Time
 	swept   time.Time
@@ -115,6 +115,51 @@ type episode struct {
 	written time.Time         // Seen as it was last written
 }
 
+// present are the episodes in memory, by process and rule: those that are open, and
+// those that ended so short a time ago that they may go on.
+type present struct {
+	of map[string]map[string]*episode
+	n  int
+}
+
+func (p *present) put(e *episode) {
+	m := p.of[e.Process]
+	if m == nil {
+		m = map[string]*episode{}
+		p.of[e.Process] = m
+	}
+	if m[e.ID] == nil {
+		p.n++
+	}
+	m[e.ID] = e
+}
+
+func (p *present) remove(e *episode) {
+	m := p.of[e.Process]
+	delete(m, e.ID)
+	p.n--
+	if len(m) == 0 {
+		delete(p.of, e.Process)
+	}
+}
+
+// sorted returns those of a process, or all for "", by process and rule, so that what
+// is written does not depend on the order of a map.
+func (p *present) sorted(process string) []*episode {
+	var out []*episode
+	if process != "" {
+		out = slices.AppendSeq(out, maps.Values(p.of[process]))
+	} else {
+		for _, m := range p.of {
+			out = slices.AppendSeq(out, maps.Values(m))
+		}
+	}
+	slices.SortFunc(out, func(a, b *episode) int {
+		return cmp.Or(strings.Compare(a.Process, b.Process), strings.Compare(a.ID, b.ID))
+	})
+	return out
+}
+
 // Open opens the history in a directory, which it makes if it has to, and which is not
 // larger than maxBytes (16 MiB when that is zero, 64 KiB at least). Episodes that were
 // open go on.
@@ -123,14 +168,14 @@ func Open(dir string, maxBytes int64) (*History, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the history: %w", err)
 	}
-	h := &History{log: l, open: map[key]*episode{}, budgets: map[string]int{}}
+	h := &History{log: l, open: present{of: map[string]map[string]*episode{}}, budgets: map[string]int{}}
 	h.stats.Skipped = state.skipped
 	for k, e := range state.recent {
 		now := e.Severity
 		if n := len(e.Changes); n > 0 {
 			now = e.Changes[n-1].Severity
 		}
-		h.open[k] = &episode{Episode: e, now: now, written: e.Seen}
+		h.open.put(&episode{Episode: e, now: now, written: e.Seen})
 	}
 	l.checkpoint = h.checkpoint
 	return h, nil
@@ -140,7 +185,7 @@ func Open(dir string, maxBytes int64) (*History, error) {
 func (h *History) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, e := range h.sorted() {
+	for _, e := range h.open.sorted("") {
 		if e.Ended.IsZero() && e.Seen.After(e.written) {
 			h.write(e)
 		}
@@ -167,12 +212,12 @@ func (h *History) Diagnosed(process string, at time.Time, findings []diagnose.Fi
 			began = append(began, e.copy())
 		}
 	}
-	for _, e := range h.sorted() {
-		if e.Process != process || worst[e.ID] != nil || !e.Ended.IsZero() {
+	for _, e := range h.open.sorted(process) {
+		if worst[e.ID] != nil || !e.Ended.IsZero() {
 			continue
 		}
 		if e.missed++; e.missed >= missesToEnd {
-			h.end(e, at)
+			h.end(e)
 			ended = append(ended, e.copy())
 		}
 	}
@@ -191,12 +236,12 @@ func sureness(c diagnose.Confidence) int {
 
 // saw notes that a finding is there. It returns the episode, and whether it is a new one.
 func (h *History) saw(k key, at time.Time, f *diagnose.Finding) (e *episode, isNew bool) {
-	e = h.open[k]
+	e = h.open.of[k.process][k.id]
 	if e != nil && !e.Ended.IsZero() && at.Sub(e.Seen).Abs() > returnWithin {
 		e = nil // what is there now is another episode
 	}
 	if e == nil {
-		if h.open[k] == nil && len(h.open) >= maxOpen || !valid(k) {
+		if h.open.of[k.process][k.id] == nil && h.open.n >= maxOpen || !valid(k) {
 			h.stats.Dropped++
 			return nil, false
 		}
@@ -204,7 +249,7 @@ func (h *History) saw(k key, at time.Time, f *diagnose.Finding) (e *episode, isN
 			Episode: Episode{Process: k.process, ID: k.id, Severity: f.Severity, Began: at, Seen: at, Finding: bounded(f)},
 			now:     f.Severity,
 		}
-		h.open[k] = e
+		h.open.put(e)
 		h.write(e)
 		return e, true
 	}
@@ -237,7 +282,7 @@ func (h *History) saw(k key, at time.Time, f *diagnose.Finding) (e *episode, isN
 }
 
 // end ends an episode at the last instant at which it was seen.
-func (h *History) end(e *episode, _ time.Time) {
+func (h *History) end(e *episode) {
 	e.Ended = e.Seen
 	h.write(e)
 }
@@ -249,24 +294,16 @@ func (h *History) sweep(at time.Time) (ended []Episode) {
 		return nil
 	}
 	h.swept = at
-	for _, e := range h.sorted() {
+	for _, e := range h.open.sorted("") {
 		switch since := at.Sub(e.Seen); {
 		case e.Ended.IsZero() && since > silentFor:
-			h.end(e, at)
+			h.end(e)
 			ended = append(ended, e.copy())
 		case !e.Ended.IsZero() && since.Abs() > returnWithin:
-			delete(h.open, key{e.Process, e.ID})
+			h.open.remove(e)
 		}
 	}
 	return ended
-}
-
-// sorted returns the episodes in memory by process and ID, so that what is written does
-// not depend on the order of a map.
-func (h *History) sorted() []*episode {
-	return slices.SortedFunc(maps.Values(h.open), func(a, b *episode) int {
-		return cmp.Or(strings.Compare(a.Process, b.Process), strings.Compare(a.ID, b.ID))
-	})
 }
 
 func (e *episode) copy() Episode {
@@ -296,7 +333,7 @@ func (h *History) append(l line) {
 // they outlive the file in which they began.
 func (h *History) checkpoint() []line {
 	var out []line
-	for _, e := range h.sorted() {
+	for _, e := range h.open.sorted("") {
 		if e.Ended.IsZero() {
 			c := e.copy()
 			out = append(out, line{Kind: kindEpisode, Episode: &c})
@@ -312,9 +349,9 @@ func (h *History) Event(process string, e record.Event) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if e.Kind == record.EventExited {
-		for _, ep := range h.sorted() {
-			if ep.Process == process && ep.Ended.IsZero() {
-				h.end(ep, e.Time)
+		for _, ep := range h.open.sorted(process) {
+			if ep.Ended.IsZero() {
+				h.end(ep)
 			}
 		}
 	}
@@ -346,7 +383,7 @@ func (h *History) Episodes(q Query) []Episode {
 	defer h.mu.Unlock()
 	out := []Episode{}
 	inMemory := map[name]bool{}
-	for _, e := range h.open {
+	for _, e := range h.open.sorted("") {
 		inMemory[episodeName(e.Process, e.ID, e.Began)] = true
 		if q.wants(e.Process, e.Began, e.last(), e.Ended.IsZero()) {
 			out = append(out, e.copy())
@@ -407,7 +444,7 @@ func (h *History) Stats() Stats {
 	s := h.stats
 	s.Bytes, s.MaxBytes = h.log.size(), h.log.maxBytes
 	s.Episodes, s.Events = h.log.counts()
-	for _, e := range h.open {
+	for _, e := range h.open.sorted("") {
 		if e.Ended.IsZero() {
 			s.Open++
 		}

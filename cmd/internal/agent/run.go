@@ -258,6 +258,7 @@ func (a *Agent) discovered(ctx context.Context, f found, now time.Time) {
 		}
 		return
 	}
+	a.deselect(now)
 	var unseen []Unseen
 	var filtered, tooMany int
 	for i := range f.entries {
@@ -285,6 +286,24 @@ func (a *Agent) discovered(ctx context.Context, f found, now time.Time) {
 	a.unseen = unseen
 	a.status.Discovered, a.status.Filtered, a.status.TooMany = now, filtered, tooMany
 	a.mu.Unlock()
+}
+
+// deselect stops watching those that the settings leave out by now. They have not ended.
+func (a *Agent) deselect(now time.Time) {
+	for pid, t := range a.targets {
+		if t.busy || selected(&t.window.process, a.opt.Include, a.opt.Exclude) {
+			continue // who is read just now goes with the next look
+		}
+		close(t.wake)
+		delete(a.targets, pid)
+		a.names.release(t.id, now)
+		a.unsaved = true
+		a.opt.Logger.Info("left out", "process", t.id, "pid", t.pid)
+		a.mu.Lock()
+		delete(a.view, t.id)
+		delete(a.byID, t.id)
+		a.mu.Unlock()
+	}
 }
 
 // selected reports whether patterns leave a process in.

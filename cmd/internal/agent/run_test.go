@@ -278,10 +278,21 @@ func TestSnap(t *testing.T) {
 	if rec, err := w.Recording("svc"); err != nil || len(rec.Samples) == 0 || len(rec.Goroutines) == 0 {
 		t.Errorf("%+v, %v", rec, err)
 	}
-	set := w.opt.Settings
-	set.Exclude = []string{"nothing"}
+}
+
+// TestReconfigure: who is left out by new settings is watched no longer.
+func TestReconfigure(t *testing.T) {
+	w := begin(t, actors(1), t.TempDir())
+	w.until(t, "it is watched", func() bool { return w.up("svc") })
+	set := DefaultSettings()
+	set.Discover, set.MinUptime = 100*time.Millisecond, 0
 	w.Reconfigure(set)
+	set.Exclude = []string{"svc"}
 	w.Reconfigure(set)
+	w.until(t, "it is left out", func() bool { return len(w.Processes()) == 0 })
+	set.Exclude = nil
+	w.Reconfigure(set)
+	w.until(t, "it is watched again", func() bool { return w.up("svc") })
 }
 
 // TestThousand: a thousand processes are all watched.

@@ -96,14 +96,14 @@ func (w *writer) check(t *testing.T) {
 }
 
 func TestDiskFull(t *testing.T) {
-	root := small(t, 24<<20)
+	root := small(t, 14<<20)
 	ballast := filepath.Join(root, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, 8<<20), 0o600); err != nil {
+	if err := os.WriteFile(ballast, make([]byte, 6<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	opt := Options{Dir: filepath.Join(root, "tsdb"), Reserve: 4 << 20}
+	opt := Options{Dir: filepath.Join(root, "tsdb"), Reserve: 2 << 20}
 	db := open(t, opt)
-	w := newWriter(db, 1000)
+	w := newWriter(db, 500)
 	var full *FullError
 	for i, err := 1, error(nil); !errors.As(err, &full); i, err = i+1, w.write() {
 		if err != nil {
@@ -127,7 +127,7 @@ func TestDiskFull(t *testing.T) {
 		db.upkeep(context.Background())
 	}
 	w.check(t)
-	if s := db.Stats(); s.Dropped.Failed != 4000 || s.FreeBytes >= 4<<20 || s.FreeBytes < 0 {
+	if s := db.Stats(); s.Dropped.Failed != 2000 || s.FreeBytes >= 2<<20 || s.FreeBytes < 0 {
 		t.Errorf("%+v", s)
 	}
 	if err := db.Close(); !errors.As(err, &full) {
@@ -140,7 +140,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	db = open(t, opt)
-	w.use(db, 1000)
+	w.use(db, 500)
 	for range 10 {
 		if err := w.write(); err != nil {
 			t.Fatal(err)
@@ -154,9 +154,9 @@ func TestDiskFull(t *testing.T) {
 func TestDiskFullUnseen(t *testing.T) {
 	for _, compact := range []bool{false, true} {
 		t.Run(fmt.Sprintf("compacting=%v", compact), func(t *testing.T) {
-			root := small(t, 40<<20)
+			root := small(t, 24<<20)
 			ballast := filepath.Join(root, "ballast")
-			if err := os.WriteFile(ballast, make([]byte, 33<<20), 0o600); err != nil {
+			if err := os.WriteFile(ballast, make([]byte, 20<<20), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			opt := Options{Dir: filepath.Join(root, "tsdb"), Reserve: 1 << 20}
@@ -164,7 +164,7 @@ func TestDiskFullUnseen(t *testing.T) {
 			honest := db.space
 			db.space = func(string) (int64, bool) { return 1 << 30, true }
 			// More than a page of the log, 32 KiB, in a record, and full chunks to write.
-			w := newWriter(db, 5000)
+			w := newWriter(db, 2000)
 			var err error
 			for err == nil {
 				err = w.write()
@@ -208,7 +208,7 @@ func TestDiskFullUnseen(t *testing.T) {
 				t.Error(err)
 			}
 			db = open(t, opt)
-			w.use(db, 5000)
+			w.use(db, 2000)
 			w.check(t)
 		})
 	}

@@ -170,7 +170,7 @@ func Open(dir string, maxBytes int64) (*History, error) {
 	}
 	h := &History{log: l, open: present{of: map[string]map[string]*episode{}}, budgets: map[string]int{}}
 	h.stats.Skipped = state.skipped
-	for k, e := range state.recent {
+	for _, e := range state.recent {
 		now := e.Severity
 		if n := len(e.Changes); n > 0 {
 			now = e.Changes[n-1].Severity

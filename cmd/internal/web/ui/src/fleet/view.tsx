@@ -3,7 +3,7 @@ import { memo } from "preact/compat";
 import type { VNode } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useGet, url } from "../api/client.ts";
-import type { Processes, Row, Unseen } from "../api/types.ts";
+import type { Num, Processes, Row, Spark as SparkValues, Unseen } from "../api/types.ts";
 import { href, setParams } from "../router.ts";
 import { ago, byteRate, bytes, count, percent, seconds, severityMark, unknown } from "../ui/format.tsx";
 import { Help } from "../ui/Help.tsx";
@@ -137,8 +137,8 @@ const Line = memo(function Line({ r }: { r: Row }): VNode {
           </>
         )}
       </span>
-      <span role="cell" class="n sp" data-h="RSS">{r.spark && <Spark values={r.spark.rss_bytes} under={r.spark.heap_live_bytes} label="RSS over the heap, last ten minutes" />}{bytes(r.rss_bytes)}</span>
-      <span role="cell" class="n sp" data-h="GC CPU">{r.spark && <Spark values={r.spark.gc_cpu_ratio} label="GC CPU, last ten minutes" tone="gc" top={0.05} />}<b class={(r.gc_cpu_ratio ?? 0) > 0.25 ? "bad" : "plain"}>{percent(r.gc_cpu_ratio)}</b></span>
+      <span role="cell" class="n sp" data-h="RSS">{r.spark && <Spark values={ten(r.spark, r.spark.rss_bytes)} under={ten(r.spark, r.spark.heap_live_bytes)} label="RSS over the heap, last ten minutes" />}{bytes(r.rss_bytes)}</span>
+      <span role="cell" class="n sp" data-h="GC CPU">{r.spark && <Spark values={ten(r.spark, r.spark.gc_cpu_ratio)} label="GC CPU, last ten minutes" tone="gc" top={0.05} />}<b class={(r.gc_cpu_ratio ?? 0) > 0.25 ? "bad" : "plain"}>{percent(r.gc_cpu_ratio)}</b></span>
       <span role="cell" class="n" data-h="alloc">{byteRate(r.alloc_bytes_per_second)}</span>
       <span role="cell" class="n" data-h="GC">{cyclesText(r.gc_cycles_per_second)}</span>
       <span role="cell" class="n" data-h="CPU">{r.cpu_cores === null ? unknown : r.cpu_cores.toFixed(2)}</span>
@@ -147,6 +147,12 @@ const Line = memo(function Line({ r }: { r: Row }): VNode {
     </div>
   );
 });
+
+/** ten are the values of the last ten minutes, with a gap where there are none yet. */
+function ten(s: SparkValues, values: readonly Num[]): readonly Num[] {
+  const n = Math.min(120, Math.round(600 / s.step_seconds));
+  return values.length >= n ? values : [...Array<Num>(n - values.length).fill(null), ...values];
+}
 
 /** Collections are few: below one in a second they are counted by the minute. */
 function cyclesText(v: number | null): string {

@@ -1,6 +1,6 @@
 // The charts of a process: what each draws, what it says in a sentence, and what it is.
 import type { ComponentChildren, VNode } from "preact";
-import type { Episode, Finding, Num, Process, Series, SeriesLine } from "../api/types.ts";
+import type { Episode, Num, Process, Series, SeriesLine } from "../api/types.ts";
 import { Figure, type Tabular } from "../ui/Chart.tsx";
 import { bytes, byteRate, clock, count, day, percent, seconds, value } from "../ui/format.tsx";
 import type { About } from "../ui/Help.tsx";
@@ -19,7 +19,6 @@ export interface ChartInput {
   now: number;
   chosen: string | null;
   episodes: readonly Episode[];
-  findings: readonly Finding[];
 }
 
 
@@ -77,7 +76,7 @@ function Framed(props: ChartInput & {
     <Figure title={props.title} unit={props.unit} about={props.about} says={props.says} class={hasChosen(props) ? "has" : ""}
       table={s ? () => tableOf(s, s.series.filter((l) => names.has(l.name))) : undefined}>
       <TimeChart time={s?.time ?? []} lines={lines} label={props.title} format={props.format} height={props.height}
-        bands={bandsOf(props.chart, props.episodes, props.chosen, props.now)} levels={levelsOf(props.chart, levelled(props), props.chosen)}
+        bands={bandsOf(props.chart, props.episodes, props.chosen, props.now)} levels={levelsOf(props.chart, props.episodes, props.chosen, props.now)}
         wait={s ? undefined : "Loading…"} ghosts={ghostsOf(props.before?.[props.set], props.shift, props.looks.filter((k) => !props.ghosts || props.ghosts.includes(k.name)))} read={readCycle(props)} {...props.options} />
     </Figure>
   );
@@ -85,12 +84,6 @@ function Framed(props: ChartInput & {
 
 function hasChosen(p: { chart: ChartName; chosen: string | null }): boolean {
   return p.chosen !== null && chartOf(p.chosen) === p.chart;
-}
-
-/** The findings whose numbers are drawn: those that are there, and the chosen one as it was. */
-function levelled(p: ChartInput): Finding[] {
-  const open = p.episodes.filter((e) => !e.ended || e.id === p.chosen).map((e) => e.finding);
-  return open.filter((f, i) => open.findIndex((x) => x.id === f.id) === i);
 }
 
 /** readCycle says which GC cycle is under the cursor, when one is near. */
@@ -131,9 +124,22 @@ export function MemoryChart(p: ChartInput): VNode | null {
         what: <>The heap (blue) rises as the program allocates. When it comes near its <em>goal</em> (violet) a collection runs, and what it finds <em>alive</em> (teal) is what stays. The goal is twice what is alive with GOGC=100, and less where GOMEMLIMIT says so. RSS (orange) is what the kernel counts; it follows the goal, since memory is given back slowly. The red dashes are where the kernel kills.</>,
         good: "a steady sawtooth under the limit, with a level line of what is alive.",
         bad: "a line of what is alive that rises from cycle to cycle (a leak), a goal that passes the limit, or RSS far above the goal.",
-        source: "Where a step holds many samples the blue band spans the lowest and highest. Ticks at the foot are GC cycles: click one to open it. Drag to zoom.",
+        source: "Where a step holds many samples the blue band spans the lowest and highest. Ticks at the foot are GC cycles, dots what each found alive: click one to open it. Drag to zoom.",
       }}
-      options={{ bytes: true, range: () => [0, top || 1], events: true }} />
+      options={{
+        bytes: true, range: () => [0, top || 1], events: true,
+        // Between two samples many collections may end: each says exactly what it found alive.
+        over: (t) => {
+          if (p.data.cycles.length * 4 * t.px > t.u.bbox.width) return;
+          t.ctx.fillStyle = t.css("--teal");
+          for (const c of p.data.cycles) {
+            if (c.heap_marked_bytes === null) continue;
+            t.ctx.beginPath();
+            t.ctx.arc(t.x(new Date(c.end).getTime() / 1000), t.y(c.heap_marked_bytes), 2 * t.px, 0, 7);
+            t.ctx.fill();
+          }
+        },
+      }} />
   );
 }
 
@@ -166,7 +172,7 @@ export function PauseChart(p: ChartInput & { total: number; thinned: boolean }):
       table={() => ({ columns, rows: cycles.slice().reverse() })}>
       <TimeChart time={time} lines={[{ key: "pause", label: "pause", values, color: "--violet", width: 0 }]} label="GC pauses" format={seconds} height={118} log reach={14}
         range={(low, high) => [Math.min(pauseLow, low ?? pauseLow), Math.max(2e-3, (high ?? 0) * 2)]}
-        bands={bandsOf("pauses", p.episodes, p.chosen, p.now)} levels={levelsOf("pauses", levelled(p), p.chosen)} read={readCycle(p)}
+        bands={bandsOf("pauses", p.episodes, p.chosen, p.now)} levels={levelsOf("pauses", p.episodes, p.chosen, p.now)} read={readCycle(p)}
         under={(t) => {
           if (!p.before) return;
           const { ctx, px } = t, foot = t.u.bbox.top + t.u.bbox.height;
@@ -254,7 +260,7 @@ export function GoroutineChart(p: ChartInput): VNode | null {
   const grown = last.last !== null && first !== null && first > 0 ? last.last / first - 1 : 0;
   return (
     <Figure title="Goroutines" class={hasChosen({ chart: "goroutines", chosen: p.chosen }) ? "has" : ""}
-      says={last.last === null ? undefined : <><b>{count(last.last)}</b>{grown > 0.1 && first !== null && <>, <b>{percent(grown)}</b> more than at the left edge</>}. {most && most.n !== null && <>Most wait in <b>{most.label}</b> ({count(most.n)}). </>}{runnable.max ? <>Up to {count(runnable.max)} were ready and waited for a processor.</> : ""}</>}
+      says={last.last === null ? undefined : <><b>{count(last.last)}</b>{grown > 0.1 && first !== null && <>, <b>{percent(grown)}</b> more than at the left edge</>}. {most && most.n !== null && <>Most: <b>{most.label}</b> ({count(most.n)}). </>}{runnable.max ? <>Up to {count(runnable.max)} were ready and waited for a processor.</> : ""}</>}
       about={{
         what: "Goroutines by what they wait for, stacked. The runtime's reasons: IO wait is the network, chan receive and select are other goroutines, sync.Mutex.Lock is a lock.",
         good: "a number that follows the load and comes back.",
@@ -265,7 +271,7 @@ export function GoroutineChart(p: ChartInput): VNode | null {
       <TimeChart time={s?.time ?? []} wait={s ? undefined : "Loading…"} stack={stack} label="Goroutines by wait reason" height={150} format={count} read={readCycle(p)}
         lines={stack ? lines : all ? [{ key: "all", label: "goroutines", values: all.values, color: "--c1", fill: 0.12 }] : []}
         range={(_, high) => [0, Math.max(4, (high ?? 0) * 1.08)]}
-        bands={bandsOf("goroutines", p.episodes, p.chosen, p.now)} levels={levelsOf("goroutines", levelled(p), p.chosen)}
+        bands={bandsOf("goroutines", p.episodes, p.chosen, p.now)} levels={levelsOf("goroutines", p.episodes, p.chosen, p.now)}
         ghosts={ghostsOf(p.before?.goroutines, p.shift, [{ name: "goroutines", label: "", color: "--muted" }])} />
     </Figure>
   );
@@ -298,7 +304,7 @@ export function SchedChart(p: ChartInput): VNode | null {
       }}
       table={s ? () => tableOf(s, s.series.filter((l) => l.name.startsWith("latency"))) : undefined}>
       <TimeChart time={s?.time ?? []} wait={s ? undefined : "Loading…"} lines={linesOf(s, schedLooks)} label="Scheduler latency heat map" height={132} format={seconds} log
-        range={() => [floor, ceil * 1.05]} bands={bandsOf("sched", p.episodes, p.chosen, p.now)} levels={levelsOf("sched", levelled(p), p.chosen)} read={readCycle(p)}
+        range={() => [floor, ceil * 1.05]} bands={bandsOf("sched", p.episodes, p.chosen, p.now)} levels={levelsOf("sched", p.episodes, p.chosen, p.now)} read={readCycle(p)}
         ghosts={ghostsOf(p.before?.sched, p.shift, schedLooks.slice(0, 1))}
         under={(t) => {
           if (!s || !heat || most === 0) return;

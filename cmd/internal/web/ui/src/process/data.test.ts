@@ -28,9 +28,11 @@ test("cycles are joined once", () => {
 test("findings are drawn where they come from", () => {
   for (const [id, chart] of [["HW1001", "memory"], ["HW2003", "gc"], ["HW3001", "memory"], ["HW3002", "goroutines"], ["HW4003", "sched"], ["HW9001", null], ["HW1008", null]] as const) assert.equal(chartOf(id), chart, id);
   const finding = { id: "HW1001", severity: "critical", title: "t", evidence: [{ name: "container_limit_bytes", value: 5, unit: "bytes", source: "", text: "5 B" }, { name: "projected_peak_bytes", value: 6, unit: "bytes", source: "", text: "6 B" }] } as unknown as Finding;
-  assert.deepEqual(levelsOf("memory", [finding], null), [{ value: 6, label: "projected peak 6 B", severity: "critical" }]);
-  assert.deepEqual(levelsOf("gc", [finding], null), []);
   const e = { process: "p", id: "HW1001", severity: "critical", began: "1970-01-01T00:00:10Z", seen: "", ended: null, finding } as Episode;
+  assert.deepEqual(levelsOf("memory", [e], null, 99_000), [{ value: 6, label: "projected peak 6 B", severity: "critical", from: 10, to: 99 }]);
+  assert.deepEqual(levelsOf("memory", [{ ...e, ended: "1970-01-01T00:00:20Z" }], null, 99_000), []);
+  assert.equal(levelsOf("memory", [{ ...e, ended: "1970-01-01T00:00:20Z" }], "HW1001", 99_000)[0]!.to, 20);
+  assert.deepEqual(levelsOf("gc", [e], null, 99_000), []);
   assert.deepEqual(bandsOf("memory", [e], "HW1001", 99_000), [{ from: 10, to: 99, label: "t", severity: "critical", strong: true }]);
 });
 

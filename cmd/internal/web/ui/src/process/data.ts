@@ -1,7 +1,7 @@
 // What the charts of a process are made of. Pure, but for the hook that listens.
 import { useEffect, useState } from "preact/hooks";
 import { live } from "../api/client.ts";
-import type { Cycle, Episode, Finding, LiveSample, Num, Series, SeriesLine } from "../api/types.ts";
+import type { Cycle, Episode, LiveSample, Num, Series, SeriesLine } from "../api/types.ts";
 import type { Band, Level } from "../ui/TimeChart.tsx";
 import { quantile, stat } from "../ui/plot.ts";
 
@@ -83,14 +83,20 @@ export function bandsOf(chart: ChartName, episodes: readonly Episode[], chosen: 
 const drawn = /^(heap_live|heap_goal|heap_marked|rss|container_limit|container_usage|gomemlimit|gc_cpu_ratio|assist_ratio|goroutines$|cpu_cores)/;
 const units: Record<ChartName, string> = { memory: "bytes", pauses: "seconds", gc: "ratio", alloc: "bytes_per_second", goroutines: "count", sched: "seconds", cpu: "cores", pressure: "ratio" };
 
-/** levelsOf are the measured numbers of findings as lines across the chart that they belong to. */
-export function levelsOf(chart: ChartName, findings: readonly Finding[], chosen: string | null): Level[] {
+/** levelsOf are the measured numbers of findings, as lines over the time in which they were there. */
+export function levelsOf(chart: ChartName, episodes: readonly Episode[], chosen: string | null, now: number): Level[] {
   const out: Level[] = [];
-  for (const f of findings) {
-    if (chartOf(f.id) !== chart) continue;
-    // Of a finding that nobody chose the first says enough.
-    const fits = f.evidence.filter((e) => e.unit === units[chart] && !/ratio_of|_share|growth/.test(e.name) && !(chart !== "pressure" && drawn.test(e.name)));
-    for (const e of fits.slice(0, f.id === chosen ? 3 : 1)) out.push({ value: e.value, label: `${e.name.replace(/_(bytes|seconds|ratio|count|bytes_per_second|cores)$/, "").replaceAll("_", " ")} ${e.text}`, severity: f.severity });
+  for (const e of episodes) {
+    // What is over is drawn only for who asks for it.
+    if (chartOf(e.id) !== chart || (e.ended && e.id !== chosen)) continue;
+    const fits = e.finding.evidence.filter((x) => x.unit === units[chart] && !/ratio_of|_share|growth|slope|_ci_/.test(x.name) && !(chart !== "pressure" && drawn.test(x.name)));
+    // Of a finding that nobody chose the first number says enough.
+    for (const x of fits.slice(0, e.id === chosen ? 3 : 1)) {
+      out.push({
+        value: x.value, label: `${x.name.replace(/_(bytes_per_second|bytes|seconds|ratio|count|cores)$/, "").replaceAll("_", " ")} ${x.text}`, severity: e.severity,
+        from: new Date(e.began).getTime() / 1000, to: e.ended ? new Date(e.ended).getTime() / 1000 : now / 1000,
+      });
+    }
   }
   return out;
 }

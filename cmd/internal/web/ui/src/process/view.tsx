@@ -81,7 +81,7 @@ function Lines({ p, params }: { p: Process; params: URLSearchParams }): VNode {
   };
   const input: ChartInput = {
     data, before, shift: other ? (w.from - other.from) / 1000 : 0, p, w, now, chosen,
-    episodes: findings.data?.episodes ?? [], findings: p.findings,
+    episodes: findings.data?.episodes ?? [],
   };
   const error = sets.memory.error ?? sets.gc.error ?? cycles.error;
   const reload = () => { for (const l of [...Object.values(sets), cycles, findings, events]) l.reload(); };

@@ -18,9 +18,12 @@ export function path(values: readonly Num[], w: number, h: number, low: number, 
   return d;
 }
 
-/** area closes a path to the floor; a gap counts as nothing. */
+/** area closes a path to the floor, from the first value on; a gap in it counts as nothing. */
 export function area(values: readonly Num[], w: number, h: number, low: number, high: number): string {
-  return path(values.map((v) => v ?? low), w, h, low, high) + `L${w} ${h}L0 ${h}Z`;
+  const first = values.findIndex((v) => v !== null);
+  if (first < 0) return "";
+  const x = values.length > 1 ? (first * w) / (values.length - 1) : 0;
+  return path(values.map((v, i) => (i < first ? null : v ?? low)), w, h, low, high) + `L${w} ${h}L${+x.toFixed(1)} ${h}Z`;
 }
 
 export function Spark(props: { values: readonly Num[]; label: string; tone?: string; floor?: number; top?: number; under?: readonly Num[] }): VNode | null {

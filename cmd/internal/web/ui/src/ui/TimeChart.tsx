@@ -25,7 +25,7 @@ export interface Line {
 }
 
 export interface Band { from: number; to: number; label: string; severity: Severity; strong: boolean }
-export interface Level { value: number; label: string; severity: Severity }
+export interface Level { value: number; label: string; severity: Severity; from: number; to: number }
 
 /** What all charts of a page have in common. Times are seconds since the epoch. */
 export interface Timeline {
@@ -217,16 +217,18 @@ function make(host: HTMLElement, get: () => { props: TimeChartProps; line: Timel
       ctx.textAlign = "left";
       for (const l of props.levels ?? []) {
         const y = p.y(l.value), c = css("--" + { critical: "bad", warning: "warn", info: "muted" }[l.severity]);
-        if (y < top || y > top + height) continue;
+        const x0 = Math.max(left, p.x(l.from)), x1 = Math.min(left + width, p.x(l.to));
+        if (y < top || y > top + height || x1 <= x0) continue;
         ctx.strokeStyle = c;
         ctx.lineWidth = r;
         ctx.setLineDash([7 * r, 3 * r, 1.5 * r, 3 * r]);
         ctx.beginPath();
-        ctx.moveTo(left, y);
-        ctx.lineTo(left + width, y);
+        ctx.moveTo(x0, y);
+        ctx.lineTo(x1, y);
         ctx.stroke();
         ctx.setLineDash([]);
-        text(ctx, l.label, left + 6 * r, y - 14 * r < top ? y + 3 * r : y - 14 * r, c, css("--bg"), r);
+        const w = ctx.measureText(l.label).width;
+        text(ctx, l.label, Math.max(left + 6 * r, Math.min(x0 + 6 * r, left + width - w - 6 * r)), y - 14 * r < top ? y + 3 * r : y - 14 * r, c, css("--bg"), r);
       }
       let free = -Infinity;
       for (const e of line.events) {

@@ -5,6 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { ApiError, post, useSession } from "../api/client.ts";
 import { href } from "../router.ts";
 import { gogc, gomemlimit, when } from "../ui/format.tsx";
+import { Help } from "../ui/Help.tsx";
 import { percentageText, sizeText, type Forecast } from "./model.ts";
 
 const lease = 600; // seconds
@@ -12,13 +13,20 @@ const lease = 600; // seconds
 interface Step { symbol: string; old: string; new: string }
 interface Change { steps: Step[] | null; outcome: string; text: string; notes: string[] | null; until: string | null }
 
+const about = {
+  what: "The agent writes the chosen settings into the memory of the running process, as heapwright tune --apply live does: the runtime uses them from its next collection on. It shows each word before it writes it.",
+  good: "GC CPU and memory go where the forecast says, on the timeline.",
+  bad: "It is not kept: after the lease the old settings are put back. To keep them, set them where the process is started.",
+  source: "Every change stands in the agent's audit log, with who asked and why.",
+};
+
 export function Apply(props: { process: string; now: Forecast; chosen: Forecast | null }): VNode | null {
   const session = useSession();
   if (!session) return null;
   const able = session.changes_enabled && session.role === "operator";
   return (
     <section class="figure live" aria-label="Apply live">
-      <header><h2>Try it live</h2></header>
+      <header><h2>Try it live</h2><div class="tools"><Help of="Try it live" about={about} /></div></header>
       {able ? <Form {...props} /> : (
         <p class="note">
           {session.changes_enabled ? "Only operators may change a running process: sign in with the operator's token." : "This agent only reads. To let operators change GOGC and GOMEMLIMIT of a running process for some minutes, set access.allow_changes, an operator token and an audit log in its configuration, and restart it."}
@@ -34,6 +42,7 @@ function Form(props: { process: string; now: Forecast; chosen: Forecast | null }
   const [reason, setReason] = useState("");
   const [plan, setPlan] = useState<Change | null>(null);
   const [done, setDone] = useState<Change | null>(null);
+  const [said, say] = useState("");
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<ApiError | null>(null);
   const key = chosen ? `${chosen.gogc_percent} ${chosen.gomemlimit_bytes}` : "";
@@ -49,23 +58,32 @@ function Form(props: { process: string; now: Forecast; chosen: Forecast | null }
     ...(chosen && chosen.gogc_percent !== now.gogc_percent ? { gogc: percentageText(chosen.gogc_percent) } : {}),
     ...(chosen && chosen.gomemlimit_bytes !== now.gomemlimit_bytes ? { gomemlimit: sizeText(chosen.gomemlimit_bytes) } : {}),
   });
+  const takeBack = (label: string): VNode => (
+    <button type="button" class={done ? "" : "quiet"} disabled={busy} onClick={() => send("undo", { process, reason: "taken back from the page" }, (c) => { say(c.text); setDone(null); setPlan(null); })}>{label}</button>
+  );
   if (done) {
     return (
       <div role="status">
         <p><b>{done.outcome === "nothing_to_change" ? "Nothing was changed." : "Changed for 10 minutes."}</b> {done.text}</p>
         {done.until && <p>The agent puts the old settings back at {when(done.until)}. Watch the <a href={href("process", process)}>timeline</a> meanwhile.</p>}
-        <button type="button" disabled={busy} onClick={() => send("undo", { process, reason: "undone from the page" }, () => { setDone(null); setPlan(null); })}>Take it back now</button>
+        {takeBack("Take it back now")}
         {error && <Problem error={error} />}
       </div>
     );
   }
-  if (!chosen || (chosen.gogc_percent === now.gogc_percent && chosen.gomemlimit_bytes === now.gomemlimit_bytes)) return <p class="note">Choose other settings above: then they can be tried on the running process for 10 minutes.</p>;
+  const after = <>{said && <p role="status">{said}</p>}{error && <Problem error={error} />}</>;
+  if (!chosen || (chosen.gogc_percent === now.gogc_percent && chosen.gomemlimit_bytes === now.gomemlimit_bytes)) {
+    return <>{after}<p class="note">Choose other settings above: then they can be tried on the running process for 10 minutes. {takeBack("Take back an earlier change")}</p></>;
+  }
+  const what: [string, string][] = [];
+  if (chosen.gogc_percent !== now.gogc_percent) what.push(["GOGC", gogc(chosen.gogc_percent)]);
+  if (chosen.gomemlimit_bytes !== now.gomemlimit_bytes) what.push(["GOMEMLIMIT", gomemlimit(chosen.gomemlimit_bytes)]);
   return (
     <form onSubmit={(e) => { e.preventDefault(); send("change", change(true), setPlan); }}>
-      <p>Sets GOGC to <b>{gogc(chosen.gogc_percent)}</b> and GOMEMLIMIT to <b>{gomemlimit(chosen.gomemlimit_bytes)}</b> in the running process, for 10 minutes. A container's limit is left alone.</p>
+      {after}
+      <p>Sets {what.map(([name, to], i) => <>{i > 0 && " and "}{name} to <b>{to}</b></>)} in the running process, for 10 minutes. A container's limit is left alone.</p>
       <label>Why, for the audit log <input type="text" value={reason} maxLength={200} required onInput={(e) => setReason(e.currentTarget.value)} /></label>{" "}
-      <button type="submit" disabled={busy || reason.trim() === ""}>Show what would be written</button>
-      {error && <Problem error={error} />}
+      <button type="submit" disabled={busy || reason.trim() === ""}>Show what would be written</button> {takeBack("Take back an earlier change")}
       {plan && (
         <div class="steps" role="status">
           <p><b>This would be written:</b></p>

@@ -105,7 +105,7 @@ function Body(props: { d: PlanDocument; params: URLSearchParams; onUse: (f: Fore
           </div>
         )}
       </div>
-      <p class="note"><b>{d.confidence} confidence</b>{d.confidence_reason ? ": " + d.confidence_reason : ""}.</p>
+      <p class="note"><b>{d.confidence} confidence</b>{d.confidence_reason ? ": " + d.confidence_reason.replace(/\.$/, "") : ""}.</p>
       <details>
         <summary>Why, what may go wrong, and what would show that it is wrong</summary>
         {list("Why", d.why ?? [])}

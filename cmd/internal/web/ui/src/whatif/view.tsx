@@ -7,6 +7,7 @@ import { setParams } from "../router.ts";
 import { Figure } from "../ui/Chart.tsx";
 import { Copy } from "../ui/Copy.tsx";
 import { bytes, gogc, gomemlimit, percent, seconds, value } from "../ui/format.tsx";
+import { Help } from "../ui/Help.tsx";
 import { Empty, Loading, Stale } from "../ui/State.tsx";
 import type { Column } from "../ui/Table.tsx";
 import { Apply } from "./apply.tsx";
@@ -79,6 +80,12 @@ function Unfit(props: { error: string; missing: string[]; retry: () => void; sho
   );
 }
 
+const knobs = {
+  what: "What the Go runtime is told about memory. GOGC says how much garbage may pile up beside what is alive; GOMEMLIMIT is where the runtime begins to collect harder, whatever GOGC says; the container's limit is where the kernel kills.",
+  good: "GOMEMLIMIT some way below the container's limit, and GOGC as high as that allows.",
+  bad: "GOGC off without GOMEMLIMIT; GOMEMLIMIT close to what is alive.",
+};
+
 function Controls(props: { now: Forecast; asked: Record<Name, string | null>; floor: number | null }): VNode {
   const { now, asked, floor } = props;
   const rss = estimate(now.rss_peak_bytes) ?? 256 * 1048576;
@@ -88,7 +95,7 @@ function Controls(props: { now: Forecast; asked: Record<Name, string | null>; fl
   const dirty = names.some((n) => asked[n] !== null);
   return (
     <section class="figure settings" aria-label="Settings">
-      <header><h2>Settings</h2><div class="tools">{dirty && <button type="button" class="quiet" onClick={() => setParams({ gogc: null, gomemlimit: null, limit: null }, false)}>Back to now</button>}</div></header>
+      <header><h2>Settings</h2><div class="tools">{dirty && <button type="button" class="quiet" onClick={() => setParams({ gogc: null, gomemlimit: null, limit: null }, false)}>Back to now</button>}<Help of="Settings" about={knobs} /></div></header>
       <Setting name="gogc" label="GOGC" hint="How far the heap grows over what is alive before it is collected, in percent." now={gogc(now.gogc_percent)}
         text={asked.gogc ?? percentageText(now.gogc_percent)} dirty={asked.gogc !== null} slider={percents} toValue={percentage} toText={percentageText} snap={tidy} end={off} endLabel="off" />
       <Setting name="gomemlimit" label="GOMEMLIMIT" hint={"How much memory the runtime tries not to pass." + (floor ? ` Below about ${bytes(floor)} it would do little but collect.` : "")} now={gomemlimit(now.gomemlimit_bytes)}

@@ -336,3 +336,39 @@ func TestDashboard(t *testing.T) {
 		}
 	}
 }
+
+// TestDocument holds the table of docs/ALERTS.md against the defaults.
+func TestDocument(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "ALERTS.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "<!-- defaults -->\n")
+	table, _, ok := strings.Cut(table, "<!-- end -->")
+	var want strings.Builder
+	want.WriteString("| rule | severity | fires | for | clears | for |\n|---|---|---|---|---|---|\n")
+	for _, r := range alert.Defaults() {
+		severity, fires, clears := r.Severity.String(), string(r.Signal), ""
+		switch {
+		case r.Signal == alert.Finding:
+			severity, fires, clears = "the finding's", "a finding of at least "+r.Level.String(), "it is gone"
+		case r.Signal == alert.OOMKills:
+			fires, clears = fires+" rises", "no more"
+		case r.Above != nil:
+			fires, clears = fmt.Sprintf("%s above %g", fires, *r.Above), fmt.Sprintf("below %g", *r.ClearBelow)
+		default:
+			fires, clears = fmt.Sprintf("%s below %g", fires, *r.Below), fmt.Sprintf("above %g", *r.ClearAbove)
+		}
+		for _, c := range r.With {
+			if c.Above != nil {
+				fires += fmt.Sprintf(" with %s above %g", c.Signal, *c.Above)
+			} else {
+				fires += fmt.Sprintf(" with %s below %g", c.Signal, *c.Below)
+			}
+		}
+		fmt.Fprintf(&want, "| `%s` | %s | %s | %v | %s | %v |\n", r.Name, severity, fires, r.For, clears, r.ClearFor)
+	}
+	if !ok || table != want.String() {
+		t.Errorf("the table is\n%s\nwant\n%s", table, want.String())
+	}
+}

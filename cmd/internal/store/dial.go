@@ -31,11 +31,12 @@ const maxAnswer = 64 << 20
 
 // Dial returns a Reader that asks a server with Prometheus' query API: Prometheus,
 // VictoriaMetrics, Mimir, Thanos, another heapwright. The URL is that below which
-// /api/v1/query is found. Nothing is asked yet.
+// /api/v1/query is found. Nothing is asked yet. An expression that is a string, which
+// only says itself, has no answer: the client does not know it.
 func Dial(rawURL string, opt DialOptions) (Reader, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("dialing the store: %w", err)
+		return nil, errors.New("dialing the store: that is not a URL such as http://prometheus:9090") // which may have a password
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("dialing the store: %q is not a URL such as http://prometheus:9090", u.Redacted())

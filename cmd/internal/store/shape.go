@@ -62,7 +62,7 @@ func shapeOf(name string) shape {
 // value rounds to the nearest multiple of the quantum. What is no number stays, bit by
 // bit: one of them marks the end of a series.
 func (s shape) value(v float64) float64 {
-	if s.quantum == 0 || v-v != 0 {
+	if s.quantum == 0 || !(math.Abs(v) < 1<<52*s.quantum) { // above, it has no such bits
 		return v
 	}
 	return math.Round(v/s.quantum) * s.quantum

@@ -8,7 +8,7 @@ import { Figure } from "../ui/Chart.tsx";
 import { Copy } from "../ui/Copy.tsx";
 import { bytes, gogc, gomemlimit, percent, seconds, value } from "../ui/format.tsx";
 import { Help } from "../ui/Help.tsx";
-import { Empty, Loading, Stale } from "../ui/State.tsx";
+import { Empty, Failure, Loading, Stale } from "../ui/State.tsx";
 import type { Column } from "../ui/Table.tsx";
 import { Apply } from "./apply.tsx";
 import { chance, change, estimate, fromPosition, named, none, off, percentage, percentageText, range, same, shown, size, sizeText, tidy, tidySize, toPosition, type Forecast, type Parameter, type Prediction, type Quantity, type Settings, type Slider } from "./model.ts";
@@ -36,10 +36,14 @@ export function View(props: { params: URLSearchParams; process?: string }): VNod
   const plan = usePlan(process ?? null, params, asked.limit);
   if (!process) return <Empty title="A forecast belongs to a process">Choose one in the fleet.</Empty>;
   const d = forecast.data;
-  if (!d) return forecast.error ? <Unfit error={forecast.error.message} missing={forecast.error.hint ? [forecast.error.hint] : []} retry={forecast.reload} short={forecast.error.status === 422} /> : <Loading what="the forecast" rows={6} />;
+  if (!d) {
+    if (!forecast.error) return <Loading what="the forecast" rows={6} />;
+    if (forecast.error.status !== 422) return <Failure error={forecast.error} retry={forecast.reload} what="the forecast" />;
+    return <Unfit error={forecast.error.message} missing={forecast.error.hint ? [forecast.error.hint] : []} retry={forecast.reload} />;
+  }
   const all = d.predictions ?? [];
   const now = all.find((f) => f.now) ?? d.current ?? null;
-  if (d.error || !now) return <Unfit error={d.error ?? "there is not enough to forecast from"} missing={d.missing ?? []} retry={forecast.reload} short />;
+  if (d.error || !now) return <Unfit error={d.error ?? "there is not enough to forecast from"} missing={d.missing ?? []} retry={forecast.reload} />;
   const settings: Settings = { gogc: asked.gogc ? percentage(asked.gogc) ?? null : null, memlimit: asked.gomemlimit ? size(asked.gomemlimit) ?? null : null, limit: asked.limit ? size(asked.limit) ?? null : null };
   const changed = names.some((n) => asked[n] !== null);
   const chosen = changed ? choose(all, settings, now) : now;
@@ -70,11 +74,11 @@ function choose(all: readonly Forecast[], s: Settings, now: Forecast): Forecast 
     ?? all.find((f) => !f.now) ?? null;
 }
 
-function Unfit(props: { error: string; missing: string[]; retry: () => void; short: boolean }): VNode {
+function Unfit(props: { error: string; missing: string[]; retry: () => void }): VNode {
   return (
-    <Empty title={(props.short ? "There is no forecast for this process yet: " : "Cannot forecast: ") + props.error}>
+    <Empty title={"There is no forecast for this process yet: " + props.error}>
       {props.missing.map((m) => <span key={m}>{sentence(m)} </span>)}
-      {props.short && "The twin learns a process from its GC cycles, at the load of the last minutes: an idle process shows it too little. This page asks again each minute. "}
+      The twin learns a process from its GC cycles, at the load of the last minutes: an idle process shows it too little. This page asks again each minute.{" "}
       <button type="button" onClick={props.retry}>Ask again</button>
     </Empty>
   );

@@ -26,6 +26,11 @@ type Recipe struct {
 	// `go install` refuses a module whose go.mod has replace directives.
 	Wrapped bool
 
+	// Main, when set, is the source of the main package, for a program that its project
+	// means to be put together from parts. Requires are the modules of the parts, at
+	// their versions, a line each as in go.mod; Package, Module and Version only name it.
+	Main, Requires string
+
 	// Symbols keeps the symbol table and DWARF. The default is stripped, as
 	// these projects ship their releases.
 	Symbols bool
@@ -53,6 +58,9 @@ func (r Recipe) toolchain() string {
 // unique by a hash of everything that goes into the build.
 func (r Recipe) dir() string {
 	key := fmt.Sprintf("1|%s|%s@%s|%s|%s/%s|%q|%t", r.Package, r.Module, r.Version, r.toolchain(), runtime.GOOS, runtime.GOARCH, r.flags(), r.Wrapped)
+	if r.Main != "" {
+		key += "|" + r.Main + "|" + r.Requires
+	}
 	sum := sha256.Sum256([]byte(key))
 	return fmt.Sprintf("%s-%s-%s-%x", r.Name, r.Version, r.toolchain(), sum[:4])
 }
@@ -123,6 +131,9 @@ func (r Recipe) Build(ctx context.Context) (string, error) {
 
 func (r Recipe) build(ctx context.Context, dir string) error {
 	bin := filepath.Join(dir, "bin")
+	if r.Main != "" {
+		return r.assemble(ctx, dir, filepath.Join(bin, r.Name))
+	}
 	if !r.Wrapped {
 		return r.run(ctx, dir, append(append([]string{"install"}, r.flags()...), r.Package+"@"+r.Version)...)
 	}
@@ -134,6 +145,17 @@ func (r Recipe) build(ctx context.Context, dir string) error {
 		return err
 	}
 	return r.run(ctx, dir, append(append([]string{"build"}, r.flags()...), "-o", filepath.Join(bin, r.Name), r.Package)...)
+}
+
+// assemble builds a program from its main package's source.
+func (r Recipe) assemble(ctx context.Context, dir, bin string) error {
+	mod := "module heapwright.invalid/subject\n\ngo " + strings.TrimPrefix(r.toolchain(), "go") + "\n\nrequire (\n" + r.Requires + "\n)\n"
+	for name, text := range map[string]string{"go.mod": mod, "main.go": r.Main} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return r.run(ctx, dir, append(append([]string{"build", "-mod=mod"}, r.flags()...), "-o", bin, ".")...)
 }
 
 // run runs the go command in dir, apart from any workspace or flags of the

@@ -148,19 +148,30 @@ export function useSession(): Session | null {
 }
 
 /**
- * live opens the stream of events. The browser connects again by itself; `state`
- * hears when the stream opens and breaks.
+ * live opens the stream of events, and opens it again when it breaks; `state` hears
+ * of both.
  */
 export function live(process: string | null, on: (event: string, data: unknown) => void, state: (open: boolean) => void): () => void {
-  const source = new EventSource(url("live", { process }));
-  const hear = (name: string) => source.addEventListener(name, (e) => {
-    try {
-      on(name, JSON.parse((e as MessageEvent<string>).data));
-    } catch { /* a cut message: the next one is whole */ }
-  });
-  hear("processes");
-  hear("sample");
-  source.onopen = () => state(true);
-  source.onerror = () => state(false);
-  return () => source.close();
+  let source: EventSource, timer = 0;
+  const open = () => {
+    source = new EventSource(url("live", { process }));
+    for (const name of ["processes", "sample"]) {
+      source.addEventListener(name, (e) => {
+        try {
+          on(name, JSON.parse((e as MessageEvent<string>).data));
+        } catch { /* a cut message: the next one is whole */ }
+      });
+    }
+    source.onopen = () => state(true);
+    source.onerror = () => {
+      state(false);
+      // The browser tries again by itself after a break, but not after an answer that is no stream.
+      if (source.readyState === EventSource.CLOSED) timer = window.setTimeout(open, 5000);
+    };
+  };
+  open();
+  return () => {
+    clearTimeout(timer);
+    source.close();
+  };
 }

@@ -9,7 +9,7 @@ import { Copy } from "../ui/Copy.tsx";
 import { useKeys } from "../ui/keys.ts";
 import { pan, presets, type Window } from "./window.ts";
 
-export function TimeBar({ w, params, open, now }: { w: Window; params: URLSearchParams; open: boolean; now: number }): VNode {
+export function TimeBar({ w, params, open, now, up }: { w: Window; params: URLSearchParams; open: boolean; now: number; up: boolean }): VNode {
   const compare = params.get("with");
   const preset = w.live ? w.range.from.replace(/^now-/, "") : "";
   const zoom = (by: number) => {
@@ -17,7 +17,7 @@ export function TimeBar({ w, params, open, now }: { w: Window; params: URLSearch
     if (w.live) setParams({ from: `now-${Math.max(2, Math.round((half * 2) / 1000))}s`, to: "now", at: null });
     else setParams({ from: stamp(mid - half), to: stamp(Math.min(mid + half, now)), at: null });
   };
-  const live = () => setParams(w.live ? { from: stamp(w.from), to: stamp(w.to), at: null } : { from: `now-${Math.round((w.to - w.from) / 1000)}s`, to: "now", at: null });
+  const live = () => up && setParams(w.live ? { from: stamp(w.from), to: stamp(w.to), at: null } : { from: `now-${Math.round((w.to - w.from) / 1000)}s`, to: "now", at: null });
   useKeys([
     { key: "[", does: "back in time", run: () => pan(w, -1, now) },
     { key: "]", does: "forward in time", run: () => pan(w, 1, now) },
@@ -36,7 +36,7 @@ export function TimeBar({ w, params, open, now }: { w: Window; params: URLSearch
         <button type="button" title="Forward ( ] )" aria-label="Forward in time" disabled={w.live} onClick={() => pan(w, 1, now)}>›</button>
         <button type="button" title="Zoom out ( - ); drag over a chart to zoom in" aria-label="Zoom out" onClick={() => zoom(2)}>−</button>
       </span>
-      <button type="button" class="livebutton" aria-pressed={w.live} title="Follow the process ( l )" onClick={live}><i class={open ? "on" : ""} aria-hidden="true" />Live</button>
+      <button type="button" class="livebutton" aria-pressed={w.live} disabled={!up} title={up ? "Follow the process ( l )" : "The process has ended"} onClick={live}><i class={open ? "on" : ""} aria-hidden="true" />Live</button>
       <Pop kind="span" title="Choose or paste a range" label={<>{day(w.from) === day(now) && same ? "" : day(w.from) + " "}{clock(w.from)} – {same ? "" : day(w.to) + " "}{clock(w.to)} <small>{seconds(Math.round((w.to - w.from) / 1000))}</small></>}>
         <RangeForm w={w} now={now} />
       </Pop>

@@ -89,9 +89,9 @@ function Lines({ p, params }: { p: Process; params: URLSearchParams }): VNode {
     <>
       <Header p={p} />
       <Strip process={p.id} episodes={input.episodes} chosen={chosen} params={params} />
-      <TimeBar w={w} params={params} open={stream.open} now={now} />
+      <TimeBar w={w} params={params} open={stream.open} now={now} up={p.up} />
       {error && (sets.memory.data ? <Stale at={sets.memory.at} error={error} retry={reload} /> : <Failure error={error} retry={reload} what="the history" />)}
-      {sets.memory.data && nothing(data) ? <Nothing p={p} w={w} /> : (
+      {error && !sets.memory.data && !sets.gc.data ? null : sets.memory.data && nothing(data) ? <Nothing p={p} w={w} /> : (
         <TimelineContext.Provider value={line}>
           <div class={sets.memory.loading && !w.live ? "charts busy" : "charts"}>
             {before && <Compared a={data} b={before} with={params.get("with") ?? ""} />}

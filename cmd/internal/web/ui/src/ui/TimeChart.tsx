@@ -354,9 +354,13 @@ function make(host: HTMLElement, get: () => { props: TimeChartProps; line: Timel
   }, dataOf(first), host);
   host.append(ends, moment);
   moment.hidden = true;
-  u.over.addEventListener("click", () => {
-    const { line, props } = get(), left = u.cursor.left ?? -1;
-    const i = left < 0 ? -1 : nearest(line.ends, u.posToVal(left, "x"));
+  // A press that does not move is a click: uPlot keeps the click events to itself.
+  let pressed = NaN;
+  u.over.addEventListener("pointerdown", (e) => { pressed = e.button === 0 ? e.clientX : NaN; });
+  u.over.addEventListener("pointerup", (e) => {
+    if (!(Math.abs(e.clientX - pressed) < 4)) return;
+    const { line, props } = get(), left = e.clientX - u.over.getBoundingClientRect().left;
+    const i = nearest(line.ends, u.posToVal(left, "x"));
     if (i >= 0 && Math.abs(u.valToPos(line.ends[i]!, "x") - left) <= (props.reach ?? 6)) line.pick(line.cycles[i]!);
   });
   const resize = new ResizeObserver(() => {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"strings"
 
@@ -93,9 +92,11 @@ func goroutineFrames(g *record.GoroutineGroup) []record.Frame {
 	return frames
 }
 
-// counted is a value as a profile can have it: never negative, and finite.
+// counted is a value as a profile can have it: never negative, and no more than any
+// machine has, so that sums are numbers too.
 func counted(v float64) float64 {
-	if !(v > 0) || math.IsInf(v, 0) {
+	const most = 1 << 62
+	if !(v > 0 && v <= most) {
 		return 0
 	}
 	return v

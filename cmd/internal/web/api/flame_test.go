@@ -114,7 +114,7 @@ func TestFlameBounds(t *testing.T) {
 }
 
 func TestCounted(t *testing.T) {
-	for v, want := range map[float64]float64{1: 1, 0: 0, -1: 0, math.Inf(1): 0, math.Inf(-1): 0} {
+	for v, want := range map[float64]float64{1: 1, 0: 0, -1: 0, 1e300: 0, math.Inf(1): 0, math.Inf(-1): 0} {
 		if got := counted(v); got != want {
 			t.Errorf("%v is counted as %v", v, got)
 		}

@@ -164,6 +164,11 @@ func (s *server) process(r *http.Request) (any, error) {
 		Schema: schemaProcess, Now: Time{q.now}, ProcessRow: rowOf(&p, q.now), Findings: append([]diagnose.Finding{}, p.Findings...),
 		Identity: p.Info, Sample: p.Latest,
 	}
+	if l := p.Latest; l != nil {
+		if _, err := l.AppendJSON(nil); err != nil {
+			doc.Sample = nil // it has a number that JSON cannot hold
+		}
+	}
 	doc.Settings = Settings{
 		GOGCPercent: doc.GOGCPercent, GOMEMLIMITBytes: doc.GOMEMLIMITBytes, GOMAXPROCS: doc.GOMAXPROCS,
 		ContainerLimitBytes: nonZero(p.Info.MemoryLimitBytes), CPUQuotaCores: finite(p.Info.CPUQuotaCores), Environment: p.Info.GoEnv,

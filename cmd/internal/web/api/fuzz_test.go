@@ -48,7 +48,7 @@ func (r strictReader) QueryRange(_ context.Context, expr string, from, to time.T
 	odd := []promql.FPoint{{T: from.UnixMilli(), F: math.NaN()}, {T: from.UnixMilli() + 1, F: 1}, {T: to.UnixMilli(), F: math.Inf(1)}, {T: to.UnixMilli() + 1e12, F: -1}}
 	return promql.Matrix{
 		{Metric: labels.FromStrings("le", "0.1", "state", "waiting\x1b", "reason", strings.Repeat("x", 1000)), Floats: odd},
-		{Metric: labels.FromStrings("le", "+Inf"), Floats: odd}, {Metric: labels.FromStrings("le", "x")},
+		{Metric: labels.FromStrings("le", "+Inf"), Floats: odd}, {Metric: labels.FromStrings("le", "x")}, {Metric: labels.FromStrings("le", "-Inf"), Floats: odd},
 	}, []string{"odd"}, nil
 }
 
@@ -89,6 +89,8 @@ func fuzzServer(t testing.TB) (http.Handler, *world) {
 	w := &world{t: t, now: epoch.Add(time.Hour)}
 	rec := ruletest.Server{Seconds: 20, Hz: 1}.Recording()
 	last := rec.Samples[len(rec.Samples)-1]
+	last.LimiterFillRatio = math.NaN()
+	last.Has.Add(record.FieldLimiterFillRatio)
 	w.agent = &fakeAgent{list: []agent.Process{{ID: "web", Up: true, Info: rec.Process, Latest: &last}}, recordings: map[string]*record.Recording{"web": rec}}
 	var err error
 	if w.history, err = history.Open(t.TempDir(), 0); err != nil {

@@ -32,7 +32,7 @@ func (s *server) latencies(ctx context.Context, doc *SeriesDocument, g grid, pro
 	var buckets []bucket
 	for _, series := range m[:min(len(m), maxBuckets)] {
 		upper, err := strconv.ParseFloat(series.Metric.Get("le"), 64)
-		if err != nil || math.IsNaN(upper) {
+		if err != nil || math.IsNaN(upper) || math.IsInf(upper, -1) {
 			continue
 		}
 		b := bucket{upper, g.empty()}

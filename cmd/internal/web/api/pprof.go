@@ -111,7 +111,7 @@ func (b *pprofBuilder) sites(p *record.Profile, t *profileType) {
 	}
 }
 
-func whole(v float64) int64 { return int64(min(math.Round(counted(v)), 1<<62)) }
+func whole(v float64) int64 { return int64(math.Round(counted(v))) }
 
 func (b *pprofBuilder) add(s *pprof.Sample, frames []record.Frame) {
 	for _, f := range frames[:min(len(frames), maxDepth)] {

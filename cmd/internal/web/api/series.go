@@ -39,6 +39,7 @@ const (
 	last                  // the last: settings and what they make
 	rate                  // of a counter, per second
 	peak                  // the most
+	mean                  // the mean alone, of what moves slowly
 )
 
 // A lineDef is a line of a set: which series it comes from, and how.
@@ -62,14 +63,14 @@ var lineSets = map[string][]lineDef{
 		{name: "heap_live_bytes", label: "live heap", unit: "bytes", metric: "heapwright_heap_live_bytes"},
 		{name: "heap_goal_bytes", label: "heap goal", unit: "bytes", metric: "go_memstats_next_gc_bytes", kind: last, none: noLimit},
 		{name: "heap_trigger_bytes", label: "GC trigger", unit: "bytes", metric: "heapwright_heap_trigger_bytes", kind: last, stale: staleSlow, none: noLimit},
-		{name: "heap_marked_bytes", label: "found alive by the last GC", unit: "bytes", metric: "go_gc_heap_live_bytes", stale: staleSlow},
-		{name: "heap_in_use_bytes", label: "heap in use", unit: "bytes", metric: "go_memstats_heap_inuse_bytes", stale: staleSlow},
-		{name: "heap_idle_bytes", label: "heap idle", unit: "bytes", metric: "go_memstats_heap_idle_bytes", stale: staleSlow},
-		{name: "heap_released_bytes", label: "heap returned to the system", unit: "bytes", metric: "go_memstats_heap_released_bytes", stale: staleSlow},
-		{name: "stack_in_use_bytes", label: "goroutine stacks", unit: "bytes", metric: "go_memstats_stack_inuse_bytes", stale: staleSlow},
-		{name: "runtime_ready_bytes", label: "held by the Go runtime", unit: "bytes", metric: "heapwright_runtime_ready_bytes", stale: staleSlow},
+		{name: "heap_marked_bytes", label: "found alive by the last GC", unit: "bytes", metric: "go_gc_heap_live_bytes", kind: mean, stale: staleSlow},
+		{name: "heap_in_use_bytes", label: "heap in use", unit: "bytes", metric: "go_memstats_heap_inuse_bytes", kind: mean, stale: staleSlow},
+		{name: "heap_idle_bytes", label: "heap idle", unit: "bytes", metric: "go_memstats_heap_idle_bytes", kind: mean, stale: staleSlow},
+		{name: "heap_released_bytes", label: "heap returned to the system", unit: "bytes", metric: "go_memstats_heap_released_bytes", kind: mean, stale: staleSlow},
+		{name: "stack_in_use_bytes", label: "goroutine stacks", unit: "bytes", metric: "go_memstats_stack_inuse_bytes", kind: mean, stale: staleSlow},
+		{name: "runtime_ready_bytes", label: "held by the Go runtime", unit: "bytes", metric: "heapwright_runtime_ready_bytes", kind: mean, stale: staleSlow},
 		{name: "rss_bytes", label: "resident", unit: "bytes", metric: "process_resident_memory_bytes"},
-		{name: "rss_anon_bytes", label: "resident, no file's", unit: "bytes", metric: "heapwright_resident_anon_bytes", stale: staleSlow},
+		{name: "rss_anon_bytes", label: "resident, no file's", unit: "bytes", metric: "heapwright_resident_anon_bytes", kind: mean, stale: staleSlow},
 		{name: "container_usage_bytes", label: "charged to the container", unit: "bytes", metric: "heapwright_memory_usage_bytes"},
 		{name: "gomemlimit_bytes", label: "GOMEMLIMIT", unit: "bytes", metric: "go_gc_gomemlimit_bytes", kind: last, stale: staleStatic, none: noLimit},
 		{name: "container_limit_bytes", label: "container's limit", unit: "bytes", metric: "heapwright_memory_limit_bytes", kind: last, stale: staleStatic, none: noLimit},
@@ -100,7 +101,7 @@ var lineSets = map[string][]lineDef{
 	"goroutines": {
 		{name: "goroutines", label: "goroutines", unit: "count", metric: "go_goroutines"},
 		{name: "runnable", label: "waiting for a processor", unit: "count", metric: "heapwright_runnable_goroutines", stale: staleSlow},
-		{name: "threads", label: "threads", unit: "count", metric: "go_threads", stale: staleSlow},
+		{name: "threads", label: "threads", unit: "count", metric: "go_threads", kind: mean, stale: staleSlow},
 	},
 	"sched": {
 		{name: "runnable", label: "waiting for a processor", unit: "count", metric: "heapwright_runnable_goroutines", stale: staleSlow},
@@ -110,7 +111,7 @@ var lineSets = map[string][]lineDef{
 		{name: "cpu_stall_ratio", label: "waiting for a CPU", unit: "ratio", metric: "heapwright_cpu_stall_seconds_total", kind: rate, stale: staleSlow},
 		{name: "throttled_ratio", label: "held up by the CPU quota", unit: "ratio", metric: "heapwright_cpu_throttled_seconds_total", kind: rate, stale: staleSlow},
 		{name: "oom_kills_per_second", label: "OOM kills", unit: "per_second", metric: "heapwright_oom_kills_total", kind: rate, stale: staleSlow},
-		{name: "swap_bytes", label: "in swap", unit: "bytes", metric: "heapwright_swap_bytes", stale: staleSlow},
+		{name: "swap_bytes", label: "in swap", unit: "bytes", metric: "heapwright_swap_bytes", kind: mean, stale: staleSlow},
 		{name: "container_usage_bytes", label: "charged to the container", unit: "bytes", metric: "heapwright_memory_usage_bytes"},
 		{name: "container_limit_bytes", label: "container's limit", unit: "bytes", metric: "heapwright_memory_limit_bytes", kind: last, stale: staleStatic, none: noLimit},
 	},
@@ -240,9 +241,13 @@ func (d *lineDef) questions(selector string, g grid, pace, stale time.Duration, 
 	if g.step < 2*pace {
 		return []question{{over("last_over_time", max(g.step, stale)), &into.Values}}
 	}
+	average := question{either("avg_over_time", g.step, stale, "last_over_time"), &into.Values}
+	if d.kind == mean {
+		return []question{average}
+	}
 	into.Min, into.Max = g.empty(), g.empty()
 	return []question{
-		{either("avg_over_time", g.step, stale, "last_over_time"), &into.Values},
+		average,
 		{either("min_over_time", g.step, stale, "last_over_time"), &into.Min},
 		{either("max_over_time", g.step, stale, "last_over_time"), &into.Max},
 	}

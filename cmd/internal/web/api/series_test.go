@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/ruletest"
+	"github.com/heapwright/heapwright/cmd/internal/series"
 	"github.com/heapwright/heapwright/cmd/internal/web"
 	"github.com/heapwright/heapwright/record"
 )
@@ -243,5 +244,44 @@ func TestSeriesRefuses(t *testing.T) {
 	var d plainSeries
 	if code := w.get("series?process=nobody", &d); code != 200 || len(d.Series) != 0 || len(d.Time) == 0 {
 		t.Errorf("of a process that never was: %d with %d lines", code, len(d.Series))
+	}
+}
+
+// A day of one process at 1 Hz, drawn in 600 points: all lines of a picture, with the
+// highest and lowest of each step.
+func BenchmarkSeries(b *testing.B) {
+	w := newWorld(b)
+	const day = 24 * time.Hour
+	written := map[string]bool{}
+	batch := w.db.Begin()
+	for _, set := range []string{"memory", "gc"} {
+		for _, l := range lineSets[set] {
+			if written[l.metric] {
+				continue
+			}
+			written[l.metric] = true
+			every := time.Second
+			if l.stale > 0 {
+				every = l.stale * 2 / 5
+			}
+			s := w.db.Series(l.metric, series.Label{Name: "process", Value: "web"})
+			for at := time.Duration(0); at < day; at += every {
+				batch.Append(s, epoch.Add(at), 1e8+1e7*math.Sin(at.Seconds()/10))
+			}
+		}
+	}
+	if _, err := batch.Commit(); err != nil {
+		b.Fatal(err)
+	}
+	w.now = epoch.Add(day)
+	h := Handler(w.sources)
+	for _, set := range []string{"memory", "gc"} {
+		b.Run(set, func(b *testing.B) {
+			for b.Loop() {
+				if res := w.send(h, "GET", seriesOf(set, epoch, w.now, 600), "", web.Reader); res.Code != 200 {
+					b.Fatal(res.Body)
+				}
+			}
+		})
 	}
 }

@@ -18,7 +18,12 @@ func (s *server) alerts(r *http.Request) (any, error) {
 	if s.Alerts == nil {
 		return doc, nil
 	}
-	doc.Active = append(doc.Active, s.Alerts.Active()...)
+	for _, a := range s.Alerts.Active() {
+		if finite(a.Value) == nil {
+			a.Value = 0 // JSON has no other word for it
+		}
+		doc.Active = append(doc.Active, a)
+	}
 	slices.SortStableFunc(doc.Active, func(a, b alert.Alert) int {
 		return cmp.Or(cmp.Compare(b.Severity, a.Severity), a.Since.Compare(b.Since), cmp.Compare(a.Process, b.Process), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Finding, b.Finding))
 	})

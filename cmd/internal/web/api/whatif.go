@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -188,10 +189,7 @@ func settingsOf(q *query) forecast.Asked {
 		a.Container = &n
 		return err
 	})
-	a.GOMAXPROCS = 0
-	if q.has("gomaxprocs") {
-		a.GOMAXPROCS = q.count("gomaxprocs", 0, 1<<16)
-	}
+	a.GOMAXPROCS = q.count("gomaxprocs", 0, 1<<16)
 	if max(len(a.GOGC), 1)*max(len(a.Limits), 1) > maxAsked {
 		q.fail("these are more than %d settings", maxAsked)
 	}
@@ -287,16 +285,9 @@ func requestOf(q *query) tune.Request {
 	case !given[o.Kind]:
 		q.fail("objective=%s needs %s", name, wants)
 	case others:
-		q.fail("objective=%s takes %s, and nothing of the other objectives", name, cmpOr(wants, "no bounds and no prices"))
+		q.fail("objective=%s takes %s, and nothing of the other objectives", name, cmp.Or(wants, "no bounds and no prices"))
 	}
 	return r
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func (s *server) plan(r *http.Request) (any, error) {

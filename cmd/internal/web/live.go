@@ -192,6 +192,10 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, refusef(http.StatusBadRequest, "use an id that GET "+apiPrefix+"processes has", "the name of the process is too long"))
 		return
 	}
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", "text/event-stream")
+		return
+	}
 	c, err := s.hub.join(r.Context(), subject)
 	switch {
 	case errors.Is(err, ErrUnknown):

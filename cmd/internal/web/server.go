@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -127,13 +128,25 @@ func New(o Options) (*Server, error) {
 		MaxHeaderBytes:    headerLimit,
 		ConnState:         s.listener.state,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsLimit, SendPingTimeout: time.Minute, PingTimeout: 15 * time.Second, WriteByteTimeout: writeTime},
-		// A stranger's broken handshake is no error of ours.
-		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(serverLog{o.Logger}, "", 0),
 	}
 	if s.keys != nil {
 		s.http.TLSConfig = s.keys.config()
 	}
 	return s, nil
+}
+
+// A serverLog takes what the HTTP server has to say. Most of it strangers can have it
+// say as often as they like: broken handshakes, odd addresses.
+type serverLog struct{ log *slog.Logger }
+
+func (l serverLog) Write(line []byte) (int, error) {
+	level := slog.LevelDebug
+	if bytes.HasPrefix(line, []byte("http: Accept error")) {
+		level = slog.LevelWarn
+	}
+	l.log.Log(context.Background(), level, "the HTTP server says", "text", clip(strings.TrimSpace(string(line))))
+	return len(line), nil
 }
 
 // open reads the files that the options name.
@@ -257,7 +270,7 @@ func (s *Server) routes() (http.Handler, error) {
 		})
 	}
 	if s.o.Metrics != nil {
-		mux.Handle("GET /metrics", s.guarded(s.gated(s.o.Metrics)))
+		mux.Handle("GET /metrics", s.guarded(s.o.Metrics)) // a scrape does not wait for queries
 	}
 	if s.o.API != nil {
 		mux.Handle(apiPrefix, s.guarded(s.gated(s.o.API)))

@@ -137,7 +137,7 @@ func (s *Server) byCertificate(r *http.Request) (*visitor, *refusal) {
 // this machine. A proxy on this machine brings others.
 func (s *Server) nobody(r *http.Request) *visitor {
 	v := &visitor{name: "nobody", still: func() bool { return true }}
-	if !s.local || s.readers != nil || s.keys != nil && s.o.TLS.ClientCAFile != "" || !peer(r.RemoteAddr).IsLoopback() {
+	if !s.local || s.readers != nil || s.o.TLS.ClientCAFile != "" || !peer(r.RemoteAddr).IsLoopback() {
 		return v
 	}
 	if s.o.ExternalURL == "" && proxied(r.Header) != "" {
@@ -152,7 +152,7 @@ func (s *Server) nobody(r *http.Request) *visitor {
 
 // denied is what one without a role is told.
 func (s *Server) denied(r *http.Request) *refusal {
-	if h := proxied(r.Header); s.local && !s.tokens() && s.keys == nil && h != "" {
+	if h := proxied(r.Header); s.local && !s.tokens() && s.o.TLS.ClientCAFile == "" && h != "" {
 		return refusef(http.StatusForbidden, "set the external URL, or a token file", "the request came through a proxy (%s), so from where is not known", h)
 	}
 	hint := "bring a token, as `Authorization: Bearer TOKEN`, or log in at /login"

@@ -2,8 +2,9 @@
 // an HTML page, a script and a style sheet, with nothing to load from elsewhere.
 //
 // It serves nothing and knows no data: the pages ask the HTTP API for what they
-// show. `npm ci && npm run build` in this directory makes dist again, byte for
-// byte.
+// show, and the address holds all that was chosen. `npm ci && npm run build` in
+// this directory makes dist again, byte for byte; `npm run check` and `npm test`
+// look at src; `npm run mock` serves dist with made-up data, for work on the pages.
 package ui
 
 import (

@@ -220,7 +220,7 @@ export function GCChart(p: ChartInput): VNode | null {
   return (
     <Framed {...p} chart="gc" set="gc" title="GC CPU" height={118} format={percent}
       looks={fill.max ? gcLooks : gcLooks.slice(0, 2)}
-      says={gc.last === null ? undefined : <>The collector takes <b>{percent(gc.last)}</b> of the process's CPU{rate.last !== null && <>, at {rate.last >= 1 ? `${rate.last.toFixed(1)} cycles a second` : `${(rate.last * 60).toFixed(1)} cycles a minute`}</>}. {assist.max !== null && (assist.max > 0.005 ? <>Up to <b>{percent(assist.max)}</b> was spent in assists: requests had to mark before they could allocate.</> : "Requests hardly had to help.")}</>}
+      says={gc.last === null ? undefined : <>The collector takes <b>{percent(gc.last)}</b> of the process's CPU{rate.mean !== null && <>, with {rate.mean >= 1 ? `${rate.mean.toFixed(1)} cycles a second` : `${(rate.mean * 60).toFixed(1)} cycles a minute`}</>}. {assist.max !== null && (assist.max > 0.005 ? <>Up to <b>{percent(assist.max)}</b> was spent in assists: requests had to mark before they could allocate.</> : "Requests hardly had to help.")}</>}
       about={{
         what: "The share of the process's CPU that the garbage collector takes. Assists are the part of it that goroutines have to do themselves when they allocate faster than the collector works: they make requests slower.",
         good: "a few percent, and assists near nothing.",
@@ -260,17 +260,41 @@ export function GoroutineChart(p: ChartInput): VNode | null {
   const grown = last.last !== null && first !== null && first > 0 ? last.last / first - 1 : 0;
   return (
     <Figure title="Goroutines" class={hasChosen({ chart: "goroutines", chosen: p.chosen }) ? "has" : ""}
-      says={last.last === null ? undefined : <><b>{count(last.last)}</b>{grown > 0.1 && first !== null && <>, <b>{percent(grown)}</b> more than at the left edge</>}. {most && most.n !== null && <>Most: <b>{most.label}</b> ({count(most.n)}). </>}{runnable.max ? <>Up to {count(runnable.max)} were ready and waited for a processor.</> : ""}</>}
+      says={last.last === null ? undefined : <><b>{count(last.last)}</b>{grown > 0.1 && first !== null && <>, {grown < 2 ? <><b>{percent(grown)}</b> more than</> : <><b>{(grown + 1).toFixed(grown < 9 ? 1 : 0)} times</b> as many as</>} the {count(first)} at the left edge</>}. {most && most.n !== null && <>Most: <b>{most.label}</b> ({count(most.n)}). </>}{runnable.max ? <>Up to {count(runnable.max)} were ready and waited for a processor.</> : ""}</>}
       about={{
         what: "Goroutines by what they wait for, stacked. The runtime's reasons: IO wait is the network, chan receive and select are other goroutines, sync.Mutex.Lock is a lock.",
         good: "a number that follows the load and comes back.",
         bad: "a layer that only grows: goroutines that nobody ends. The view Profiles says where they were started.",
-        source: "The parts come from snapshots, which are taken less often than samples; dots are where they were taken.",
+        source: "The parts come from snapshots, which are taken less often than samples. The dark line is the number of all, from the samples.",
       }}
       table={s ? () => tableOf(s, [...(all ? [all] : []), ...parts]) : undefined}>
       <TimeChart time={s?.time ?? []} wait={s ? undefined : "Loading…"} stack={stack} label="Goroutines by wait reason" height={150} format={count} read={readCycle(p)}
         lines={stack ? lines : all ? [{ key: "all", label: "goroutines", values: all.values, color: "--c1", fill: 0.12 }] : []}
-        range={(_, high) => [0, Math.max(4, (high ?? 0) * 1.08)]}
+        range={(_, high) => [0, Math.max(4, high ?? 0, last.max ?? 0) * 1.08]}
+        over={(t) => {
+          // The number of all is known more often than what they do.
+          if (!stack || !all || !s) return;
+          const { ctx, px } = t, ink = t.css("--ink");
+          ctx.strokeStyle = ink;
+          ctx.lineWidth = 1.25 * px;
+          ctx.beginPath();
+          let pen = false, end: [number, number] | null = null;
+          all.values.forEach((v, i) => {
+            if (v === null) pen = false;
+            else {
+              end = [t.x(s.time[i]!), t.y(v)];
+              ctx[pen ? "lineTo" : "moveTo"](...end);
+              pen = true;
+            }
+          });
+          ctx.stroke();
+          if (!end) return;
+          ctx.font = `${11 * px}px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif`;
+          ctx.textAlign = "right";
+          ctx.textBaseline = "bottom";
+          ctx.fillStyle = ink;
+          ctx.fillText("all", Math.min(end[0], t.u.bbox.left + t.u.bbox.width) - 4 * px, Math.max(end[1] - 3 * px, t.u.bbox.top + 12 * px));
+        }}
         bands={bandsOf("goroutines", p.episodes, p.chosen, p.now)} levels={levelsOf("goroutines", p.episodes, p.chosen, p.now)}
         ghosts={ghostsOf(p.before?.goroutines, p.shift, [{ name: "goroutines", label: "", color: "--muted" }])} />
     </Figure>
@@ -338,7 +362,7 @@ export function CPUChart(p: ChartInput): VNode | null {
   const cores = (v: Num) => value(v, "cores");
   return (
     <Framed {...p} chart="cpu" set="cpu" title="CPU" unit="cores" height={104} format={(v) => (v === null ? "–" : v.toFixed(v < 0.1 ? 3 : 2))} looks={cpuLooks}
-      says={c.last === null ? undefined : <><b>{cores(c.last)}</b>{procs.last !== null && <> of {procs.last} that the runtime may use</>}, {cores(c.max)} at most.</>}
+      says={c.last === null ? undefined : <><b>{cores(c.mean)}</b> on average, {cores(c.max)} at most{procs.last !== null && <>, of {procs.last} that the runtime may use</>}.</>}
       about={{ what: "CPU that the process used, as the kernel counts it, and the collector's part, as the runtime counts it.", good: "well under GOMAXPROCS and the container's quota.", bad: "a line at the quota: the kernel then holds the process up." }}
       options={{ range: (_, high) => [0, Math.max(0.02, (high ?? 0) * 1.1)] }} />
   );

@@ -191,7 +191,7 @@ func (d *daemon) newServer() (*web.Server, error) {
 func webOptions(f *config.File, dir string) web.Options {
 	return web.Options{
 		Listen: f.Listen, ExternalURL: f.ExternalURL, AllowedHosts: f.Access.AllowedHosts,
-		TLS:             web.TLS{CertFile: f.TLS.CertFile, KeyFile: f.TLS.KeyFile, ClientCAFile: f.TLS.ClientCAFile, Operators: f.Access.Operators},
+		TLS:             web.TLS{CertFile: f.TLS.CertFile, KeyFile: f.TLS.KeyFile, ClientCAFile: f.TLS.ClientCAFile, Readers: f.Access.Readers, Operators: f.Access.Operators},
 		ReaderTokenFile: f.Access.ReaderTokenFile, OperatorTokenFile: f.Access.OperatorTokenFile,
 		LoopbackOperator: f.Access.LoopbackOperator, AllowChanges: f.Access.AllowChanges, AuditFile: filepath.Join(dir, "audit.log"),
 	}

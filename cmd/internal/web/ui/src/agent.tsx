@@ -84,7 +84,7 @@ function Section(props: { name: string; value: Value }): VNode | null {
   const lists = Object.entries(value).filter((e): e is [string, Value[]] => Array.isArray(e[1]) && e[1].length > 0);
   return (
     <Figure title={heading} about={{ what: help }}>
-      <dl class="factlist">{facts(value).map(([k, v]) => <div key={k}><dt>{k}</dt><dd>{v}</dd></div>)}</dl>
+      <dl class="factlist">{facts(value).filter(([, v]) => v !== unknown).map(([k, v]) => <div key={k}><dt>{k}</dt><dd>{v}</dd></div>)}</dl>
       {lists.map(([k, v]) => (v.some(isPart) ? <Rows key={k} rows={v.filter(isPart)} label={label(k)} /> : <p key={k} class="note">{label(k)}: {v.map((x) => text(k, x)).join(", ")}</p>))}
     </Figure>
   );

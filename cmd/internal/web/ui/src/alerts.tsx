@@ -26,7 +26,7 @@ function amount(signal: string, v: number | null | undefined): string {
 const time = (s: number | undefined, ns: number | undefined): number => s ?? (ns ?? 0) / 1e9;
 
 function condition(r: { signal: string; above?: number | null; below?: number | null; level?: string | null }): string {
-  const what = label(r.signal);
+  const what = label(r.signal).replace(/^[A-Z](?=[a-z])/, (c) => c.toLowerCase());
   if (typeof r.above === "number") return `${what} above ${amount(r.signal, r.above)}`;
   if (typeof r.below === "number") return `${what} below ${amount(r.signal, r.below)}`;
   return r.level ? `${what} at or above ${r.level}` : what;
@@ -50,8 +50,8 @@ function Shown(props: { doc: Alerts }): VNode {
   const firing = active.filter((a) => a.state === "firing").length;
   const signal = (name: string): string => rules.find((r) => r.name === name)?.signal ?? "";
   const columns: Column<Rule>[] = [
-    { key: "name", label: "Rule", value: (r) => r.name, cell: (r) => <>{r.name}{r.disabled && <small> off</small>}</> },
-    { key: "severity", label: "Severity", value: (r) => r.severity, cell: (r) => <span class={r.severity}><b class="tone">{severityMark[r.severity] ?? ""}</b> {r.severity}</span> },
+    { key: "name", label: "Rule", value: (r) => r.name, cell: (r) => <span class="nowrap">{r.name}{r.disabled && <small> off</small>}</span> },
+    { key: "severity", label: "Severity", value: (r) => r.severity, cell: (r) => <span class={"nowrap " + r.severity}><b class="tone">{severityMark[r.severity] ?? ""}</b> {r.severity}</span> },
     { key: "when", label: "Fires when", value: (r) => [condition(r), ...(r.with ?? []).map(condition)].join(", and ") },
     { key: "for", label: "For", num: true, value: (r) => time(r.for_seconds, r.for_ns), cell: (r) => (time(r.for_seconds, r.for_ns) ? seconds(time(r.for_seconds, r.for_ns)) : "at once") },
     { key: "clear", label: "Ends when clear for", num: true, value: (r) => time(r.clear_for_seconds, r.clear_for_ns), cell: (r) => (time(r.clear_for_seconds, r.clear_for_ns) ? seconds(time(r.clear_for_seconds, r.clear_for_ns)) : "at once") },

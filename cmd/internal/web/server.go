@@ -263,7 +263,7 @@ func (s *Server) routes() (http.Handler, error) {
 		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 			if r.Method != http.MethodGet && r.Method != http.MethodHead {
 				w.Header().Set("Allow", "GET, HEAD")
-				http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+				http.Error(w, "heapwright: this address is for GET", http.StatusMethodNotAllowed)
 				return
 			}
 			ui.ServeHTTP(w, r)
@@ -307,10 +307,10 @@ func (s *Server) outermost(next http.Handler) http.Handler {
 		}
 		defer func() {
 			if p := recover(); p != nil {
-				s.stats.panics.Add(1)
 				if p == http.ErrAbortHandler {
-					panic(p)
+					panic(p) // which is how a handler breaks a connection off
 				}
+				s.stats.panics.Add(1)
 				s.o.Logger.Error("a handler panicked", "method", r.Method, "path", clip(r.URL.Path), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 				if w.status == 0 {
 					s.refuse(w, r, refusef(http.StatusInternalServerError, "the agent's log says more", "an internal error"))

@@ -29,6 +29,9 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql"
 )
 
 const (
@@ -416,6 +419,10 @@ func TestTokensChange(t *testing.T) {
 		t.Fatal("before")
 	}
 	v := s.bySession(cookie)
+	bearer, _ := s.byToken(httptest.NewRequest("GET", "/", nil), readerToken)
+	if !v.still() || !bearer.still() {
+		t.Error("the roles do not hold")
+	}
 	put := func(text string) {
 		t.Helper()
 		if err := os.WriteFile(o.ReaderTokenFile, []byte(text), 0o600); err != nil {
@@ -424,8 +431,8 @@ func TestTokensChange(t *testing.T) {
 		now = now.Add(rereadAfter)
 	}
 	put("another-0123456789abcdef")
-	if v.still() || s.bySession(cookie) != nil {
-		t.Error("the session outlives its token")
+	if v.still() || bearer.still() || s.bySession(cookie) != nil {
+		t.Error("the session outlives its token, or a stream would")
 	}
 	if ask(readerToken) != 401 || ask("another-0123456789abcdef") != 200 {
 		t.Error("the token that was taken out lets in, or the new one does not")
@@ -652,6 +659,56 @@ func TestReady(t *testing.T) {
 	}
 	if w := do(h, "GET", "/healthz", ""); w.Code != 200 {
 		t.Errorf("%d", w.Code)
+	}
+}
+
+// TestFrom is where requests come from, by what a proxy says where there is one.
+func TestFrom(t *testing.T) {
+	for _, c := range []struct {
+		external, remote, header, want string
+	}{
+		{"", "192.0.2.1:5", "10.0.0.1", "192.0.2.1"},
+		{"", "127.0.0.1:5", "10.0.0.1", "127.0.0.1"},
+		{"https://a", "127.0.0.1:5", "6.6.6.6, 10.0.0.1", "10.0.0.1"}, // what is before the last anybody can send
+		{"https://a", "127.0.0.1:5", "10.0.0.1, nonsense", "127.0.0.1"},
+		{"https://a", "127.0.0.1:5", "", "127.0.0.1"},
+		{"https://a", "[::1]:5", "2001:db8::1%x", "2001:db8::1"},
+		{"https://a", "192.0.2.1:5", "10.0.0.1", "192.0.2.1"}, // not by the proxy of this machine
+		{"https://a", "nonsense", "", "invalid IP"},
+	} {
+		s := &Server{o: Options{ExternalURL: c.external}}
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = c.remote
+		if c.header != "" {
+			r.Header.Set("X-Forwarded-For", c.header)
+		}
+		if got := s.from(r).String(); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+}
+
+// TestZipped compresses long answers for other machines, and for this one does not.
+func TestZipped(t *testing.T) {
+	o := everything(t)
+	o.ReaderTokenFile = secretFile(t, readerToken)
+	var m promql.Matrix
+	for range 100 {
+		m = append(m, promql.Series{Metric: labels.FromStrings("a", "b"), Floats: make([]promql.FPoint, 100)})
+	}
+	o.Store = fakeStore{value: m}
+	h := newServer(t, o).Handler()
+	for remote, want := range map[string]string{"127.0.0.1:1": "", "192.0.2.1:1": "gzip"} {
+		w := do(h, "GET", "/api/v1/query?query=1", "", "Remote", remote, "Accept-Encoding", "gzip", "Authorization", "Bearer "+readerToken)
+		if got := w.Header().Get("Content-Encoding"); w.Code != 200 || got != want || (want != "") != (w.Body.Len() < 5000) {
+			t.Errorf("%s: %d, %q, %d bytes", remote, w.Code, got, w.Body.Len())
+		}
+	}
+	if err := Check(Options{Listen: ":1"}); err == nil || !strings.Contains(err.Error(), "without TLS tokens and data could be read on the way: listen on 127.0.0.1, or set the files") {
+		t.Errorf("%v", err)
+	}
+	if RoleOf(context.Background()) != None || RoleOf(WithRole(context.Background(), Operator)) != Operator || CSRFOf(context.Background()) != "" {
+		t.Error("roles of contexts")
 	}
 }
 

@@ -16,7 +16,7 @@ func full(b *testing.B) (dir string, last time.Time) {
 	dir = b.TempDir()
 	h := open(b, dir, 0)
 	at := noon
-	for h.Stats().Bytes < 15<<20 || len(h.log.segments) < segments {
+	for len(h.log.segments) < segments || len(h.events.segments) < segments {
 		at = at.Add(20 * time.Minute)
 		for p := range 100 {
 			id := fmt.Sprintf("process-%d", p)

@@ -96,7 +96,8 @@ var ErrTooMany = errors.New("the process has had too many events in this hour")
 // A History is open for many readers and writers.
 type History struct {
 	mu      sync.Mutex
-	log     *log
+	log     *log // of episodes
+	events  *log
 	open    present
 	budgets map[string]int // events of the process in this hour
 	hour    time.Time
@@ -161,15 +162,21 @@ func (p *present) sorted(process string) []*episode {
 }
 
 // Open opens the history in a directory, which it makes if it has to, and which is not
-// larger than maxBytes (16 MiB when that is zero, 64 KiB at least). Episodes that were
+// larger than maxBytes (16 MiB when that is zero, 1 MiB at least). Episodes that were
 // open go on.
 func Open(dir string, maxBytes int64) (*History, error) {
-	l, state, err := openLog(dir, max(cmp.Or(maxBytes, 16<<20), leastBytes))
+	half := max(cmp.Or(maxBytes, 16<<20), leastBytes) / 2
+	l, state, err := openLog(dir, "findings", half)
 	if err != nil {
 		return nil, fmt.Errorf("opening the history: %w", err)
 	}
-	h := &History{log: l, open: present{of: map[string]map[string]*episode{}}, budgets: map[string]int{}}
-	h.stats.Skipped = state.skipped
+	events, also, err := openLog(dir, "events", half)
+	if err != nil {
+		l.close()
+		return nil, fmt.Errorf("opening the history: %w", err)
+	}
+	h := &History{log: l, events: events, open: present{of: map[string]map[string]*episode{}}, budgets: map[string]int{}}
+	h.stats.Skipped = state.skipped + also.skipped
 	for _, e := range state.recent {
 		now := e.Severity
 		if n := len(e.Changes); n > 0 {
@@ -190,7 +197,7 @@ func (h *History) Close() error {
 			h.write(e)
 		}
 	}
-	return h.log.close()
+	return errors.Join(h.log.flush(), h.log.close(), h.events.close())
 }
 
 // Diagnosed notes the outcome of a diagnosis of a process, and returns the episodes
@@ -367,7 +374,7 @@ func (h *History) Event(process string, e record.Event) error {
 		return ErrTooMany
 	}
 	h.budgets[process]++
-	err := h.log.append(line{Kind: kindEvent, Event: &Event{process, boundedEvent(e)}})
+	err := h.events.append(line{Kind: kindEvent, Event: &Event{process, boundedEvent(e)}})
 	if err != nil {
 		h.stats.Failed++
 		h.stats.Error = err.Error()
@@ -416,7 +423,7 @@ func (h *History) Events(q Query) []Event {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	out := []Event{}
-	h.log.events(q, q.limit(), func(e Event) { out = append(out, e) })
+	h.events.events(q, q.limit(), func(e Event) { out = append(out, e) })
 	slices.SortStableFunc(out, func(a, b Event) int { return b.Time.Compare(a.Time) })
 	return out
 }
@@ -442,8 +449,8 @@ func (h *History) Stats() Stats {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.stats
-	s.Bytes, s.MaxBytes = h.log.size(), h.log.maxBytes
-	s.Episodes, s.Events = h.log.counts()
+	s.Bytes, s.MaxBytes = h.log.size()+h.events.size(), h.log.maxBytes+h.events.maxBytes
+	s.Episodes, s.Events = len(h.log.index), len(h.events.evs)
 	for _, e := range h.open.sorted("") {
 		if e.Ended.IsZero() {
 			s.Open++

@@ -288,7 +288,7 @@ func TestSizeBound(t *testing.T) {
 		}
 		disk += info.Size()
 	}
-	if disk > most || len(names) > segments+2 {
+	if disk > most || len(names) > 2*(segments+2) {
 		t.Errorf("there are %d bytes in %d files, of at most %d", disk, len(names), most)
 	}
 	h = open(t, dir, most)
@@ -346,6 +346,27 @@ func TestNonsense(t *testing.T) {
 	h.Events(Query{})
 }
 
+// TestManyShortProcesses: hundreds of programs that start and end push out no finding.
+func TestManyShortProcesses(t *testing.T) {
+	h := open(t, t.TempDir(), leastBytes)
+	h.Diagnosed("x", noon, []diagnose.Finding{finding("HW1", diagnose.Warning, "it")})
+	for i := range 3 {
+		h.Diagnosed("x", noon.Add(time.Duration(i+1)*time.Second), nil)
+	}
+	for i := range 20_000 {
+		e := record.Event{Time: noon.Add(time.Duration(i) * time.Second), Kind: record.EventStarted, Text: "observation began"}
+		if err := h.Event(fmt.Sprintf("compile:%d", i%300), e); err != nil && !errors.Is(err, ErrTooMany) {
+			t.Fatal(err)
+		}
+	}
+	if s := h.Stats(); s.Events < 1000 || s.Bytes > leastBytes {
+		t.Errorf("Stats are %+v", s)
+	}
+	if got := titles(h.Episodes(Query{})); got != "x HW1 warning ended" {
+		t.Errorf("Episodes are %s", got)
+	}
+}
+
 func TestConcurrent(t *testing.T) {
 	h := open(t, t.TempDir(), leastBytes)
 	var wg sync.WaitGroup
@@ -376,8 +397,12 @@ func TestTamperedDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Close()
-	first := filepath.Join(dir, segmentName(1))
-	b, err := os.ReadFile(first)
+	findings, events := filepath.Join(dir, segmentName("findings", 1)), filepath.Join(dir, segmentName("events", 1))
+	b, err := os.ReadFile(findings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	be, err := os.ReadFile(events)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,28 +414,28 @@ func TestTamperedDirectory(t *testing.T) {
 		}
 	}
 	must(os.WriteFile(outside, []byte("secret"), 0o600))
-	must(os.Symlink(outside, filepath.Join(dir, segmentName(2))))
-	must(os.Mkdir(filepath.Join(dir, segmentName(3)), 0o700))
-	must(os.WriteFile(filepath.Join(dir, "history-99999999999999999999.jsonl"), b, 0o600))
-	must(os.WriteFile(filepath.Join(dir, "history-7.jsonl"), b, 0o600))
+	must(os.Symlink(outside, filepath.Join(dir, segmentName("findings", 2))))
+	must(os.Mkdir(filepath.Join(dir, segmentName("events", 3)), 0o700))
+	must(os.WriteFile(filepath.Join(dir, "findings-99999999999999999999.jsonl"), b, 0o600))
+	must(os.WriteFile(filepath.Join(dir, "findings-7.jsonl"), b, 0o600))
 	nonsense := string(b) + "\n{}\nnull\n[]\n" + strings.Repeat("x", 3*maxLine) + "\n" +
 		`{"kind":"episode","episode":{"process":"x","id":"HW1","began":"0001-01-01T00:00:00Z"}}` + "\n" +
 		`{"kind":"episode","episode":{"process":"","id":"HW1","began":"2026-11-21T12:00:00Z","seen":"2026-11-21T12:00:00Z"}}` + "\n" +
-		`{"kind":"event","event":{"process":"x","time":"9999-11-21T12:00:00Z","event":"gap"}}` + "\n" +
 		`{"kind":"seen","seen":{"process":"x","id":"none","began":"2026-11-21T12:00:00Z","seen":"2026-11-21T12:00:00Z"}}` + "\n" +
 		`{"kind":"of the future"}` + "\n" + string(b[:len(b)-20])
-	must(os.WriteFile(first, []byte(nonsense), 0o600))
+	must(os.WriteFile(findings, []byte(nonsense), 0o600))
+	nonsense = string(be) + `{"kind":"event","event":{"process":"x","time":"9999-11-21T12:00:00Z","event":"gap"}}` + "\n" + string(be[:len(be)-20])
+	must(os.WriteFile(events, []byte(nonsense), 0o600))
 
 	h = open(t, dir, 0)
-	// The whole lines of b are there twice: the episode as one, the event as itself. What
-	// was cut off at the end is gone.
+	// What was cut off at the end is gone.
 	if got := titles(h.Episodes(Query{})); got != "x HW1 warning open" {
 		t.Errorf("Episodes are %s", got)
 	}
 	if got := h.Events(Query{}); len(got) != 1 {
 		t.Errorf("Events are %+v", got)
 	}
-	if s := h.Stats(); s.Skipped != 10 {
+	if s := h.Stats(); s.Skipped != 11 {
 		t.Errorf("%d lines were skipped", s.Skipped)
 	}
 	if err := h.Event("x", record.Event{Time: noon.Add(time.Second), Kind: record.EventOOMKill}); err != nil {
@@ -425,7 +450,7 @@ func TestTamperedDirectory(t *testing.T) {
 		t.Errorf("the file outside was changed: %q", got)
 	}
 	// The file is cut while it is open: what cannot be read is left out.
-	must(os.Truncate(first, 10))
+	must(os.Truncate(events, 10))
 	h.Episodes(Query{})
 	if got := h.Events(Query{}); len(got) != 0 {
 		t.Errorf("of a file that was cut there are %+v", got)
@@ -440,17 +465,23 @@ func FuzzOpen(f *testing.F) {
 	h.Diagnosed("x", noon.Add(time.Hour/2), []diagnose.Finding{finding("HW1", diagnose.Critical, "")})
 	h.Event("x", record.Event{Time: noon, Kind: record.EventGap, Data: map[string]string{"a": "b"}})
 	h.Close()
-	b, err := os.ReadFile(filepath.Join(dir, segmentName(1)))
-	if err != nil {
-		f.Fatal(err)
+	var b []byte
+	for _, kind := range []string{"findings", "events"} {
+		some, err := os.ReadFile(filepath.Join(dir, segmentName(kind, 1)))
+		if err != nil {
+			f.Fatal(err)
+		}
+		b = append(b, some...)
 	}
 	f.Add(b)
 	f.Add(b[:len(b)/2])
 	f.Add([]byte("{\"kind\":\"seen\"}\n{\"kind\":\"event\",\"event\":null}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, segmentName(1)), b, 0o600); err != nil {
-			t.Fatal(err)
+		for _, kind := range []string{"findings", "events"} {
+			if err := os.WriteFile(filepath.Join(dir, segmentName(kind, 1)), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 		h, err := Open(dir, 0)
 		if err != nil {

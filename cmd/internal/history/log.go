@@ -18,7 +18,7 @@ import (
 
 // Bounds of the files.
 const (
-	leastBytes = 1 << 20  // of a whole history
+	leastBytes = 1 << 20  // of a whole history: half for findings, half for events
 	maxLine    = 64 << 10 // bytes of a line
 	segments   = 8        // files that share the bytes
 	maxPending = 1000     // lines that wait for room
@@ -91,9 +91,11 @@ func (e *FullError) Unwrap() error { return e.Err }
 // Hint says what to do.
 func (e *FullError) Hint() string { return "make room on the disk; the history goes on by itself then" }
 
-// A log is the files of a history.
+// A log is the files of findings, or those of events. They have bytes of their own:
+// where hundreds of programs start and end in an hour, there are many events, and they
+// must not push out what was found.
 type log struct {
-	dir        string
+	dir, kind  string
 	root       *os.Root
 	maxBytes   int64
 	segments   []*segment // oldest first; the last one is written
@@ -111,7 +113,7 @@ type state struct {
 	skipped int
 }
 
-func openLog(dir string, maxBytes int64) (*log, state, error) {
+func openLog(dir, kind string, maxBytes int64) (*log, state, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, state{}, err
 	}
@@ -119,7 +121,7 @@ func openLog(dir string, maxBytes int64) (*log, state, error) {
 	if err != nil {
 		return nil, state{}, err
 	}
-	l := &log{dir: dir, root: root, maxBytes: maxBytes, index: map[name]*ref{}, names: map[string]string{}}
+	l := &log{dir: dir, kind: kind, root: root, maxBytes: maxBytes, index: map[name]*ref{}, names: map[string]string{}}
 	s, err := l.load()
 	if err == nil && len(l.segments) == 0 {
 		err = l.begin(1)
@@ -131,13 +133,13 @@ func openLog(dir string, maxBytes int64) (*log, state, error) {
 	return l, s, nil
 }
 
-func segmentName(n uint64) string { return fmt.Sprintf("history-%08d.jsonl", n) }
+func segmentName(kind string, n uint64) string { return fmt.Sprintf("%s-%08d.jsonl", kind, n) }
 
-func segmentNumber(name string) (uint64, bool) {
-	digits, ok := strings.CutPrefix(name, "history-")
+func segmentNumber(kind, name string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(name, kind+"-")
 	digits, ok2 := strings.CutSuffix(digits, ".jsonl")
 	n, err := strconv.ParseUint(digits, 10, 40)
-	return n, ok && ok2 && err == nil && n > 0 && segmentName(n) == name
+	return n, ok && ok2 && err == nil && n > 0 && segmentName(kind, n) == name
 }
 
 // load opens what files there are, and reads them.
@@ -153,7 +155,7 @@ func (l *log) load() (state, error) {
 		return s, err
 	}
 	for _, name := range names {
-		n, ok := segmentNumber(name)
+		n, ok := segmentNumber(l.kind, name)
 		if !ok {
 			continue
 		}
@@ -291,7 +293,7 @@ func (l *log) intern(s string) string {
 
 // begin starts a file.
 func (l *log) begin(n uint64) error {
-	name := segmentName(n)
+	name := segmentName(l.kind, n)
 	f, err := l.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
 		return l.full(err)
@@ -417,8 +419,6 @@ func (l *log) size() int64 {
 	}
 	return n
 }
-
-func (l *log) counts() (episodes, events int) { return len(l.index), len(l.evs) }
 
 func (l *log) full(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {

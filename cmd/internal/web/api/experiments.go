@@ -24,10 +24,11 @@ import (
 // Bounds of what is read of experiments. The directories are the user's.
 const (
 	resultSuffix   = ".hwcmp"
-	maxExperiments = 200      // listed: the newest
-	maxNames       = 10_000   // looked at in a directory
-	maxResult      = 64 << 20 // bytes of a file that is read
-	maxSummaries   = 500      // kept
+	maxExperiments = 200             // listed: the newest
+	maxNames       = 10_000          // looked at in a directory
+	maxResult      = 64 << 20        // bytes of a file that is read
+	maxSummaries   = 500             // kept
+	maxListing     = 3 * time.Second // that one listing reads for
 )
 
 // A result is a file of an experiment. Its ID is made from where it is, so that no
@@ -106,19 +107,26 @@ func (s *server) experiments(r *http.Request) (any, error) {
 	}
 	defer release()
 	doc := ExperimentsDocument{Schema: schemaExperiments, Experiments: []ExperimentRow{}}
+	// Many large results take a while: those that no time is left for have their name and
+	// time, and are read when the list is asked for again.
+	began := time.Now()
 	for _, f := range s.results() {
-		doc.Experiments = append(doc.Experiments, s.summary(f))
+		doc.Experiments = append(doc.Experiments, s.summary(f, time.Since(began) < maxListing))
 	}
 	slices.SortStableFunc(doc.Experiments, func(a, b ExperimentRow) int { return b.Time.Compare(a.Time.Time) })
 	return doc, nil
 }
 
-// summary is what a result is about, in a row.
-func (s *server) summary(f result) ExperimentRow {
+// summary is what a result is about, in a row; of one that is new only its name, unless
+// it may be read.
+func (s *server) summary(f result, read bool) ExperimentRow {
 	s.summaries.mu.Lock()
 	defer s.summaries.mu.Unlock()
 	if row, ok := s.summaries.rows[f]; ok {
 		return row
+	}
+	if !read {
+		return unread(f)
 	}
 	row := summaryOf(f)
 	if s.summaries.rows == nil || len(s.summaries.rows) >= maxSummaries {
@@ -128,8 +136,12 @@ func (s *server) summary(f result) ExperimentRow {
 	return row
 }
 
+func unread(f result) ExperimentRow {
+	return ExperimentRow{ID: f.id, Name: strings.TrimSuffix(shown(filepath.Base(f.path)), resultSuffix), Time: Time{f.changed}, File: shown(filepath.Base(f.path)), Bytes: f.size, Variants: []string{}}
+}
+
 func summaryOf(f result) ExperimentRow {
-	row := ExperimentRow{ID: f.id, Name: strings.TrimSuffix(shown(filepath.Base(f.path)), resultSuffix), Time: Time{f.changed}, File: shown(filepath.Base(f.path)), Bytes: f.size, Variants: []string{}}
+	row := unread(f)
 	r, v, err := f.read()
 	if err != nil {
 		text := oneLine(err.Error())

@@ -84,7 +84,7 @@ func (s *server) snap(r *http.Request) (any, error) {
 		return nil, failf(http.StatusConflict, "%s has ended", ask.Process).hint("/snapshots lists those that were taken while it ran")
 	}
 	if wait := s.snapped.wait(ask.Process, s.Now()); wait > 0 {
-		return nil, &Error{Status: http.StatusTooManyRequests, Text: fmt.Sprintf("a snapshot of %s was taken less than %v ago", ask.Process, snapEvery),
+		return nil, &Error{Status: http.StatusTooManyRequests, Text: fmt.Sprintf("a snapshot of %s was asked for less than %v ago", ask.Process, snapEvery),
 			Help: "/snapshots has it", RetryAfter: wait}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), maxWait)

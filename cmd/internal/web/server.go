@@ -180,6 +180,9 @@ func (s *Server) open() (err error) {
 			return err
 		}
 	}
+	if s.local && o.ExternalURL != "" && s.readers == nil && o.TLS.ClientCAFile == "" {
+		o.Logger.Warn("whoever the proxy lets in is a reader: no token is asked for", "url", o.ExternalURL, "hint", "set a file of readers' tokens, unless the proxy asks who it is")
+	}
 	if o.AuditFile != "" {
 		s.audit, err = openAudit(o.AuditFile, o.Now)
 	}

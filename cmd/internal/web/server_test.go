@@ -505,6 +505,12 @@ func TestWorldReadable(t *testing.T) {
 	if !strings.Contains(log.String(), "other users of this machine may read") || strings.Contains(log.String(), readerToken) {
 		t.Errorf("a file of everybody's: %s", &log)
 	}
+	log.Reset()
+	o.ReaderTokenFile, o.ExternalURL = "", "https://hw.example"
+	newServer(t, o)
+	if !strings.Contains(log.String(), "whoever the proxy lets in is a reader") {
+		t.Errorf("behind a proxy, without tokens: %s", &log)
+	}
 	for name, set := range map[string]func(*Options){
 		"no token file":    func(o *Options) { o.ReaderTokenFile = filepath.Join(t.TempDir(), "none") },
 		"a directory":      func(o *Options) { o.OperatorTokenFile = t.TempDir() },

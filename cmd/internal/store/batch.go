@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 
@@ -36,7 +37,7 @@ func (db *DB) Series(name string, ls ...series.Label) *Series {
 	for _, l := range ls {
 		b.Set(l.Name, l.Value)
 	}
-	b.Set(labels.MetricName, name)
+	b.Set(model.MetricNameLabel, name)
 	return &Series{labels: b.Labels(), shape: shapeOf(name)}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"time"
 
@@ -70,6 +71,50 @@ func BenchmarkBytesPerSample(b *testing.B) {
 				db.Close()
 			}
 		})
+	}
+}
+
+// BenchmarkWeek stores some hours of ten services, of the load that the agent has, and
+// says what a week of a hundred takes on disk, and what their head takes in memory.
+func BenchmarkWeek(b *testing.B) {
+	for b.Loop() {
+		const processes, hours = 10, 7
+		before := heap()
+		db, n := history(b, Options{}, processes, hours*time.Hour, 4*time.Millisecond)
+		after := heap()
+		s := db.Stats()
+		var samples uint64
+		for _, m := range db.tsdb.BlockMetas() {
+			samples += m.Stats.NumSamples
+		}
+		perSample := float64(s.Bytes.Blocks) / float64(samples)
+		week := float64(n) / hours / processes * 24 * 7 * 100
+		b.ReportMetric(perSample, "B/sample")
+		b.ReportMetric(week/1e9, "Gsamples/week/100")
+		b.ReportMetric(week*perSample/(1<<30), "GiB/week/100")
+		b.ReportMetric(float64(s.Bytes.WAL+s.Bytes.Head)*100/processes/(1<<20), "log-and-head-MiB/100")
+		b.ReportMetric(float64(s.Series)/processes, "series/process")
+		b.ReportMetric(float64(after-before)/float64(s.Series)*75*100/(1<<20), "heap-MiB/100")
+		db.Close()
+	}
+}
+
+// heap is what is alive on the heap, in bytes.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC() // what pools hold goes with the second
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// BenchmarkOpen is what an open store takes in memory without a series.
+func BenchmarkOpen(b *testing.B) {
+	for b.Loop() {
+		before := heap()
+		db := open(b, Options{})
+		b.ReportMetric(float64(heap()-before)/(1<<20), "heap-MiB")
+		db.Close()
 	}
 }
 

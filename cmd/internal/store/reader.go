@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
@@ -366,7 +367,7 @@ func (db *DB) Scan(ctx context.Context, from, to time.Time, each func(ls labels.
 	if !from.Before(to) {
 		return nil
 	}
-	all := labels.MustNewMatcher(labels.MatchNotEqual, labels.MetricName, "")
+	all := labels.MustNewMatcher(labels.MatchNotEqual, model.MetricNameLabel, "")
 	if err := db.each(ctx, millis(from), millis(to)-1, []*labels.Matcher{all}, false, each); err != nil {
 		return fmt.Errorf("scanning the store: %w", err)
 	}

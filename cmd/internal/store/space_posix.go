@@ -1,4 +1,4 @@
-//go:build unix
+//go:build linux || darwin
 
 package store
 
@@ -6,18 +6,16 @@ import (
 	"errors"
 	"io/fs"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // freeSpace is what the user that runs this may still write to a directory's file
 // system, in bytes.
 func freeSpace(dir string) (int64, bool) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
 		return 0, false
 	}
-	return int64(s.Bavail) * int64(s.Bsize), true //nolint:unconvert // their types differ between systems
+	return int64(s.Bavail) * int64(s.Bsize), true // their types differ between systems
 }
 
 // isFull reports whether an error says that there is no room.

@@ -31,6 +31,8 @@ const about = {
   source: "From the runtime's own profiles, read without touching the process. Click a box to see it alone; the line above the picture leads back.",
 };
 
+const empty: Snapshot[] = [];
+
 export function View(props: { params: URLSearchParams; process?: string }): VNode {
   const { params, process } = props;
   const list = useGet<Snapshots>(process ? url("snapshots", { process, from: "now-30d", to: "now" }) : null, { every: 15000 });
@@ -38,7 +40,7 @@ export function View(props: { params: URLSearchParams; process?: string }): VNod
   return (
     <div class="profiles">
       <Load of={list} what="the snapshots" rows={3}>
-        {(d) => <Snaps process={process} params={params} list={d.snapshots ?? []} reload={list.reload} />}
+        {(d) => <Snaps process={process} params={params} list={d.snapshots ?? empty} reload={list.reload} />}
       </Load>
     </div>
   );
@@ -67,6 +69,11 @@ function Snaps(props: { process: string; params: URLSearchParams; list: Snapshot
     setParams({ at: null });
     props.reload();
   };
+  // There may be a thousand, which are not to be made again at each key of a search.
+  const [options, baseOptions] = useMemo(() => {
+    const all = (): VNode[] => list.slice().reverse().map((s) => <option key={s.key} value={s.key}>{says(s)}</option>);
+    return [all(), all()];
+  }, [list]);
   const now = Date.now();
   const at = pick(list, params.get("at"), (t) => moment(t, now));
   if (!at) {
@@ -81,7 +88,6 @@ function Snaps(props: { process: string; params: URLSearchParams; list: Snapshot
   const i = list.indexOf(at);
   const toAt = (s: Snapshot): void => setParams({ at: s === list[list.length - 1] ? null : s.key, base: s.key === base?.key ? null : base?.key });
   const toBase = (s: Snapshot | null): void => setParams({ at: at.key, base: s && s.key !== at.key ? s.key : null });
-  const options = list.slice().reverse().map((s) => <option key={s.key} value={s.key}>{says(s)}</option>);
   return (
     <>
       <Keys older={() => i > 0 && toAt(list[i - 1]!)} newer={() => i + 1 < list.length && toAt(list[i + 1]!)} />
@@ -94,7 +100,7 @@ function Snaps(props: { process: string; params: URLSearchParams; list: Snapshot
           <label class="base"><span>Compared with</span>
             <select value={base?.key ?? ""} onChange={(e) => toBase(list.find((x) => x.key === e.currentTarget.value) ?? null)}>
               <option value="">nothing</option>
-              {options}
+              {baseOptions}
             </select>
           </label>
           <span class="quick">

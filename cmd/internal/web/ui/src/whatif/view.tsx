@@ -30,7 +30,11 @@ function use(f: Forecast, now: Forecast | null): void {
 
 export function View(props: { params: URLSearchParams; process?: string }): VNode {
   const { params, process } = props;
-  const asked = Object.fromEntries(names.map((n) => [n, params.get(n)])) as Record<Name, string | null>;
+  // What cannot be read in an address is left out, so that it can be mended with the sliders.
+  const asked = Object.fromEntries(names.map((n) => {
+    const v = params.get(n);
+    return [n, v !== null && (n === "gogc" ? percentage(v) : size(v)) !== undefined ? v : null];
+  })) as Record<Name, string | null>;
   const forecast = useGet<Prediction>(process ? url("forecast", { process, ...asked }) : null, { keep: true, every: 60000 });
   const front = useGet<Prediction>(process ? url("front", { process, limit: asked.limit }) : null, { keep: true });
   const plan = usePlan(process ?? null, params, asked.limit);

@@ -90,7 +90,7 @@ func check(t *testing.T, n *Node, depth int) (nodes int) {
 
 func TestFlameBounds(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	stacks := randomStacks(rng, 5000)
+	stacks := randomStacks(rng, 2000)
 	root, left := flame(stacks)
 	total, base := 0.0, 0.0
 	for _, s := range stacks {

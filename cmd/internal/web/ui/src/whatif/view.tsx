@@ -177,7 +177,7 @@ function Compare(props: { now: Forecast; chosen: Forecast | null; changed: boole
   return (
     <Figure class="compare" title={chosen ? "Now against " + named(chosen) : "Now: " + named(now)} about={about} table={table}
       says={<>{props.busy ? "Forecasting… " : ""}{seconds(d.span_seconds)} of its work replayed on {d.go_version}</>}>
-      {f.fails && <p class="verdict bad" role="status"><b>{f.fails === "oom" ? "▲ The kernel is likely to kill it." : "▲ The collector would not keep up."}</b> {f.fails === "oom" ? "The peak passes the container's limit." : "Nearly all CPU would go into collecting: GOMEMLIMIT is too close to what is alive."}</p>}
+      {f.fails && <p class="verdict bad" role="status"><b>{f.fails === "oom" ? "▲ The kernel is likely to kill it." : "▲ The collector would not keep up."}</b> {f.fails === "oom" ? "The peak passes the container's limit." : "Too much of the CPU would go into collecting: the heap needs more room, by a higher GOGC or GOMEMLIMIT."}</p>}
       <div class={"quantities" + (props.busy ? " busy" : "")}>
         <div class="row head" aria-hidden="true"><span /><span class="was">now</span>{chosen && <span class="then">chosen</span>}<span /></div>
         {lines.map((l) => {

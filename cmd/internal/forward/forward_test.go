@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -265,6 +266,11 @@ func failures(t *testing.T, seed uint64) {
 		defer mu.Unlock()
 		return !calm && rnd.Float64() < p
 	}
+	pick := func(n int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return rnd.IntN(n)
+	}
 	between := func(most time.Duration) time.Duration {
 		mu.Lock()
 		defer mu.Unlock()
@@ -290,7 +296,7 @@ func failures(t *testing.T, seed uint64) {
 		if !chance(bad) {
 			return nil, nil
 		}
-		switch kind := rnd.IntN(7); {
+		switch kind := pick(7); {
 		case kind == 0:
 			return nil, errors.New("connection reset by peer")
 		case kind == 1: // it hangs
@@ -298,7 +304,7 @@ func failures(t *testing.T, seed uint64) {
 			return nil, req.Context().Err()
 		case kind == 2 && !after:
 			resp := respond(429, "slow down")
-			resp.Header.Set("Retry-After", fmt.Sprint(rnd.IntN(100)))
+			resp.Header.Set("Retry-After", fmt.Sprint(pick(100)))
 			return resp, nil
 		case kind == 3 && !after:
 			return respond(401, "who are you"), nil
@@ -313,7 +319,7 @@ func failures(t *testing.T, seed uint64) {
 	dir, began := t.TempDir(), time.Now()
 	cfg := oneDestination(Destination{Name: "x"})
 	var lost Status
-	for range 1 + rnd.IntN(8) {
+	for range 1 + pick(8) {
 		f := mustStart(t, cfg, dir, src, r)
 		time.Sleep(between(20 * time.Minute))
 		lost.Dropped += f.Status()[0].Dropped
@@ -598,7 +604,11 @@ func TestOTLPSendsEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newTable(3)
 		calls := 0
+		var calm atomic.Bool
 		c := &collect{t: t, got: map[string]int{}, fail: func() (int, error) {
+			if calm.Load() {
+				return 0, nil
+			}
 			calls++
 			return []int{0, 503, 0, 429, 500, 0, 401}[calls%7], nil
 		}}
@@ -606,7 +616,7 @@ func TestOTLPSendsEverything(t *testing.T) {
 		f := mustStart(t, cfg, t.TempDir(), src, c)
 		began := time.Now()
 		time.Sleep(30 * time.Minute)
-		c.fail = nil
+		calm.Store(true)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		s := f.Status()[0]

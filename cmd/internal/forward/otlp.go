@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	collector "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
@@ -70,15 +71,14 @@ func (o *otlp) learn(lines []line) {
 	for i := range lines {
 		l := &lines[i]
 		newest = max(newest, l.pts[len(l.pts)-1].T)
-		name := l.ls.Get(labels.MetricName)
+		name := l.ls.Get(model.MetricNameLabel)
 		if name != startTimeName && name != infoName {
 			continue
 		}
-		process := l.ls.Get(series.ProcessLabel)
-		h := o.lives[process]
+		h := o.lives[l.process]
 		if h == nil {
 			h = &history{}
-			o.lives[process] = h
+			o.lives[l.process] = h
 		}
 		for _, p := range l.pts {
 			if name == infoName {
@@ -138,11 +138,10 @@ func (h *history) at(t int64) *life {
 
 // units are the processes: what belongs to one metric stays together.
 func (o *otlp) units(lines []line) [][]line {
-	byProcess(lines)
 	var out [][]line
 	for begin := 0; begin < len(lines); {
-		end, process := begin+1, lines[begin].ls.Get(series.ProcessLabel)
-		for end < len(lines) && lines[end].ls.Get(series.ProcessLabel) == process {
+		end := begin + 1
+		for end < len(lines) && lines[end].process == lines[begin].process {
 			end++
 		}
 		out = append(out, lines[begin:end:end])
@@ -189,7 +188,7 @@ func (*otlp) partly(body []byte) (int, string) {
 
 // process returns the metrics of one process: a resource for each run of it.
 func (o *otlp) process(lines []line) []*metrics.ResourceMetrics {
-	id := lines[0].ls.Get(series.ProcessLabel)
+	id := lines[0].process
 	h := o.lives[id]
 	rest := slices.Clone(lines)
 	var out []*metrics.ResourceMetrics
@@ -264,7 +263,7 @@ func export(id string, x *life, lines []line) *metrics.ResourceMetrics {
 	hist := map[string]*histogram{}
 	for i := range lines {
 		l := &lines[i]
-		name := l.ls.Get(labels.MetricName)
+		name := l.ls.Get(model.MetricNameLabel)
 		d, known := series.Lookup(name)
 		switch {
 		case !known:
@@ -303,7 +302,7 @@ func attribute(key, value string) *common.KeyValue {
 // rest are the labels of a series that its resource and its name do not say.
 func rest(ls labels.Labels) labels.Labels {
 	b := labels.NewBuilder(ls)
-	b.Del(labels.MetricName, labels.BucketLabel, series.ProcessLabel, "instance", "job")
+	b.Del(model.MetricNameLabel, labels.BucketLabel, series.ProcessLabel, "instance", "job")
 	return b.Labels()
 }
 
@@ -403,7 +402,7 @@ func nanos(ms int64) uint64 { return uint64(max(ms, 0)) * 1_000_000 }
 func (b *builder) other(lines []line) {
 	var all, stacks *line
 	for i := range lines {
-		switch lines[i].ls.Get(labels.MetricName) {
+		switch lines[i].ls.Get(model.MetricNameLabel) {
 		case "heapwright_runtime_ready_bytes":
 			all = &lines[i]
 		case "go_memstats_stack_inuse_bytes":

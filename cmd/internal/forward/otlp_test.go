@@ -115,7 +115,7 @@ func TestOTelNames(t *testing.T) {
 }
 
 func at(name string, pts []promql.FPoint, more ...string) line {
-	return line{labels.FromStrings(append([]string{"__name__", name, "process", "api:2", "instance", "web1", "job", "heapwright"}, more...)...), pts}
+	return newLine(labels.FromStrings(append([]string{"__name__", name, "process", "api:2", "instance", "web1", "job", "heapwright"}, more...)...), pts)
 }
 
 func export1(t *testing.T, o *otlp, lines []line) []*metrics.ResourceMetrics {

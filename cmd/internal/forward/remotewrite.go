@@ -28,10 +28,8 @@ func (*remoteWrite) header() http.Header {
 // learn has nothing to learn: a series says everything itself.
 func (*remoteWrite) learn([]line) {}
 
-// units is each series for itself; those of a process are next to each other, for what a
-// server does not want is often all of a process.
+// units is each series for itself.
 func (*remoteWrite) units(lines []line) [][]line {
-	byProcess(lines)
 	out := make([][]line, len(lines))
 	for i := range lines {
 		out[i] = lines[i : i+1]

@@ -34,7 +34,7 @@ type encoder interface {
 	header() http.Header
 	// learn sees all that is read, in the order of time, before it is encoded.
 	learn(lines []line)
-	// units groups lines that must be in one request. It may reorder lines.
+	// units groups lines that must be in one request.
 	units(lines []line) [][]line
 	// encode returns a body, which is good until the next call.
 	encode(units [][]line) ([]byte, error)

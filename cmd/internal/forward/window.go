@@ -37,15 +37,21 @@ const (
 
 // A line is the points of one series.
 type line struct {
-	ls  labels.Labels
-	pts []promql.FPoint
+	ls      labels.Labels
+	process string // the label of that name
+	pts     []promql.FPoint
+}
+
+func newLine(ls labels.Labels, pts []promql.FPoint) line {
+	return line{ls, ls.Get(series.ProcessLabel), pts}
 }
 
 // errMany ends a scan that found more than is wanted at once.
 var errMany = errors.New("more points than are read at once")
 
-// read returns all series with points in [from, to), ms, in the order of their labels, or
-// errMany if they have more points than most.
+// read returns all series with points in [from, to), ms, or errMany if they have more points
+// than most. They are in the order of their processes, for what a server does not want is
+// often all of a process, and then of their labels.
 func read(ctx context.Context, src Source, from, to int64, most int) ([]line, error) {
 	var lines []line
 	var all []promql.FPoint
@@ -61,7 +67,7 @@ func read(ctx context.Context, src Source, from, to int64, most int) ([]line, er
 		if n := len(lines); n > 0 && labels.Equal(lines[n-1].ls, ls) {
 			ends[n-1] = len(all)
 		} else {
-			lines, ends = append(lines, line{ls: ls.Copy()}), append(ends, len(all))
+			lines, ends = append(lines, newLine(ls.Copy(), nil)), append(ends, len(all))
 		}
 		return ctx.Err()
 	})
@@ -76,7 +82,9 @@ func read(ctx context.Context, src Source, from, to int64, most int) ([]line, er
 		lines[i].pts = all[begin:end:end]
 		begin = end
 	}
-	slices.SortFunc(lines, func(a, b line) int { return labels.Compare(a.ls, b.ls) })
+	slices.SortFunc(lines, func(a, b line) int {
+		return cmp.Or(cmp.Compare(a.process, b.process), labels.Compare(a.ls, b.ls))
+	})
 	return lines, nil
 }
 
@@ -90,7 +98,7 @@ func cell(lines []line, before int64) []line {
 			n++
 		}
 		if n > 0 {
-			out = append(out, line{l.ls, l.pts[:n]})
+			out = append(out, line{l.ls, l.process, l.pts[:n]})
 			l.pts = l.pts[n:]
 		}
 	}
@@ -124,11 +132,4 @@ func pointsBefore(lines []line, t int64) int {
 		n += sort.Search(len(pts), func(k int) bool { return pts[k].T >= t })
 	}
 	return n
-}
-
-// byProcess brings lines that are in order into that of their processes.
-func byProcess(lines []line) {
-	slices.SortStableFunc(lines, func(a, b line) int {
-		return cmp.Compare(a.ls.Get(series.ProcessLabel), b.ls.Get(series.ProcessLabel))
-	})
 }

@@ -98,8 +98,13 @@ func sameSite(r *http.Request, origins []string, page bool) *refusal {
 			return refusef(http.StatusForbidden, "open Heapwright's own page", "the request was made by a page of another site")
 		}
 	}
-	// "null" is what a page without an origin sends, a sandboxed frame for one.
-	if o := r.Header.Get("Origin"); o != "" && !originAllowed(o, r, origins) {
+	// "null" is what a page without an origin sends, a sandboxed frame for one; and a form of
+	// our own, since pages here send no referrer: then Sec-Fetch-Site says whose it is.
+	o := r.Header.Get("Origin")
+	if o == "null" && site == "same-origin" {
+		return nil
+	}
+	if o != "" && !originAllowed(o, r, origins) {
 		return refusef(http.StatusForbidden, "open Heapwright's own page; behind a proxy, set the external URL", "the request was made by a page of another origin")
 	}
 	return nil

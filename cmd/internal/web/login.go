@@ -76,6 +76,9 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, status int, p
 		return
 	}
 	s.setCookie(w, s.cookieName()+"-form", nonce, loginAge)
+	// Without a referrer the form would come with the Origin null, from browsers that say
+	// nothing else of where it comes from.
+	w.Header().Set("Referrer-Policy", "same-origin")
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	w.Write(b.Bytes())

@@ -44,7 +44,7 @@ type Reader interface {
 
 // QueryOptions bound what a question may cost.
 type QueryOptions struct {
-	MaxSamples int           // held in memory at once, 16 bytes each; 0: 50 million
+	MaxSamples int           // held in memory at once, 16 bytes each, by each of at most four parts of a range; 0: 50 million
 	Timeout    time.Duration // 0: 2 minutes
 	Concurrent int           // questions at once; 0: 20
 	Wait       time.Duration // how long a question waits for its turn; 0: 10 s
@@ -177,17 +177,7 @@ func (r reader) QueryRange(ctx context.Context, expr string, from, to time.Time,
 		return nil, nil, err
 	}
 	defer done()
-	q, err := r.db.engine.promql.NewRangeQuery(ctx, r.db.tsdb, nil, expr, from, to, step)
-	if err != nil {
-		return nil, nil, &QueryError{KindBadData, err}
-	}
-	defer q.Close()
-	res := q.Exec(ctx)
-	m, err := res.Matrix()
-	if err != nil {
-		return nil, nil, queryError(err)
-	}
-	return copyMatrix(m), warnings(res.Warnings, expr), nil
+	return r.db.queryParts(ctx, expr, from, to, step)
 }
 
 // copyMatrix is a matrix that does not go back to the engine's pool when its query is

@@ -330,8 +330,13 @@ func TestDocument(t *testing.T) {
 	} else if string(doc) != want {
 		t.Error("docs/CONFIG.md is not what the keys are: run go test ./internal/config -update")
 	}
-	for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(doc), -1) {
-		if _, err := Parse("CONFIG.md", []byte(m[1])); err != nil {
+	// The examples are configurations, here and in the manual of serve.
+	manual, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "SERVE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(doc)+string(manual), -1) {
+		if _, err := Parse("example.yaml", []byte(m[1])); err != nil {
 			t.Errorf("%v in\n%s", err, m[1])
 		}
 	}

@@ -1,7 +1,7 @@
 // Which stretch of time is shown: lengths, steps, a range that is pasted, and another
 // stretch to compare with.
 import type { VNode } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { setParams } from "../router.ts";
 import { clock, day, readRange, seconds, stamp, when } from "../ui/format.tsx";
 import { Pop } from "../ui/Help.tsx";
@@ -25,6 +25,16 @@ export function TimeBar({ w, params, open, now, up }: { w: Window; params: URLSe
     { key: "+", does: "zoom in", run: () => zoom(0.5) },
     { key: "l", does: "live, or hold", run: live },
   ]);
+  // A range that is pasted anywhere on the page is shown.
+  useEffect(() => {
+    const paste = (e: ClipboardEvent) => {
+      if (e.target instanceof HTMLInputElement || e.target instanceof HTMLTextAreaElement) return;
+      const r = readRange(e.clipboardData?.getData("text/plain").slice(0, 2000) ?? "", Date.now());
+      if (r) setParams({ from: r.from, to: r.to, at: null }, false);
+    };
+    window.addEventListener("paste", paste);
+    return () => window.removeEventListener("paste", paste);
+  }, []);
   const same = day(w.from) === day(w.to);
   return (
     <div class="timebar" role="toolbar" aria-label="Time">

@@ -1,6 +1,7 @@
 // The charts of a process: what each draws, what it says in a sentence, and what it is.
 import type { ComponentChildren, VNode } from "preact";
 import type { Episode, Num, Process, Series, SeriesLine } from "../api/types.ts";
+import { href } from "../router.ts";
 import { Figure, type Tabular } from "../ui/Chart.tsx";
 import { bytes, byteRate, clock, count, day, percent, seconds, value } from "../ui/format.tsx";
 import type { About } from "../ui/Help.tsx";
@@ -12,6 +13,7 @@ import type { Window } from "./window.ts";
 
 export interface ChartInput {
   data: Measured;
+  ends: readonly number[]; // of the cycles, seconds
   before: Measured | null; // the stretch that it is compared with
   shift: number; // seconds that stretch lies before
   p: Process;
@@ -88,7 +90,7 @@ function hasChosen(p: { chart: ChartName; chosen: string | null }): boolean {
 
 /** readCycle says which GC cycle is under the cursor, when one is near. */
 function readCycle(p: ChartInput): (t: number) => string {
-  const ends = p.data.cycles.map((c) => new Date(c.end).getTime() / 1000), near = (p.w.to - p.w.from) / 1000 / 160;
+  const ends = p.ends, near = (p.w.to - p.w.from) / 1000 / 160;
   return (t) => {
     const i = nearest(ends, t), c = p.data.cycles[i];
     return c && Math.abs(ends[i]! - t) <= near ? `GC ${c.n}: paused ${seconds(c.pause_seconds)}` : "";
@@ -152,7 +154,7 @@ export function PauseChart(p: ChartInput & { total: number; thinned: boolean }):
   const stopped = values.reduce<number>((a, v) => a + (v ?? 0), 0);
   const columns: Column<(typeof cycles)[number]>[] = [
     { key: "end", label: "Ended", value: (c) => c.end, cell: (c) => moment(new Date(c.end).getTime() / 1000) },
-    { key: "n", label: "Cycle", num: true, value: (c) => c.n },
+    { key: "n", label: "Cycle", num: true, value: (c) => c.n, cell: (c) => <a href={href("cycle", p.p.id, { n: c.n, end: c.end })}>{c.n}</a> },
     { key: "pause", label: "Pause", num: true, value: (c) => c.pause_seconds, cell: (c) => seconds(c.pause_seconds) },
     { key: "mark", label: "Mark", num: true, value: (c) => c.mark_seconds, cell: (c) => seconds(c.mark_seconds) },
     { key: "start", label: "Heap at start", num: true, value: (c) => c.heap_start_bytes, cell: (c) => bytes(c.heap_start_bytes) },

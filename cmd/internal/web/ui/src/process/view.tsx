@@ -4,9 +4,11 @@ import { useMemo } from "preact/hooks";
 import { url, useGet, type Loadable } from "../api/client.ts";
 import type { Cycles, Episode, Event, Process, Series, SeriesSet } from "../api/types.ts";
 import { go, href, setParams } from "../router.ts";
-import { stamp } from "../ui/format.tsx";
+import { Figure } from "../ui/Chart.tsx";
+import { stamp, when } from "../ui/format.tsx";
 import { Empty, Failure, Load, Stale } from "../ui/State.tsx";
-import { TimelineContext, type Timeline } from "../ui/TimeChart.tsx";
+import { Table, type Column } from "../ui/Table.tsx";
+import { eventText, TimelineContext, type Timeline } from "../ui/TimeChart.tsx";
 import { AllocChart, CPUChart, GCChart, GoroutineChart, MemoryChart, PauseChart, PressureChart, SchedChart, type ChartInput } from "./charts.tsx";
 import { Compared } from "./Compared.tsx";
 import { extend, join, useLive, type Measured } from "./data.ts";
@@ -21,7 +23,7 @@ export function View({ params, process }: { params: URLSearchParams; process?: s
   if (got.data === null && got.error?.status === 404) {
     return <Empty title={`No process is called “${id}”`}>It may never have been here, or its history is gone. <a href="/ui/fleet">All processes</a></Empty>;
   }
-  return <Load of={got} what="the process" rows={8}>{(p) => <Lines p={p} params={params} />}</Load>;
+  return <Load of={got} what="the process" rows={8}>{(p) => <Lines p={p} params={params} silent={got.error !== null} />}</Load>;
 }
 
 /** ask writes one end of a range as the API takes it: relative ones stay, so that an address is asked again. */
@@ -40,7 +42,8 @@ function useMeasured(process: string, from: string | null, to: string, every: nu
   };
 }
 
-function Lines({ p, params }: { p: Process; params: URLSearchParams }): VNode {
+/** silent: it is said already that the agent does not answer. */
+function Lines({ p, params, silent }: { p: Process; params: URLSearchParams; silent: boolean }): VNode {
   const relative = (params.get("to") ?? "now").startsWith("now") && !params.has("at");
   const ticking = useNow(relative && p.up), now = relative && p.up ? ticking : Date.now();
   // An ended process has no "now": its last minutes are what one looks for.
@@ -80,7 +83,7 @@ function Lines({ p, params }: { p: Process; params: URLSearchParams }): VNode {
     pick: (c) => go(href("cycle", p.id, { n: c.n, end: c.end, from: params.get("from"), to: params.get("to") })),
   };
   const input: ChartInput = {
-    data, before, shift: other ? (w.from - other.from) / 1000 : 0, p, w, now, chosen,
+    data, ends: line.ends, before, shift: other ? (w.from - other.from) / 1000 : 0, p, w, now, chosen,
     episodes: findings.data?.episodes ?? [],
   };
   const error = sets.memory.error ?? sets.gc.error ?? cycles.error;
@@ -90,7 +93,7 @@ function Lines({ p, params }: { p: Process; params: URLSearchParams }): VNode {
       <Header p={p} />
       <Strip process={p.id} episodes={input.episodes} chosen={chosen} params={params} />
       <TimeBar w={w} params={params} open={stream.open} now={now} up={p.up} />
-      {error && (sets.memory.data ? <Stale at={sets.memory.at} error={error} retry={reload} /> : <Failure error={error} retry={reload} what="the history" />)}
+      {error && !(silent && sets.memory.data) && (sets.memory.data ? <Stale at={sets.memory.at} error={error} retry={reload} /> : <Failure error={error} retry={reload} what="the history" />)}
       {error && !sets.memory.data && !sets.gc.data ? null : sets.memory.data && nothing(data) ? <Nothing p={p} w={w} /> : (
         <TimelineContext.Provider value={line}>
           <div class={sets.memory.loading && !w.live ? "charts busy" : "charts"}>
@@ -103,10 +106,30 @@ function Lines({ p, params }: { p: Process; params: URLSearchParams }): VNode {
             <SchedChart {...input} />
             <CPUChart {...input} />
             <PressureChart {...input} />
+            <Happened events={events.data?.events ?? []} />
           </div>
         </TimelineContext.Provider>
       )}
     </>
+  );
+}
+
+const happened: Column<Event>[] = [
+  { key: "time", label: "Time", value: (e) => e.time, cell: (e) => when(e.time) },
+  { key: "event", label: "What", value: (e) => eventText(e) },
+  { key: "text", label: "More", value: (e) => e.text || Object.entries(e.data ?? {}).map(([k, v]) => `${k}: ${v}`).join(", ") },
+];
+
+/** What the dotted lines across the charts are. */
+function Happened({ events }: { events: readonly Event[] }): VNode | null {
+  if (events.length === 0) return null;
+  return (
+    <Figure title="Events" says={`${events.length} in this stretch: the dotted lines across the charts.`} about={{
+      what: "What happened to the process and to its being watched: it began or ended, a setting or a limit changed, the kernel killed something in its container, or the agent could not look.",
+      bad: "out of memory: the kernel ends the process without asking, and the work in flight is lost.",
+    }}>
+      <Table label="Events" columns={happened} rows={events.slice().reverse()} />
+    </Figure>
   );
 }
 

@@ -142,7 +142,7 @@ func (db *DB) setFutureAside(ctx context.Context) (err error) {
 	}
 	db.counts.carry(db.meters)
 	t := db.tsdb
-	db.tsdb = nil
+	db.tsdb, db.meters = nil, nil
 	if err := closeTSDB(t); err != nil {
 		db.log.Warn("closing the store's head", "err", err)
 	}

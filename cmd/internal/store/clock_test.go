@@ -354,6 +354,48 @@ func TestDamage(t *testing.T) {
 	fill(db, 610, 10)
 }
 
+// TestLittleRoom has room for samples, but not for blocks.
+func TestLittleRoom(t *testing.T) {
+	db := open(t, Options{})
+	s := db.Series("a")
+	for i := range 3000 {
+		b := db.Begin()
+		b.Append(s, day.Add(time.Duration(i)*20*time.Second), float64(i)/7)
+		if _, err := b.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db.space = func(string) (int64, bool) { return db.opt.Reserve + 1, true }
+	var full *FullError
+	if err := db.compact(context.Background()); !errors.As(err, &full) || full.Missing() == 0 {
+		t.Errorf("%v", err)
+	}
+	if n := db.Stats().Blocks; n != 0 {
+		t.Errorf("%d blocks", n)
+	}
+	head := usage(db.opt.Dir).Head
+	db.space = func(string) (int64, bool) {
+		if usage(db.opt.Dir).Blocks > 0 {
+			head = 0 // the first block took it
+		}
+		return db.opt.Reserve + head + 1, true
+	}
+	if err := db.compact(context.Background()); err != nil {
+		t.Error(err)
+	}
+	small := db.Stats().Blocks
+	db.space = freeSpace
+	if err := db.compact(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if large := db.Stats().Blocks; large >= small || small < 5 {
+		t.Errorf("%d blocks became %d", small, large)
+	}
+	if got := raw(t, db, "a"); len(got) != 3000 {
+		t.Errorf("%d samples", len(got))
+	}
+}
+
 // TestReopened shows that handles outlive the database that they were made for.
 func TestReopened(t *testing.T) {
 	db := open(t, Options{})

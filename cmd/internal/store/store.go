@@ -208,6 +208,7 @@ func (db *DB) tsdbOptions() *tsdb.Options {
 	// goroutine where nobody can recover. run does what it did.
 	o.BlockReloadInterval = math.MaxInt64
 	o.BlocksToDelete = db.blocksToDelete
+	o.BlockCompactionExcludeFunc = db.tooLarge
 	return o
 }
 
@@ -289,6 +290,29 @@ func (db *DB) room() error {
 	return &FullError{Dir: db.opt.Dir, Free: free, Need: db.opt.Reserve}
 }
 
+// plenty is so much room, in bytes, that nobody reckons what a block will take.
+const plenty = 8 << 30
+
+// roomFor says whether there is room for so many bytes besides the reserve: else each
+// attempt to write a block would take the last of the room for a while, and keep what is
+// new from being stored.
+func (db *DB) roomFor(bytes func() int64) error {
+	free, ok := db.space(db.opt.Dir)
+	if !ok || free >= plenty {
+		return nil
+	}
+	if need := db.opt.Reserve + bytes(); free < need {
+		return &FullError{Dir: db.opt.Dir, Free: free, Need: need}
+	}
+	return nil
+}
+
+// tooLarge keeps a block from being made part of a larger one when there is no room for
+// that. Three are merged as a rule.
+func (db *DB) tooLarge(m *tsdb.BlockMeta) bool {
+	return db.roomFor(func() int64 { return 4 * usage(filepath.Join(db.opt.Dir, m.ULID.String())).Total() }) != nil
+}
+
 // full makes a FullError of an error that stands for one, and nil of others.
 func (db *DB) full(err error) *FullError {
 	if !isFull(err) {
@@ -321,8 +345,8 @@ func (db *DB) run(ctx context.Context) {
 // upkeep is one round of what keeps the store in order. What fails is tried again in
 // the next.
 func (db *DB) upkeep(ctx context.Context) {
-	if err := db.room(); err != nil {
-		db.said.once(db.log, "full", "the store does nothing until there is room", err)
+	err := db.room()
+	if db.said.once(db.log, "full", "the store does nothing until there is room", err); err != nil {
 		return
 	}
 	if db.broken.Load() {
@@ -351,6 +375,10 @@ func (db *DB) compact(ctx context.Context) (err error) {
 	}
 	defer db.survive(&err)
 	db.tsdb.ForceHeadMMap()
+	// A block takes what its chunks in the head take.
+	if err := db.roomFor(func() int64 { return usage(db.opt.Dir).Head }); err != nil {
+		return err
+	}
 	if err := db.tsdb.Compact(ctx); err != nil {
 		return err
 	}
@@ -384,7 +412,7 @@ func (db *DB) reopen() {
 		}
 	}
 	db.counts.carry(db.meters)
-	db.tsdb = nil
+	db.tsdb, db.meters = nil, nil
 	if err := db.openTSDB(); err != nil {
 		db.said.once(db.log, "reopen", "reopening the store", err)
 		return

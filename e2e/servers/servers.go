@@ -1,6 +1,6 @@
 // Package servers builds, starts and loads real servers that nobody here
-// wrote: NATS, Caddy, etcd, CoreDNS and Prometheus, at pinned versions, on loopback
-// only.
+// wrote: NATS, Caddy, etcd, CoreDNS, Prometheus, VictoriaMetrics and an OpenTelemetry
+// Collector, at pinned versions, on loopback only.
 //
 // They are the subjects on which Heapwright must be right about programs that
 // know nothing of it. The package does not use Heapwright.

@@ -154,12 +154,17 @@ type worker struct {
 	quit chan struct{} // closed: begin nothing more
 
 	// Of the run alone.
-	cursor   cursor
-	saved    time.Time // when the cursor was last written
-	unsure   bool      // the other side may have what comes next
-	saidDrop time.Time
-	unsaid   int64 // dropped, and not logged yet
-	unsaved  bool  // that the cursor could not be written was said
+	cursor  cursor
+	saved   time.Time // when the cursor was last written
+	unsaved bool      // that the cursor could not be written was said
+	// unsure is set while the other side may have what comes next, which can be so as far
+	// as until.
+	unsure      bool
+	until       time.Time
+	saidDrop    time.Time
+	dropUnsaid  int64 // not logged yet
+	saidAgain   time.Time
+	againUnsaid int64
 
 	mu     sync.Mutex
 	status Status
@@ -170,10 +175,11 @@ func newWorker(kind string, d *Destination, dir string, header http.Header, log 
 	if err != nil {
 		return nil, err
 	}
-	w := &worker{kind: kind, dest: d, http: c, unsure: true, lag: lag + step*time.Millisecond + pace,
+	w := &worker{kind: kind, dest: d, http: c, lag: lag + step*time.Millisecond + pace,
 		file: filepath.Join(dir, kind+"-"+d.name()+".json"),
 		log:  log.With("destination", d.name(), "kind", kind)}
 	now := time.Now()
+	_, statErr := os.Stat(w.file)
 	w.cursor, err = begin(w.file, now.Add(-d.Backfill))
 	if err != nil {
 		if !w.cursor.Until.Equal(now.Add(-d.Backfill)) {
@@ -181,11 +187,19 @@ func newWorker(kind string, d *Destination, dir string, header http.Header, log 
 		}
 		w.log.Warn("beginning anew: what was not sent before is left out", "error", err)
 	}
+	if statErr == nil {
+		w.doubt() // an agent before this one may have been killed
+	}
 	w.status = Status{Name: d.name(), Kind: kind, URL: c.endpoint, Until: w.cursor.Until}
 	if d.inTheClear() {
 		w.log.Warn("credentials are sent unencrypted: use https", "url", d.URL)
 	}
 	return w, nil
+}
+
+// doubt notes that the other side may have what comes next: not more than a request holds.
+func (w *worker) doubt() {
+	w.unsure, w.until = true, w.cursor.Until.Add(2*maxAhead*time.Millisecond)
 }
 
 // stopping reports whether nothing more is to be begun.
@@ -228,7 +242,9 @@ func (w *worker) deliver(ctx context.Context, body []byte, n int) (verdict, answ
 		if v != again {
 			return v, a, nil
 		}
-		w.unsure = w.unsure || a.unknown
+		if a.unknown {
+			w.doubt()
+		}
 		if err := w.rest(ctx, max(wait(attempt+1, random()), a.after)); err != nil {
 			return again, a, err
 		}
@@ -274,22 +290,28 @@ func (w *worker) count(v verdict, a answer, bytes, n int) {
 	}
 }
 
-// drop counts what the other side does not want.
+// drop counts what the other side does not want, and says so once a minute at most.
 func (w *worker) drop(n int, why string) {
+	now := time.Now()
+	repeated := w.unsure && w.cursor.Until.Before(w.until)
 	w.mu.Lock()
-	if w.unsure {
+	if repeated {
 		w.status.Repeated += int64(n)
-		w.mu.Unlock()
-		w.log.Info("what was sent again, its outcome being unknown, is refused: the destination will have had it", "count", n, "answer", why)
+	} else {
+		w.status.Dropped += int64(n)
+		w.status.LastError, w.status.ErrorAt = why, now
+	}
+	w.mu.Unlock()
+	if repeated {
+		if w.againUnsaid += int64(n); now.Sub(w.saidAgain) >= time.Minute {
+			w.log.Info("what is sent again, its outcome being unknown, is refused: the destination will have had it", "count", w.againUnsaid, "answer", why)
+			w.saidAgain, w.againUnsaid = now, 0
+		}
 		return
 	}
-	w.status.Dropped += int64(n)
-	w.status.LastError, w.status.ErrorAt = why, time.Now()
-	w.mu.Unlock()
-	w.unsaid += int64(n)
-	if now := time.Now(); now.Sub(w.saidDrop) >= time.Minute {
-		w.log.Warn("the destination refuses what is sent, which is left out", "count", w.unsaid, "answer", why)
-		w.saidDrop, w.unsaid = now, 0
+	if w.dropUnsaid += int64(n); now.Sub(w.saidDrop) >= time.Minute {
+		w.log.Warn("the destination refuses what is sent, which is left out", "count", w.dropUnsaid, "answer", why)
+		w.saidDrop, w.dropUnsaid = now, 0
 	}
 }
 

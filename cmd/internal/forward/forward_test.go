@@ -371,6 +371,26 @@ func TestPoison(t *testing.T) {
 	})
 }
 
+// A server that refuses everything does not stop anything, and is not taken for one that
+// has everything.
+func TestRefusesEverything(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, r := newTable(2), newReceiver(t)
+		r.poison = "process"
+		dir := t.TempDir()
+		for range 2 {
+			f := mustStart(t, oneDestination(Destination{Name: "x"}), dir, src, r)
+			time.Sleep(5 * time.Hour)
+			synctest.Wait()
+			s := f.Status()[0]
+			gone(f)
+			if s.Sent != 0 || s.Dropped < 4*s.Repeated/5 || s.Dropped == 0 || s.Behind != 0 {
+				t.Errorf("status %+v", s)
+			}
+		}
+	})
+}
+
 // A request that is too large is made in pieces, and later ones are smaller.
 func TestTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

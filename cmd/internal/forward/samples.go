@@ -80,6 +80,9 @@ func (s *samples) run(ctx context.Context) {
 // prime has the encoder see the minutes before the cursor: what it must know of
 // processes comes once a minute.
 func (s *samples) prime(ctx context.Context) {
+	if s.kind != kindOTLP {
+		return
+	}
 	until := s.cursor.Until.UnixMilli()
 	if lines, err := read(ctx, s.src, until-90_000, until, 4*maxRead); err == nil {
 		s.enc.learn(lines)

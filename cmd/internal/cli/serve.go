@@ -35,15 +35,16 @@ func serveCommand() command {
 		long: `
 Watches the Go processes of this machine as they come and go, and shows them to
 a browser: what each does now and did in the last weeks, what is wrong with it,
-its GC cycles, goroutines and heap profiles. No process is written to or stopped.
+its GC cycles, goroutines and heap profiles. No process is stopped, and none is
+written to unless the configuration allows it.
 
 Everything is in this one process: samples go to an embedded Prometheus database
 below --data, which answers PromQL at the same address, so that Grafana can use
-it. With a configuration file it tells Alertmanager or a webhook, and sends on to
-servers that speak Prometheus remote write, OTLP or Pyroscope's protocol.
+it. With a configuration file it tells Alertmanager or a webhook, and sends on
+to servers that speak Prometheus remote write, OTLP or Pyroscope's protocol.
 
-It listens on this machine only. Another address takes TLS and a token, or client
-certificates; docs/SERVE.md says how. The file is read again on SIGHUP.
+It listens on this machine only. Another address takes TLS and a token, or
+client certificates; docs/SERVE.md says how. The file is read again on SIGHUP.
 
 It sees the processes of its own user. To see those of others it needs root, or
 the capabilities CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; the pages list what it

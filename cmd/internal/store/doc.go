@@ -7,6 +7,13 @@
 // the kernel had not written yet: the log is not synced at every commit, as in
 // Prometheus.)
 //
+// When the disk is full, Commit fails with a FullError before it touches anything, and
+// works again when there is room. When the clock is set back by a minute or more, what
+// is stored of the time after stays, and new samples are kept beside it: it costs the
+// few that come before that is seen. Set back by less, a series goes on when the clock
+// has caught up. Samples that are older than the newest of their series are counted and
+// not stored.
+//
 // Reader is how all others ask. DB.Reader answers from the database; Dial puts the same
 // questions to any server with Prometheus' query API.
 //

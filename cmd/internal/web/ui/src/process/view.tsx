@@ -42,6 +42,8 @@ function useMeasured(process: string, from: string | null, to: string, every: nu
   };
 }
 
+const streamed = 7200e3; // ms; in a longer stretch a second is no pixel
+
 /** silent: it is said already that the agent does not answer. */
 function Lines({ p, params, silent }: { p: Process; params: URLSearchParams; silent: boolean }): VNode {
   const relative = (params.get("to") ?? "now").startsWith("now") && !params.has("at");
@@ -58,7 +60,7 @@ function Lines({ p, params, silent }: { p: Process; params: URLSearchParams; sil
   const { sets, cycles } = useMeasured(p.id, from, to, every);
   const findings = useGet<{ episodes: Episode[] | null }>(url("findings", { process: p.id, from, to }), { every: every * 2, keep: true });
   const events = useGet<{ events: Event[] | null }>(url("events", { process: p.id, from, to }), { every: every * 2, keep: true });
-  const stream = useLive(p.id, w.live && w.to - w.from <= 7200e3);
+  const stream = useLive(p.id, w.live && w.to - w.from <= streamed);
 
   const other = compareOf(params, w, now);
   const round = (ms: number) => (w.live ? `now-${Math.round((now - ms) / 1000)}s` : stamp(ms));
@@ -92,7 +94,7 @@ function Lines({ p, params, silent }: { p: Process; params: URLSearchParams; sil
     <>
       <Header p={p} />
       <Strip process={p.id} episodes={input.episodes} chosen={chosen} params={params} />
-      <TimeBar w={w} params={params} open={stream.open} now={now} up={p.up} />
+      <TimeBar w={w} params={params} open={stream.open || (w.live && !error && w.to - w.from > streamed)} now={now} up={p.up} />
       {error && !(silent && sets.memory.data) && (sets.memory.data ? <Stale at={sets.memory.at} error={error} retry={reload} /> : <Failure error={error} retry={reload} what="the history" />)}
       {error && !sets.memory.data && !sets.gc.data ? null : sets.memory.data && nothing(data) ? <Nothing p={p} w={w} /> : (
         <TimelineContext.Provider value={line}>

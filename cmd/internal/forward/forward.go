@@ -23,8 +23,8 @@ type Status struct {
 	Failed int64 `json:"failed_total"`   // requests that were not taken, and were or will be made again
 	Bytes  int64 `json:"bytes_total"`    // of all requests
 	Calls  int64 `json:"requests_total"` // all of them
-	// Dropped are those that the other side does not want, or that were lost to it
-	// because the store did not keep them for so long; see LastError.
+	// Dropped are those that the other side does not want. What the store forgot before it
+	// could be sent is not among them, for nobody knows how much it was; LastError says it.
 	Dropped int64 `json:"dropped_total"`
 	// Repeated are those that it refused when they were sent again, after an answer was
 	// lost or the agent had been killed: it will have had them.

@@ -490,7 +490,7 @@ func TestGaps(t *testing.T) {
 		synctest.Wait()
 		s := f.Status()[0]
 		gone(f)
-		if want := src.all(src.oldest, s.Until); fmt.Sprint(r.got) != fmt.Sprint(want) || s.Behind != 0 {
+		if want := src.all(src.oldest, s.Until); fmt.Sprint(r.got) != fmt.Sprint(want) || s.Behind != 0 || !strings.HasPrefix(s.LastError, "998h") {
 			t.Errorf("arrived: %v\nstored:  %v\n%+v", r.got, want, s)
 		}
 		if err := (cursor{Until: time.Now().Add(30 * 24 * time.Hour)}).save(name); err != nil {

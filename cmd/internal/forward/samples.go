@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -190,6 +191,9 @@ func (s *samples) mind() {
 	if oldest := o.Stats().Oldest; !oldest.IsZero() && oldest.After(s.cursor.Until.Add(time.Minute)) {
 		lost := oldest.Sub(s.cursor.Until).Round(time.Second)
 		s.log.Warn("the store does not go back to what was sent last", "gap", lost)
+		s.mu.Lock()
+		s.status.LastError, s.status.ErrorAt = fmt.Sprintf("%s were never sent: the store has forgotten them", lost), now
+		s.mu.Unlock()
 		s.advance(time.UnixMilli(gridBefore(oldest.UnixMilli())), true)
 	}
 }

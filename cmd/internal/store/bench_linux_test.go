@@ -12,9 +12,6 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/series"
 )
 
-// day is when simulated history begins: at the beginning of a block.
-var day = time.Unix(1_700_006_400, 0)
-
 // history stores a time of processes, compacting as the clock goes, and returns the
 // store with all of it in blocks but the last hours.
 func history(tb testing.TB, opt Options, processes int, d, jitter time.Duration) (*DB, int) {

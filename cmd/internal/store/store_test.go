@@ -8,6 +8,10 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/series"
 )
 
+// day is when simulated history begins: at the beginning of a block.
+var day = time.Unix(1_700_006_400, 0)
+
+// open opens a store, in a new directory if none is given, for as long as the test runs.
 func open(t testing.TB, opt Options) *DB {
 	t.Helper()
 	if opt.Dir == "" {

@@ -289,7 +289,7 @@ func (d *daemon) link(process string, at time.Time) string {
 		base = d.server.URL()
 	}
 	base = strings.TrimSuffix(base, "/")
-	q := url.Values{"from": {at.Add(-30 * time.Minute).UTC().Format(time.RFC3339)}, "to": {at.Add(5 * time.Minute).UTC().Format(time.RFC3339)}}
+	q := url.Values{"at": {at.UTC().Format(time.RFC3339)}}
 	return base + "/ui/process/" + url.PathEscape(process) + "?" + q.Encode()
 }
 

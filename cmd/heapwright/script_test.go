@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,62 +27,33 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	testscript.Main(m, map[string]func(){
+	testscript.Main(withTarget{m}, map[string]func(){
 		"heapwright": main,
-		"target":     target,
 	})
 }
 
-// target is a Go program to look at: this test binary under another name.
-func target() {
-	pidFile := flag.String("pid", "", "write the PID to this file when ready")
-	lasts := flag.Duration("for", time.Minute, "end after this long")
-	until := flag.String("until", "", "end when this file is there")
-	status := flag.Int("exit", 0, "end with this status")
-	keep := flag.Int("keep", 0, "keep so many MiB alive")
-	trap := flag.Bool("trap", false, "on SIGTERM, SIGINT or SIGUSR1 say so, and end with 40 and its number")
-	flag.Parse()
-	fmt.Println("target: stdout")
-	fmt.Fprintln(os.Stderr, "target: stderr")
-	var trapped chan os.Signal
-	if *trap {
-		trapped = make(chan os.Signal, 1)
-		signal.Notify(trapped, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
-	}
-	if *pidFile != "" {
-		tmp := *pidFile + ".tmp"
-		if err := os.WriteFile(tmp, []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
-			panic(err)
-		}
-		if err := os.Rename(tmp, *pidFile); err != nil {
-			panic(err)
-		}
-	}
-	for range *keep << 4 {
-		kept = append(kept, make([]byte, 64<<10))
-	}
-	end := time.After(*lasts)
-	work := time.NewTicker(time.Millisecond)
-	for {
-		select {
-		case <-work.C:
-			garbage = make([]byte, 64<<10)
-			if _, err := os.Stat(*until); *until != "" && err == nil {
-				os.Exit(*status)
-			}
-		case sig := <-trapped:
-			fmt.Println("target: got", sig)
-			os.Exit(40 + int(sig.(syscall.Signal)))
-		case <-end:
-			os.Exit(*status)
-		}
-	}
-}
+// A withTarget runs the tests with a program to look at in their PATH. It is not this
+// test binary under another name: that has everything in it that heapwright has, and
+// heapwright sets its own memory limit, so that live changes would be refused.
+type withTarget struct{ *testing.M }
 
-var (
-	garbage []byte
-	kept    [][]byte
-)
+func (m withTarget) Run() int {
+	dir, err := os.MkdirTemp("", "heapwright-target-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "target"), "./testdata/target").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building the target: %v\n%s", err, out)
+		return 1
+	}
+	if err := os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.M.Run()
+}
 
 func TestScripts(t *testing.T) {
 	result, err := filepath.Abs("../internal/cli/testdata/compare/tea.hwcmp")

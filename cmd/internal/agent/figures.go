@@ -43,6 +43,9 @@ const fewGoroutines = 100
 // do is left out: it cost nobody anything. The runtime moves these numbers at the end of a
 // cycle: when none ended the shares are 0, for then nothing was collected.
 func gcShares(from, to *record.Sample) (gc, assist *float64) {
+	if !to.Time.After(from.Time) {
+		return nil, nil // of one sample nothing is known yet
+	}
 	for _, f := range []record.Field{record.FieldCPUGCTotal, record.FieldCPUGCIdle, record.FieldCPUIdle, record.FieldCPUTotal, record.FieldCPUGCAssist} {
 		if !to.Has.Has(f) || !from.Has.Has(f) {
 			return nil, nil

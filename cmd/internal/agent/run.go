@@ -43,7 +43,7 @@ type Options struct {
 // Settings are what a running agent can be told anew.
 type Settings struct {
 	Discover     time.Duration // between looks for new processes
-	Include      []string      // patterns of name, module or main package; none for all
+	Include      []string      // parts or patterns of name, module or main package; none for all
 	Exclude      []string
 	MinUptime    time.Duration
 	MaxProcesses int
@@ -86,13 +86,15 @@ type Agent struct {
 	results chan result
 	hurry   chan *target // is to be read at once
 	anew    chan Settings
+	// attaching has one for each process that is attached to just now.
+	attaching chan struct{}
 
 	// Of the loop.
 	names    *identities
 	unsaved  bool
 	targets  map[int]*target // by PID
 	running  sync.WaitGroup
-	pending  int
+	rounds   uint64
 	observed time.Time
 
 	mu      sync.RWMutex
@@ -115,7 +117,8 @@ func New(opt Options) (*Agent, error) {
 	}
 	a := &Agent{
 		opt: opt, results: make(chan result, 64), hurry: make(chan *target, 16), anew: make(chan Settings, 1),
-		names: newIdentities(), targets: map[int]*target{}, view: map[string]*Process{}, byID: map[string]*target{},
+		attaching: make(chan struct{}, maxAttaching),
+		names:     newIdentities(), targets: map[int]*target{}, view: map[string]*Process{}, byID: map[string]*target{},
 		subs: map[chan Update]bool{}, changed: map[string]*Process{}, cycles: map[string][]record.Cycle{},
 	}
 	if opt.Dir != "" {
@@ -183,7 +186,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 func (a *Agent) stop() {
 	for _, t := range a.targets {
-		close(t.wake)
+		t.dismiss()
 	}
 	// Those that read just now want to be rid of what they read.
 	done := make(chan struct{})
@@ -294,7 +297,8 @@ func (a *Agent) deselect(now time.Time) {
 		if t.busy || selected(&t.window.process, a.opt.Include, a.opt.Exclude) {
 			continue // who is read just now goes with the next look
 		}
-		close(t.wake)
+		t.dismiss()
+		t.refuseSnaps(&NotWatchedError{t.id})
 		delete(a.targets, pid)
 		a.names.release(t.id, now)
 		a.unsaved = true
@@ -306,12 +310,14 @@ func (a *Agent) deselect(now time.Time) {
 	}
 }
 
-// selected reports whether patterns leave a process in.
+// selected reports whether patterns leave a process in. One without wildcards is a part of
+// a name, as in heapwright ps NAME; one with them is as in a shell, and of the whole name.
 func selected(p *record.Process, include, exclude []string) bool {
 	matches := func(patterns []string) bool {
 		return slices.ContainsFunc(patterns, func(pattern string) bool {
+			part := !strings.ContainsAny(pattern, `*?[\`)
 			for _, s := range []string{p.Name, p.Module, p.MainPackage} {
-				if ok, _ := path.Match(pattern, s); s != "" && ok {
+				if ok, _ := path.Match(pattern, s); s != "" && (ok || part && strings.Contains(s, pattern)) {
 					return true
 				}
 			}
@@ -371,27 +377,30 @@ func (a *Agent) round(ctx context.Context, now time.Time) {
 			due = append(due, t)
 		}
 	}
-	if len(due) == 0 && a.pending == 0 {
+	if len(due) == 0 {
 		a.publish(now)
 		return
 	}
+	a.rounds++
 	dear := a.dear(due, now)
 	for _, t := range due {
-		w := reading{now: now}
+		w := reading{round: a.rounds, now: now, pace: a.opt.Pace, span: a.opt.Window}
 		if d := dear[t]; d != nil {
 			w.diagnose, w.snapshot = d.diagnose, d.snapshot
 		}
 		t.busy = true
-		a.pending++
 		t.wake <- w
 	}
 	b := a.opt.Store.Begin()
 	late := time.NewTimer(tick)
 	defer late.Stop()
-	for a.pending > 0 {
+	for waiting := len(due); waiting > 0; {
 		select {
 		case r := <-a.results:
 			a.finish(b, r, now)
+			if r.round == a.rounds { // and not of an earlier round, and late
+				waiting--
+			}
 			continue
 		case <-late.C:
 			a.mu.Lock()
@@ -445,7 +454,6 @@ const retry = 30 * time.Second
 func (a *Agent) finish(b *store.Batch, r result, now time.Time) {
 	t := r.target
 	t.busy = false
-	a.pending--
 	for i := range t.points {
 		p := &t.points[i]
 		b.Append(t.series(a.opt.Store, &p.Point), p.at, p.Value)
@@ -577,7 +585,7 @@ func trouble(p *Process) float64 {
 
 // ended is the end of a process.
 func (a *Agent) ended(b *store.Batch, t *target, now time.Time) {
-	close(t.wake)
+	t.dismiss()
 	delete(a.targets, t.pid)
 	a.names.release(t.id, now)
 	a.unsaved = true
@@ -596,14 +604,7 @@ func (a *Agent) ended(b *store.Batch, t *target, now time.Time) {
 	if a.byID[t.id] == t {
 		delete(a.byID, t.id)
 	}
-	for waiting := true; waiting; {
-		select {
-		case req := <-t.snap:
-			req.done <- snapResult{err: fmt.Errorf("taking a snapshot of %s: %w", t.id, recorder.ErrEnded)}
-		default:
-			waiting = false
-		}
-	}
+	t.refuseSnaps(recorder.ErrEnded)
 }
 
 // endedFor is how long a process that has ended stays in the view.

@@ -25,6 +25,9 @@ import (
 type script struct {
 	mu    sync.Mutex
 	procs map[int]*actor
+
+	slow      time.Duration // attaching takes so long
+	now, most int           // of those who attach
 }
 
 type actor struct {
@@ -52,6 +55,12 @@ func (s *script) Processes(context.Context) ([]goproc.Entry, error) {
 func (s *script) Attach(_ context.Context, pid int) (Source, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.now++
+	s.most = max(s.most, s.now)
+	s.mu.Unlock()
+	time.Sleep(s.slow)
+	s.mu.Lock()
+	s.now--
 	if a := s.procs[pid]; a != nil {
 		return &scripted{s, a}, nil
 	}
@@ -251,6 +260,25 @@ func TestOneHangs(t *testing.T) {
 	w.until(t, "it is read again", func() bool { return reads(1) > stuck+2 })
 }
 
+// TestEndsTogether: a process that ends while the agent does, before its last reading is
+// taken in, is noted as ended.
+func TestEndsTogether(t *testing.T) {
+	w := begin(t, actors(1), t.TempDir())
+	w.until(t, "it is watched", func() bool { return w.up("svc") })
+	hang := make(chan struct{})
+	w.script.set(1, func(a *actor) { a.hang = hang })
+	w.until(t, "it is late", func() bool { return w.Status().Late > 0 })
+	go func() {
+		time.Sleep(100 * time.Millisecond) // so that the agent is ending
+		w.script.set(1, func(a *actor) { a.err = recorder.ErrEnded })
+		close(hang)
+	}()
+	w.stop()
+	if p, _ := w.Process("svc"); p.Up {
+		t.Errorf("%+v", p)
+	}
+}
+
 // TestUnreadable: why it cannot be read is said, and it is left in peace.
 func TestUnreadable(t *testing.T) {
 	s := actors(1)
@@ -258,6 +286,9 @@ func TestUnreadable(t *testing.T) {
 	w := begin(t, s, t.TempDir())
 	w.until(t, "it is said", func() bool { p, _ := w.Process("svc"); return p.Error == "not today" && p.Up })
 	w.until(t, "it is counted", func() bool { return w.Status().Unread == 1 })
+	if _, err := w.Snap(t.Context(), "svc", "asked"); err == nil || !strings.Contains(err.Error(), "not today") {
+		t.Errorf("a snapshot of what cannot be read: %v", err)
+	}
 	if _, err := w.Recording("nobody"); err == nil {
 		t.Error("a recording of nobody")
 	}
@@ -286,13 +317,36 @@ func TestReconfigure(t *testing.T) {
 	w.until(t, "it is watched", func() bool { return w.up("svc") })
 	set := DefaultSettings()
 	set.Discover, set.MinUptime = 100*time.Millisecond, 0
+	// While it is read, which the race detector looks at.
+	hang := make(chan struct{})
+	w.script.set(1, func(a *actor) { a.hang = hang })
+	w.until(t, "it is late", func() bool { return w.Status().Late > 0 })
 	w.Reconfigure(set)
+	w.script.set(1, func(a *actor) { a.hang = nil })
+	close(hang)
 	set.Exclude = []string{"svc"}
 	w.Reconfigure(set)
 	w.until(t, "it is left out", func() bool { return len(w.Processes()) == 0 })
 	set.Exclude = nil
 	w.Reconfigure(set)
 	w.until(t, "it is watched again", func() bool { return w.up("svc") })
+}
+
+// TestAttachStorm: many processes at once are attached to few at a time.
+func TestAttachStorm(t *testing.T) {
+	var pids []int
+	for i := range 40 {
+		pids = append(pids, i+1)
+	}
+	s := actors(pids...)
+	s.slow = 5 * time.Millisecond
+	w := begin(t, s, t.TempDir())
+	w.until(t, "all are watched", func() bool { return w.Status().Samples >= 40 })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.most > maxAttaching {
+		t.Errorf("%d at a time", s.most)
+	}
 }
 
 // TestThousand: a thousand processes are all watched.
@@ -317,6 +371,10 @@ func TestSelected(t *testing.T) {
 		{nil, nil, true},
 		{[]string{"nats-*"}, nil, true},
 		{[]string{"etcd"}, nil, false},
+		{[]string{"nats"}, nil, true}, // a part, as in ps NAME
+		{[]string{"github.com/nats-io/"}, nil, true},
+		{nil, []string{"server"}, false},
+		{[]string{"nats?"}, nil, false}, // a pattern is of the whole name
 		{nil, []string{"nats-*"}, false},
 		{[]string{"nats-*"}, []string{"github.com/nats-io/*/v2"}, false},
 		{[]string{"["}, nil, false},

@@ -49,6 +49,7 @@ type target struct {
 	failed    string // why it could not be read the last time, "" when it could
 	gap       bool
 	busy      bool
+	dismissed bool
 	first     time.Time
 	oomKills  float64
 	handles   map[handle]*store.Series
@@ -57,9 +58,12 @@ type target struct {
 	window window
 }
 
-// A reading is what a target is asked to do.
+// A reading is what a target is asked to do, by the settings of that moment.
 type reading struct {
+	round    uint64
 	now      time.Time
+	pace     Pace
+	span     time.Duration // of the window
 	diagnose bool
 	snapshot string // the reason for one, "" for none
 }
@@ -102,6 +106,7 @@ func (t *target) series(db *store.DB, p *series.Point) *store.Series {
 // A result is what came of waking a target.
 type result struct {
 	target   *target
+	round    uint64 // in which it was woken
 	ended    bool
 	err      error  // why there is no sample
 	sampled  bool   // there is one
@@ -121,6 +126,15 @@ type snapResult struct {
 	err   error
 }
 
+// dismiss ends the goroutine. One that was told so already stays so: a process may end
+// while the agent does.
+func (t *target) dismiss() {
+	if !t.dismissed {
+		t.dismissed = true
+		close(t.wake)
+	}
+}
+
 // run reads the process each time it is woken, until the channel is closed.
 func (t *target) run(ctx context.Context, a *Agent) {
 	defer func() {
@@ -131,16 +145,33 @@ func (t *target) run(ctx context.Context, a *Agent) {
 	for w := range t.wake {
 		start := time.Now()
 		r := t.read(ctx, a, w)
-		r.took = time.Since(start)
+		if r.err != nil {
+			t.refuseSnaps(r.err)
+		}
+		r.round, r.took = w.round, time.Since(start)
 		a.results <- r
 	}
+}
+
+// maxAttaching is how many processes are attached to at a time: that is reading
+// executables, and there may be a thousand when the agent starts.
+const maxAttaching = 4
+
+func (a *Agent) attach(ctx context.Context, pid int) (Source, error) {
+	select {
+	case a.attaching <- struct{}{}:
+		defer func() { <-a.attaching }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("attaching to process %d: %w", pid, context.Cause(ctx))
+	}
+	return a.opt.Host.Attach(ctx, pid)
 }
 
 func (t *target) read(ctx context.Context, a *Agent, w reading) (r result) {
 	r.target = t
 	t.points, t.cycles = t.points[:0], t.cycles[:0]
 	if t.src == nil {
-		src, err := a.opt.Host.Attach(ctx, t.pid)
+		src, err := a.attach(ctx, t.pid)
 		if err != nil {
 			r.err, r.ended = err, errors.Is(err, recorder.ErrEnded)
 			return r
@@ -148,13 +179,13 @@ func (t *target) read(ctx context.Context, a *Agent, w reading) (r result) {
 		t.src = src
 		src.Forget()
 		t.mu.Lock()
-		t.window = window{process: src.Process(), span: a.opt.Window}
+		t.window = window{process: src.Process()}
 		t.mu.Unlock()
 	}
 	whole := w.now.Sub(t.slowAt) >= slowInterval || w.diagnose || w.snapshot != ""
 	t.before = t.sample
 	read := t.src.Quick
-	if whole || t.interval < a.opt.Pace.Interval {
+	if whole || t.interval < w.pace.Interval {
 		read = t.src.Sample
 	}
 	if err := read(&t.sample); err != nil {
@@ -171,10 +202,10 @@ func (t *target) read(ctx context.Context, a *Agent, w reading) (r result) {
 		r.events = append(r.events, record.Event{Time: t.sample.Time, Kind: record.EventLostCycles, Text: fmt.Sprintf("%d GC cycles ended unseen", r.lost)})
 	}
 	r.events = append(append(r.events, t.changes()...), t.oomKill()...)
-	t.keep(w.now, whole, r.events)
+	t.keep(&w, whole, r.events)
 	t.measure(whole)
 	if t.samples > 1 {
-		t.interval = a.opt.Pace.next(&t.mood, &t.before, &t.sample, t.figures.headroomRatio, deref(t.figures.limit))
+		t.interval = w.pace.next(&t.mood, &t.before, &t.sample, t.figures.headroomRatio, deref(t.figures.limit))
 	}
 	if w.snapshot != "" {
 		t.takeSnapshot(a, w.snapshot)
@@ -244,9 +275,10 @@ func settingText(f record.Field, v float64) string {
 }
 
 // keep puts what was read into the window, and makes points of it.
-func (t *target) keep(now time.Time, whole bool, events []record.Event) {
-	at := t.sample.Time
+func (t *target) keep(w *reading, whole bool, events []record.Event) {
+	at, now := t.sample.Time, w.now
 	t.mu.Lock()
+	t.window.span = w.span
 	t.window.add(&t.sample, whole)
 	t.window.addCycles(t.cycles)
 	for _, e := range events {
@@ -342,6 +374,18 @@ func (t *target) serveSnaps(a *Agent) {
 		case req := <-t.snap:
 			entry, err := t.takeSnapshot(a, req.reason)
 			req.done <- snapResult{entry, err}
+		default:
+			return
+		}
+	}
+}
+
+// refuseSnaps tells who waits for a snapshot why there is none.
+func (t *target) refuseSnaps(err error) {
+	for {
+		select {
+		case req := <-t.snap:
+			req.done <- snapResult{err: fmt.Errorf("taking a snapshot of %s: %w", t.id, err)}
 		default:
 			return
 		}

@@ -132,7 +132,7 @@ func serve(ctx context.Context, env Env, opt serveOptions) error {
 	if err != nil {
 		return err
 	}
-	defer changes.running.Wait() // what was changed is put back
+	defer changes.close() // what was changed is put back
 	defer ownAdvice(env, log)()
 	return daemon.Run(ctx, daemon.Options{
 		Changer: changes,
@@ -173,7 +173,8 @@ const (
 
 // serveChanges makes the changes that operators ask for, where the file allows that.
 func serveChanges(ctx context.Context, env Env, f *config.File) (*operatorChanges, error) {
-	o := &operatorChanges{ctx: ctx, leases: map[int]*operatorLease{}}
+	o := &operatorChanges{same: samePID, leases: map[int]*operatorLease{}}
+	o.ctx, o.end = context.WithCancel(ctx)
 	if !f.Access.AllowChanges {
 		return o, nil
 	}

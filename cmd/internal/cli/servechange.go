@@ -7,8 +7,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/heapwright/heapwright/cmd/internal/goproc"
 	"github.com/heapwright/heapwright/cmd/internal/live"
 	"github.com/heapwright/heapwright/cmd/internal/web/api"
+	"github.com/heapwright/heapwright/record"
 )
 
 // An operatorChanges makes the changes that operators ask the agent for. Each is
@@ -17,35 +19,102 @@ import (
 // when the agent ends.
 type operatorChanges struct {
 	changer Changer
+	// same says whether a PID still is the process that an operator means.
+	same    func(pid int, started time.Time) error
 	ctx     context.Context // the agent's
+	end     context.CancelFunc
 	running sync.WaitGroup
 
 	mu     sync.Mutex
-	leases map[int]*operatorLease // by PID
+	ended  bool
+	leases map[int]*operatorLease // by PID; one whose change is being made too
 }
 
-// An operatorLease is a change that is in effect.
+// An operatorLease is a change that is in effect, or about to be.
 type operatorLease struct {
-	end  context.CancelFunc
-	done chan struct{} // closed when it has been taken back
-	back live.Receipt  // valid after that
-	err  error
+	ctx     context.Context // done when it is to end
+	end     context.CancelFunc
+	started time.Time     // of the process
+	done    chan struct{} // closed when it has been taken back, or nothing came of it
+	back    live.Receipt  // valid after that
+	err     error
+}
+
+// errEnding is what is said to who asks for a change when the agent has begun to end.
+var errEnding = errors.New("the agent is ending, and changes nothing any more")
+
+// sameStart is how far two reckonings of when a process started may lie apart.
+const sameStart = 5 * time.Second
+
+// samePID is an error when a PID has been given to another process than the one that the
+// agent watched. It is asked after that PID was taken hold of, which settles whose it was.
+func samePID(pid int, started time.Time) error {
+	stat, err := goproc.OpenStat(pid, record.Process{PID: pid, StartTime: started})
+	if err != nil {
+		return err
+	}
+	return stat.Close()
+}
+
+// take notes that a process is being changed, before it is.
+func (o *operatorChanges) take(c *api.Change) (*operatorLease, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.ended:
+		return nil, errEnding
+	case o.leases[c.PID] != nil:
+		return nil, hinted(fmt.Errorf("process %d is under a change already", c.PID), "undo that first, or wait until it ends")
+	}
+	l := &operatorLease{started: c.Started, done: make(chan struct{})}
+	l.ctx, l.end = context.WithCancel(o.ctx)
+	o.leases[c.PID] = l
+	o.running.Add(1)
+	return l, nil
+}
+
+// give is take's other half, when nothing of the change is left.
+func (o *operatorChanges) give(pid int, l *operatorLease) {
+	l.end()
+	o.mu.Lock()
+	delete(o.leases, pid)
+	o.mu.Unlock()
+	close(l.done)
+	o.running.Done()
+}
+
+// close has all changes taken back, waits for that, and lets no more begin.
+func (o *operatorChanges) close() {
+	o.mu.Lock()
+	o.ended = true
+	o.mu.Unlock()
+	o.end()
+	o.running.Wait()
 }
 
 // Change implements api.Changer.
-func (o *operatorChanges) Change(ctx context.Context, c api.Change) (api.Outcome, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.leases[c.PID] != nil && !c.DryRun {
-		return api.Outcome{}, hinted(fmt.Errorf("process %d is under a change already", c.PID), "undo that first, or wait until it ends")
+func (o *operatorChanges) Change(ctx context.Context, c api.Change) (out api.Outcome, err error) {
+	var l *operatorLease
+	if !c.DryRun {
+		if l, err = o.take(&c); err != nil {
+			return api.Outcome{}, err
+		}
+		defer func() {
+			if l != nil { // nothing holds it
+				o.give(c.PID, l)
+			}
+		}()
 	}
 	session, err := o.changer.Open(ctx, c.PID)
 	if err != nil {
 		return api.Outcome{}, fmt.Errorf("opening process %d: %w", c.PID, err)
 	}
+	if err := o.same(c.PID, c.Started); err != nil {
+		return api.Outcome{}, errors.Join(hinted(fmt.Errorf("process %d is no longer the one that is known as %s: %w", c.PID, c.Process, err), "try again in a moment"), session.Close())
+	}
 	want := live.Change{GOGCPercent: c.GOGCPercent, GOMEMLIMITBytes: c.GOMEMLIMITBytes, StormFloorBytes: c.StormFloorBytes}
 	steps, err := session.Describe(want)
-	out := api.Outcome{PID: c.PID, Steps: written(steps), Notes: session.Notes()}
+	out = api.Outcome{PID: c.PID, Steps: written(steps), Notes: session.Notes()}
 	if err != nil || c.DryRun {
 		err = errors.Join(err, session.Close())
 	}
@@ -63,10 +132,9 @@ func (o *operatorChanges) Change(ctx context.Context, c api.Change) (api.Outcome
 	if err != nil {
 		return api.Outcome{}, errors.Join(err, session.Close())
 	}
-	watched, end := context.WithCancel(o.ctx)
-	l := &operatorLease{end: end, done: make(chan struct{})}
-	o.leases[c.PID] = l
-	o.running.Go(func() { o.hold(watched, c.PID, c.Lease, session, l) })
+	held := l
+	l = nil
+	go o.hold(c.PID, c.Lease, session, held)
 	out.Outcome, out.Steps, out.Notes = "changed", written(receipt.Steps), append(out.Notes, receipt.Notes...)
 	out.Until = api.Time{Time: receipt.Time.Add(c.Lease)}
 	out.Text = fmt.Sprintf("%s written into process %d, until %s", plural(len(receipt.Steps), "word"), c.PID, out.Until.UTC().Format(time.TimeOnly+" MST"))
@@ -74,26 +142,22 @@ func (o *operatorChanges) Change(ctx context.Context, c api.Change) (api.Outcome
 }
 
 // hold watches a change until its lease ends, and sees to it that it is taken back.
-func (o *operatorChanges) hold(ctx context.Context, pid int, lease time.Duration, session Change, l *operatorLease) {
-	defer l.end()
-	out, err := session.Watch(ctx, live.Expectation{For: lease}, nil)
+func (o *operatorChanges) hold(pid int, lease time.Duration, session Change, l *operatorLease) {
+	defer o.give(pid, l)
+	out, err := session.Watch(l.ctx, live.Expectation{For: lease}, nil)
 	l.back = out.Reverted
 	if out.Verdict.Decision == live.GoOn && err == nil {
 		l.back, err = session.Revert("the lease is over")
 	}
 	l.err = errors.Join(err, session.Close())
-	o.mu.Lock()
-	delete(o.leases, pid)
-	o.mu.Unlock()
-	close(l.done)
 }
 
 // Undo implements api.Changer.
-func (o *operatorChanges) Undo(ctx context.Context, process string, pid int, who, reason string) (api.Outcome, error) {
+func (o *operatorChanges) Undo(ctx context.Context, process string, pid int, started time.Time, who, reason string) (api.Outcome, error) {
 	o.mu.Lock()
 	l := o.leases[pid]
 	o.mu.Unlock()
-	if l == nil {
+	if l == nil || l.started.Sub(started).Abs() > sameStart {
 		return api.Outcome{Outcome: "nothing_to_undo", Text: "this agent has not changed the process", PID: pid, Steps: []api.Written{}, Notes: []string{}}, nil
 	}
 	l.end()

@@ -236,7 +236,7 @@ func (c *fakeChanger) Change(_ context.Context, ch Change) (Outcome, error) {
 	return Outcome{Outcome: "changed", PID: ch.PID, Steps: []Written{{Symbol: "runtime.gcController.gcPercent", Old: "100", New: "50"}}}, c.err
 }
 
-func (c *fakeChanger) Undo(_ context.Context, process string, pid int, who, reason string) (Outcome, error) {
+func (c *fakeChanger) Undo(_ context.Context, process string, pid int, _ time.Time, who, reason string) (Outcome, error) {
 	return Outcome{Outcome: "undone", PID: pid}, c.err
 }
 

@@ -9,14 +9,16 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/setting"
 	"github.com/heapwright/heapwright/cmd/internal/web"
+	"github.com/heapwright/heapwright/record"
 )
 
-// A Change is what an operator asks for. The process is named by its PID too, so that
-// one that took its place is not changed instead.
+// A Change is what an operator asks for. The process is named by its PID and start too, so
+// that one that took its place, or its PID, is not changed instead.
 type Change struct {
 	Process         string
 	PID             int
-	GOGCPercent     *int64 // nil: as it is
+	Started         time.Time // the process, as far as is known
+	GOGCPercent     *int64    // nil: as it is
 	GOMEMLIMITBytes *int64
 	Lease           time.Duration // after which it is taken back
 	DryRun          bool
@@ -50,7 +52,7 @@ type Written struct {
 // the operator, with their hints.
 type Changer interface {
 	Change(ctx context.Context, c Change) (Outcome, error)
-	Undo(ctx context.Context, process string, pid int, who, reason string) (Outcome, error)
+	Undo(ctx context.Context, process string, pid int, started time.Time, who, reason string) (Outcome, error)
 }
 
 const (
@@ -110,11 +112,11 @@ func (s *server) change(r *http.Request) (any, error) {
 	if err := readBody(r, &ask); err != nil {
 		return nil, err
 	}
-	pid, err := s.changeable(ask.Process)
+	p, err := s.changeable(ask.Process)
 	if err != nil {
 		return nil, err
 	}
-	c := Change{Process: ask.Process, PID: pid, DryRun: ask.DryRun, Reason: reason(ask.Reason), Who: web.WhoOf(r.Context()), Lease: defaultLease}
+	c := Change{Process: ask.Process, PID: p.PID, Started: p.StartTime, DryRun: ask.DryRun, Reason: reason(ask.Reason), Who: web.WhoOf(r.Context()), Lease: defaultLease}
 	if ask.GOGC != "" {
 		n, err := setting.ParseGOGC(string(ask.GOGC))
 		if err != nil {
@@ -174,30 +176,30 @@ func (s *server) undo(r *http.Request) (any, error) {
 	if err := readBody(r, &ask); err != nil {
 		return nil, err
 	}
-	pid, err := s.changeable(ask.Process)
+	p, err := s.changeable(ask.Process)
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.Changer.Undo(r.Context(), ask.Process, pid, web.WhoOf(r.Context()), reason(ask.Reason))
+	out, err := s.Changer.Undo(r.Context(), ask.Process, p.PID, p.StartTime, web.WhoOf(r.Context()), reason(ask.Reason))
 	if err != nil {
 		return nil, unchanged(err)
 	}
 	return changeDocument(ask.Process, out), nil
 }
 
-// changeable is the PID of a process that runs.
-func (s *server) changeable(id string) (int, error) {
+// changeable is a process that runs.
+func (s *server) changeable(id string) (*record.Process, error) {
 	if err := checkProcessID(id); err != nil {
-		return 0, err
+		return nil, err
 	}
 	p, err := s.watched(id)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if !p.Up || p.Info.PID <= 0 {
-		return 0, failf(http.StatusConflict, "%s has ended", id)
+		return nil, failf(http.StatusConflict, "%s has ended", id)
 	}
-	return p.Info.PID, nil
+	return &p.Info, nil
 }
 
 func reason(text string) string {

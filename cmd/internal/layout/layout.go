@@ -14,10 +14,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"weak"
 
 	"github.com/heapwright/heapwright/cmd/internal/fingerprint"
 )
@@ -83,11 +85,7 @@ type UnknownError struct {
 }
 
 func (e *UnknownError) Error() string {
-	v := e.Version
-	if e.Experiment != "" {
-		v += " X:" + e.Experiment
-	}
-	return fmt.Sprintf("no tables for %s on %s", v, e.GOARCH)
+	return fmt.Sprintf("no tables for %s on %s", nameOf(e.Version, e.Experiment), e.GOARCH)
 }
 
 // Hint says what to do about it.
@@ -145,8 +143,8 @@ func digits(s string) bool {
 	return err == nil && s[0] != '+'
 }
 
-// Lookup returns what is known of a release; goVersion is as debug/buildinfo
-// gives it. The error is an *UnknownError when the tables do not hold it.
+// Lookup returns what is known of a release, which all who look it up share and nobody
+// may change; goVersion is as debug/buildinfo gives it. The error is an *UnknownError when the tables do not hold it.
 func Lookup(goVersion, goarch string) (*Release, error) {
 	version, experiment := ParseVersion(goVersion)
 	unknown := func() error {
@@ -156,36 +154,22 @@ func Lookup(goVersion, goarch string) (*Release, error) {
 	if !ok || (goarch != "amd64" && goarch != "arm64") {
 		return nil, unknown()
 	}
-	t, err := load(m, goarch)
-	if err != nil {
-		return nil, err
+	r, err := fileOf(m, goarch).release(nameOf(version, experiment))
+	if r == nil && err == nil {
+		err = unknown()
 	}
-	if t == nil {
-		return nil, unknown()
-	}
-	for _, r := range t.Releases {
-		if r.Version == version && r.Experiment == experiment {
-			return t.release(r)
-		}
-	}
-	return nil, unknown()
+	return r, err
 }
 
 // Releases lists what the tables hold for a GOARCH, oldest first, as "go1.26.8" or "go1.26.8 X:nogreenteagc".
 func Releases(goarch string) []string {
 	var all []string
 	for m := 20; ; m++ {
-		t, err := load("1."+strconv.Itoa(m), goarch)
-		if err != nil || t == nil {
+		names, err := fileOf("1."+strconv.Itoa(m), goarch).releases()
+		if err != nil || len(names) == 0 {
 			return all
 		}
-		for _, r := range t.Releases {
-			v := r.Version
-			if r.Experiment != "" {
-				v += " X:" + r.Experiment
-			}
-			all = append(all, v)
-		}
+		all = append(all, names...)
 	}
 }
 
@@ -230,7 +214,17 @@ type TableRelease struct {
 	Functions  []int          `json:"functions"`
 }
 
-func (t *Table) release(r TableRelease) (*Release, error) {
+func (r *TableRelease) name() string { return nameOf(r.Version, r.Experiment) }
+
+// nameOf is a release with its experiments, as "go1.26.8 X:nogreenteagc".
+func nameOf(version, experiment string) string {
+	if experiment == "" {
+		return version
+	}
+	return version + " X:" + experiment
+}
+
+func (t *Table) release(r TableRelease) *Release {
 	out := &Release{Version: r.Version, Experiment: r.Experiment, GOARCH: t.GOARCH,
 		Layout: &Layout{structs: make(map[string]map[string][2]uint32, len(r.Structs))}}
 	for name, i := range r.Structs {
@@ -249,26 +243,96 @@ func (t *Table) release(r TableRelease) (*Release, error) {
 		}
 		out.Anchors = append(out.Anchors, a)
 	}
-	return out, nil
+	return out
 }
 
 // FileName is the name of the table of a minor release within the tables directory.
 func FileName(minor, goarch string) string { return "go" + minor + "-" + goarch + ".json.gz" }
 
-var cache sync.Map // FileName -> func() (*Table, error)
+// A file is what is remembered of a table file. A table takes megabytes, and of each
+// release in it is needed once, while a Release is shared by all who look it up and must
+// not be changed.
+type file struct {
+	name string
 
-// load returns the table of a minor release, nil when there is none.
-func load(minor, goarch string) (*Table, error) {
+	mu    sync.Mutex
+	names []string // of the releases in it, nil when it was not read yet
+	known map[string]*Release
+	table weak.Pointer[Table] // while the garbage collector has left it
+}
+
+var files sync.Map // FileName -> *file
+
+func fileOf(minor, goarch string) *file {
 	name := FileName(minor, goarch)
-	once, _ := cache.LoadOrStore(name, sync.OnceValues(func() (*Table, error) {
-		f, err := tables.Open("tables/" + name)
-		if err != nil {
-			return nil, nil
+	if f, ok := files.Load(name); ok {
+		return f.(*file)
+	}
+	f := &file{name: name, known: map[string]*Release{}}
+	if _, err := fs.Stat(tables, "tables/"+name); err != nil {
+		return f // there is none: what a process says that it is is not remembered
+	}
+	kept, _ := files.LoadOrStore(name, f)
+	return kept.(*file)
+}
+
+// read reads the table, nil when there is none.
+func (f *file) read() (*Table, error) {
+	if t := f.table.Value(); t != nil {
+		return t, nil
+	}
+	r, err := tables.Open("tables/" + f.name)
+	if err != nil {
+		return nil, nil
+	}
+	defer r.Close()
+	t, err := ReadTable(r)
+	if err != nil {
+		return nil, err
+	}
+	if f.names == nil {
+		for _, r := range t.Releases {
+			f.names = append(f.names, r.name())
 		}
-		defer f.Close()
-		return ReadTable(f)
-	}))
-	return once.(func() (*Table, error))()
+	}
+	f.table = weak.Make(t)
+	return t, nil
+}
+
+// releases are the names of those that the file has.
+func (f *file) releases() ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.names == nil {
+		if _, err := f.read(); err != nil {
+			return nil, err
+		}
+	}
+	return f.names, nil
+}
+
+// release returns one, nil when the file does not have it.
+func (f *file) release(name string) (*Release, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r := f.known[name]; r != nil {
+		return r, nil
+	}
+	if f.names != nil && !slices.Contains(f.names, name) {
+		return nil, nil
+	}
+	t, err := f.read()
+	if t == nil {
+		return nil, err
+	}
+	for _, r := range t.Releases {
+		if r.name() == name {
+			out := t.release(r)
+			f.known[name] = out
+			return out, nil
+		}
+	}
+	return nil, nil
 }
 
 // ReadTable reads a table file.

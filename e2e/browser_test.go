@@ -190,6 +190,8 @@ func TestBrowser(t *testing.T) {
 		return startCommand(t, cmd)
 	}
 	a := start()
+	until(t, "the server is watched", func() bool { return a.named(t, inst.PID) != "" })
+	nats := a.named(t, inst.PID)
 	var open struct{ Episodes []struct{ ID string } }
 	until(t, "the leak is found, and there is a past", func() bool {
 		a.get(t, &open, "findings", "process", "leaky-page", "open", "1")
@@ -210,14 +212,18 @@ func TestBrowser(t *testing.T) {
 	// The fleet, the most troubled first; a filter; into one.
 	visit("/ui/")
 	const names = `[...document.querySelectorAll("a.name")].map((a) => a.textContent).join(" ")`
-	p.sees(t, "the fleet", names+`.split(" ")[0] === "leaky-page" && `+names+`.includes("nats-server")`)
+	has := names + fmt.Sprintf(`.split(" ").includes(%q)`, nats)
+	p.sees(t, "the fleet", names+`.split(" ")[0] === "leaky-page" && `+has)
 	look("fleet")
-	p.run(t, chromedp.SendKeys("input.filter", "nats", chromedp.ByQuery))
-	p.sees(t, "a filter", names+` === "nats-server" && location.search === "?q=nats"`)
+	p.run(t, chromedp.SendKeys("input.filter", "leaky", chromedp.ByQuery))
+	p.sees(t, "a filter", names+` === "leaky-page" && location.search === "?q=leaky"`)
 	p.run(t, chromedp.Click(`a.name`, chromedp.ByQuery))
-	p.sees(t, "the process", `location.pathname === "/ui/process/nats-server" && document.querySelectorAll("canvas").length >= 6`)
+	p.sees(t, "the process", `location.pathname === "/ui/process/leaky-page" && document.querySelectorAll("canvas").length >= 6`)
 	p.sees(t, "memory explained", `/resident/.test(document.body.innerText)`)
 	look("process")
+
+	visit("/ui/process/" + nats)
+	p.sees(t, "the server", `document.querySelectorAll("canvas").length >= 6`)
 
 	// Zoom by the mouse, and back by the browser.
 	before := js[string](t, p, "location.href")
@@ -240,11 +246,11 @@ func TestBrowser(t *testing.T) {
 		}
 	}
 	until(t, "there is a cycle", func() bool {
-		a.get(t, &cycles, "cycles", "process", "nats-server", "from", "now-10m", "to", "now")
+		a.get(t, &cycles, "cycles", "process", nats, "from", "now-10m", "to", "now")
 		return len(cycles.Cycles) > 0
 	})
 	c := cycles.Cycles[len(cycles.Cycles)-1]
-	visit(fmt.Sprintf("/ui/process/nats-server/cycle?n=%d&end=%s", c.N, url.QueryEscape(c.End)))
+	visit(fmt.Sprintf("/ui/process/%s/cycle?n=%d&end=%s", nats, c.N, url.QueryEscape(c.End)))
 	p.sees(t, "a cycle", fmt.Sprintf(`document.querySelector(".cyclefacts") && document.body.innerText.includes("%d")`, c.N))
 	look("cycle")
 
@@ -264,7 +270,7 @@ func TestBrowser(t *testing.T) {
 	look("difference")
 
 	// What if, experiments, alerts, the agent itself.
-	visit("/ui/process/nats-server/whatif")
+	visit("/ui/process/" + nats + "/whatif")
 	p.sees(t, "what if, or why not", `document.querySelector("input[type=range]") || document.querySelector(".state")`)
 	look("whatif")
 	for _, view := range []string{"experiments", "alerts", "agent"} {
@@ -275,12 +281,12 @@ func TestBrowser(t *testing.T) {
 
 	// Dark, and narrow: nothing is wider than the screen.
 	p.run(t, emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}))
-	visit("/ui/process/nats-server")
+	visit("/ui/process/" + nats)
 	p.sees(t, "the dark", `document.documentElement.dataset.theme === "dark" && document.querySelectorAll("canvas").length >= 6`)
 	dark := js[string](t, p, `getComputedStyle(document.body).backgroundColor`)
 	look("dark")
 	p.run(t, emulation.SetDeviceMetricsOverride(390, 844, 2, true))
-	for _, path := range []string{"/ui/", "/ui/process/nats-server", "/ui/process/leaky-page/findings", "/ui/process/leaky-page/profiles", "/ui/process/nats-server/whatif", "/ui/alerts", "/ui/agent"} {
+	for _, path := range []string{"/ui/", "/ui/process/" + nats, "/ui/process/leaky-page/findings", "/ui/process/leaky-page/profiles", "/ui/process/" + nats + "/whatif", "/ui/alerts", "/ui/agent"} {
 		visit(path)
 		p.sees(t, path, `document.querySelector("main") && !document.querySelector(".state.loading")`)
 		time.Sleep(300 * time.Millisecond) // for what is drawn after the first picture
@@ -295,7 +301,7 @@ func TestBrowser(t *testing.T) {
 
 	// The agent goes away and comes back: the page says so, and goes on.
 	visit("/ui/")
-	p.sees(t, "the fleet again", names+`.includes("nats-server")`)
+	p.sees(t, "the fleet again", has)
 	p.mu.Lock()
 	p.away = true
 	p.mu.Unlock()
@@ -303,7 +309,7 @@ func TestBrowser(t *testing.T) {
 	p.sees(t, "that the agent is away", `document.querySelector("[role=status], [role=alert]") && /(lost|stale|not answer|no answer|unreachable|connection|away|again)/i.test(document.body.innerText)`)
 	look("away")
 	a = start()
-	p.sees(t, "that it is back", `!document.querySelector("main [role=alert]") && !document.querySelector(".stale") && `+names+`.includes("nats-server")`)
+	p.sees(t, "that it is back", `!document.querySelector("main [role=alert]") && !document.querySelector(".stale") && `+has)
 	p.mu.Lock()
 	p.away, p.problems = false, nil
 	p.mu.Unlock()

@@ -150,6 +150,20 @@ type servedProcess struct {
 	Error    *string
 }
 
+// named is what the agent calls the process with a PID: other tests run servers of the
+// same name. It is "" while it does not watch it.
+func (a *agent) named(t *testing.T, pid int) string {
+	t.Helper()
+	var doc struct{ Processes []servedProcess }
+	a.get(t, &doc, "processes")
+	for _, p := range doc.Processes {
+		if p.PID == pid && p.Live > 0 {
+			return p.ID
+		}
+	}
+	return ""
+}
+
 // process is a process that the agent watches, nil when it does not.
 func (a *agent) process(t *testing.T, id string) *servedProcess {
 	t.Helper()
@@ -180,11 +194,8 @@ func TestServe(t *testing.T) {
 			t.Logf("the agent said:\n%s", a.log())
 		}
 	}()
-	const nats = "nats-server"
-	until(t, "both are watched", func() bool {
-		s, l := a.process(t, nats), a.process(t, "leaky")
-		return s != nil && s.Live > 0 && s.PID == inst.PID && l != nil && l.PID == leak.PID
-	})
+	until(t, "both are watched", func() bool { return a.named(t, inst.PID) != "" && a.named(t, leak.PID) == "leaky" })
+	nats := a.named(t, inst.PID)
 	if resp, err := http.Get(a.url + "/readyz"); err != nil || resp.StatusCode != http.StatusOK {
 		t.Errorf("it is not ready: %v, %v", resp, err)
 	}
@@ -192,15 +203,21 @@ func TestServe(t *testing.T) {
 	// What it shows is what ps shows.
 	var ps struct {
 		Processes []struct {
+			PID  int
 			Live float64 `json:"heap_live_bytes"`
 			RSS  float64 `json:"rss_bytes"`
 		}
 	}
-	product.JSON(t, &ps, "ps", nats)
+	product.JSON(t, &ps, "ps", "nats-server")
 	until(t, "it shows what ps shows", func() bool {
 		p := a.process(t, nats)
 		near := func(x, y float64) bool { return x > y/3 && x < 3*y }
-		return len(ps.Processes) > 0 && near(p.RSS, ps.Processes[0].RSS) && near(p.Live, ps.Processes[0].Live)
+		for _, row := range ps.Processes {
+			if row.PID == inst.PID {
+				return near(p.RSS, row.RSS) && near(p.Live, row.Live)
+			}
+		}
+		return false
 	})
 
 	// The leak is found, and kept as an episode.
@@ -285,7 +302,7 @@ func TestServe(t *testing.T) {
 	}
 
 	// The live stream.
-	resp, err := http.Get(a.url + "/api/heapwright/v1/live?process=" + nats)
+	resp, err := http.Get(a.url + "/api/heapwright/v1/live?process=" + url.QueryEscape(nats))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +317,8 @@ func TestServe(t *testing.T) {
 	resp.Body.Close()
 
 	// The agent dies: what was there is there, and the processes are who they were.
-	before := raw(t, a.url, `go_goroutines`, time.Now())
+	mine := fmt.Sprintf(`go_goroutines{process=~"leaky|%s"}`, nats)
+	before := raw(t, a.url, mine, time.Now())
 	a.kill()
 	leak.Kill(t)
 	again := harness.Start{Path: named(t, "goroutines", "leaky")}.Start(t)
@@ -309,7 +327,7 @@ func TestServe(t *testing.T) {
 		p := a.process(t, "leaky")
 		return p != nil && p.PID == again.PID
 	})
-	after := raw(t, a.url, `go_goroutines`, time.Now())
+	after := raw(t, a.url, mine, time.Now())
 	for series, points := range before {
 		have := map[string]bool{}
 		for _, p := range after[series] {
@@ -451,4 +469,109 @@ func TestServeUnseen(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// TestServeForwards sends what it stores to a Prometheus, which has the same then.
+// TestForward does more of it, to more.
+func TestServeForwards(t *testing.T) {
+	t.Parallel()
+	prometheus := startServer(t, servers.PrometheusReceiver)
+	harness.Start{Path: named(t, "churn", "churn-sent")}.Start(t)
+	a := startAgent(t, serveFile(t, t.TempDir(), "discovery: {interval: 1s, min_uptime: 0s, include: [churn-sent]}",
+		fmt.Sprintf("forward: {remote_write: [{url: %q}]}", prometheus.Base()+"/api/v1/write")))
+	const what = `{process="churn-sent", __name__=~"go_goroutines|heapwright_gc_cycle_pause_seconds"}`
+	until(t, "samples and cycles have arrived", func() bool { return len(raw(t, prometheus.Base(), what, time.Now())) == 2 })
+	there := raw(t, prometheus.Base(), what, time.Now())
+	here := raw(t, a.url, what, time.Now())
+	for series, points := range there {
+		if len(here[series]) < len(points) || strings.Join(here[series][:len(points)], " ") != strings.Join(points, " ") {
+			t.Errorf("%s: %d points here, and there others: %d", series, len(here[series]), len(points))
+		}
+	}
+}
+
+// TestServeChanges changes a process through the agent, as an operator, and nobody else
+// can: the file has to allow it, and a token has to be shown.
+func TestServeChanges(t *testing.T) {
+	t.Parallel()
+	prog := harness.Start{Path: named(t, "churn", "churn-changed")}.Start(t)
+	dir := t.TempDir()
+	reader, operator := filepath.Join(dir, "reader"), filepath.Join(dir, "operator")
+	const readerToken, operatorToken = "reader-0123456789abcdef", "operator-0123456789abcdef"
+	for file, token := range map[string]string{reader: readerToken, operator: "alice " + operatorToken} {
+		if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := startAgent(t, serveFile(t, dir, "discovery: {interval: 1s, min_uptime: 0s, include: [churn-changed]}",
+		fmt.Sprintf("access: {reader_token_file: %q, operator_token_file: %q, allow_changes: true}", reader, operator)))
+	ask := func(token, method, path, body string) (int, string) {
+		req, err := http.NewRequest(method, a.url+"/api/heapwright/v1/"+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		if token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(text)
+	}
+	until(t, "it is watched", func() bool {
+		status, text := ask(readerToken, "GET", "processes", "")
+		return status == http.StatusOK && strings.Contains(text, `"gogc_percent":100`)
+	})
+	const change = `{"process": "churn-changed", "gogc": "170", "lease_seconds": 600, "reason": "a test"}`
+	gogc := func() int64 {
+		var ps struct {
+			Processes []struct {
+				PID  int
+				GOGC int64 `json:"gogc_percent"`
+			}
+		}
+		product.JSON(t, &ps, "ps", "churn-changed")
+		for _, p := range ps.Processes {
+			if p.PID == prog.PID {
+				return p.GOGC
+			}
+		}
+		return 0
+	}
+	if status, _ := ask("", "GET", "processes", ""); status != http.StatusUnauthorized {
+		t.Errorf("without a token: %d", status)
+	}
+	if status, text := ask(readerToken, "POST", "change", change); status != http.StatusForbidden || gogc() != 100 {
+		t.Errorf("a reader changes: %d %s", status, text)
+	}
+	if status, text := ask(operatorToken, "POST", "change", strings.Replace(change, "{", `{"dry_run": true, `, 1)); status != http.StatusOK || gogc() != 100 {
+		t.Errorf("a plan: %d %s", status, text)
+	}
+	if status, text := ask(operatorToken, "POST", "change", change); status != http.StatusOK || gogc() != 170 {
+		t.Fatalf("an operator changes: %d %s, GOGC is %d", status, text, gogc())
+	}
+	if status, text := ask(operatorToken, "POST", "undo", `{"process": "churn-changed"}`); status != http.StatusOK || gogc() != 100 {
+		t.Errorf("an operator undoes: %d %s, GOGC is %d", status, text, gogc())
+	}
+	// Of what is in effect when the agent ends, nothing stays.
+	if status, text := ask(operatorToken, "POST", "change", change); status != http.StatusOK || gogc() != 170 {
+		t.Fatalf("an operator changes again: %d %s, GOGC is %d", status, text, gogc())
+	}
+	a.cmd.Process.Signal(syscall.SIGTERM)
+	a.cmd.Wait()
+	if got := gogc(); got != 100 {
+		t.Errorf("after the end of the agent GOGC is %d", got)
+	}
+	audit, err := os.ReadFile(filepath.Join(dir, "data", "audit.log"))
+	if err != nil || strings.Count(string(audit), "alice") < 3 || strings.Contains(string(audit), operatorToken) {
+		t.Errorf("the audit log: %s, %v", audit, err)
+	}
+	harness.Alive(t, prog.PID)
 }

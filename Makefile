@@ -101,6 +101,16 @@ inside: ## the tests of what services import, with other Go releases, and with t
 	for v in $(RELEASES_INSIDE); do GOTOOLCHAIN=$$v GOWORK=off go vet ./... && GOTOOLCHAIN=$$v GOWORK=off go test $(INSIDE) || exit 1; done
 	go test -tags heapwright_invariants ./buffer ./scratch ./guard/shed
 
+.PHONY: ui
+ui: ## the web pages, from TypeScript to what is committed (needs node and npm)
+	cd cmd/internal/web/ui && npm ci --ignore-scripts --no-audit --no-fund && npm run build
+
+.PHONY: ui-check
+ui-check: ## types and tests of the web pages, and that what is committed is what their sources give
+	cd cmd/internal/web/ui && npm ci --ignore-scripts --no-audit --no-fund && npm run check && npm test && npm run build
+	@if ! git diff --exit-code --stat -- cmd/internal/web/ui/dist; then \
+		echo "the bundle differs from what was committed: run make ui, and commit it"; exit 1; fi
+
 .PHONY: generate
 generate: ## everything that go generate makes
 	for m in $(MODULES); do go -C $$m generate ./... || exit 1; done

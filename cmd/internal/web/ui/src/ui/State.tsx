@@ -29,7 +29,7 @@ export function Failure(props: { error: ApiError; retry?: () => void; what?: str
     <div class="state failure" role="alert">
       <b>{props.what ? `Cannot show ${props.what}: ` : ""}{props.error.message}</b>
       {props.error.hint && <p>{props.error.hint}</p>}
-      {props.error.status === 401 && <a class="button" href="/login" target="_self">Sign in</a>}
+      {props.error.status === 401 && <a class="button" href={"/login?next=" + encodeURIComponent(location.pathname + location.search)} target="_self">Sign in</a>}
       {props.retry && <button type="button" onClick={props.retry}>Try again</button>}
     </div>
   );

@@ -41,6 +41,7 @@ type Alerter struct {
 	ending sync.WaitGroup // notifiers of before
 
 	mu        sync.Mutex
+	file      string // of what fires; "" for none
 	engine    *Engine
 	notifiers []notifier
 }
@@ -104,6 +105,7 @@ func (a *Alerter) Reconfigure(cfg Config) error {
 		a.addLink(&ended[i])
 	}
 	a.tell(a.engine.last, ended)
+	a.remember()
 	a.ending.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
 		defer cancel()
@@ -130,6 +132,9 @@ func (a *Alerter) Observe(now time.Time, obs []Observation) []Alert {
 		a.addLink(&alerts[i])
 	}
 	a.tell(now, alerts)
+	if len(alerts) > 0 {
+		a.remember()
+	}
 	return alerts
 }
 

@@ -69,6 +69,8 @@ type Alert struct {
 	Note      string              `json:"note,omitempty"` // what else is to be said: that the value is not known any more
 }
 
+const notInForce = "the rule is no longer in force"
+
 // Key names what the alert is about: the same for firing and resolved.
 func (a *Alert) Key() string { return a.Rule + "\x00" + a.Process + "\x00" + a.Finding }
 
@@ -127,7 +129,7 @@ func (e *Engine) adopt(old *Engine) []Alert {
 			e.tracks[t] = p
 		case p.firing:
 			a := copyOf(&p.alert)
-			a.State, a.At, a.Note = Resolved, old.last, "the rule is no longer in force"
+			a.State, a.At, a.Note = Resolved, old.last, notInForce
 			out = append(out, a)
 		}
 	}

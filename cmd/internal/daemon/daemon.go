@@ -4,6 +4,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,10 +58,15 @@ type daemon struct {
 	forward *forward.Forwarder
 	agent   *agent.Agent
 	server  *web.Server
-	// listening is set once server is, for links in alerts.
-	listening atomic.Bool
-	closings  []func(context.Context) error
+	// base is where links in alerts begin; nil until the server listens.
+	base     atomic.Pointer[string]
+	closings []func(context.Context) error
 }
+
+// queries bounds what those who may read can make the agent hold in memory: 160 MB for
+// each processor, which a question may be parted among, and each of three questions. The
+// rest waits.
+var queries = store.QueryOptions{MaxSamples: 10_000_000, Concurrent: 3, Wait: 30 * time.Second}
 
 // shutdown is how long what is under way may take to end.
 const shutdown = 10 * time.Second
@@ -94,7 +100,7 @@ func (d *daemon) open() (err error) {
 	}
 	d.store, err = store.Open(store.Options{
 		Dir: filepath.Join(d.opt.Dir, "tsdb"), Retention: f.Storage.Retention, MaxBytes: int64(f.Storage.MaxBytes),
-		External: d.labels(), Logger: slog.New(quiet{d.opt.Logger.Handler()}),
+		External: d.labels(), Logger: slog.New(quiet{d.opt.Logger.Handler()}), Query: queries,
 	})
 	if err != nil {
 		return err
@@ -127,7 +133,11 @@ func (d *daemon) open() (err error) {
 	if d.server, err = d.newServer(); err != nil {
 		return err
 	}
-	d.listening.Store(true)
+	base := strings.TrimSuffix(cmp.Or(d.opt.File.ExternalURL, d.server.URL()), "/")
+	d.base.Store(&base)
+	if err := d.alerts.Remember(filepath.Join(d.opt.Dir, "alerts.json"), time.Now()); err != nil {
+		d.opt.Logger.Warn("alerts of before the start may never be said to have ended", "error", err.Error())
+	}
 	return nil
 }
 
@@ -278,19 +288,19 @@ func (d *daemon) reconfigure(f *config.File) {
 	d.agent.Reconfigure(settings(f))
 	if err := d.alerts.Reconfigure(f.Alerts); err != nil {
 		d.opt.Logger.Error("the alerts stay as they were", "error", err.Error())
+		f.Alerts = d.opt.File.Alerts
 	}
-	d.opt.File = f
+	d.opt.File = f // of this goroutine alone, once everything runs
 }
 
 // link is where the UI shows a process at a moment.
 func (d *daemon) link(process string, at time.Time) string {
-	base := d.opt.File.ExternalURL
-	if base == "" && d.listening.Load() {
-		base = d.server.URL()
+	q := url.Values{"from": {at.Add(-30 * time.Minute).UTC().Format(time.RFC3339)}, "to": {at.Add(5 * time.Minute).UTC().Format(time.RFC3339)}}
+	path := "/ui/process/" + url.PathEscape(process) + "?" + q.Encode()
+	if base := d.base.Load(); base != nil {
+		return *base + path
 	}
-	base = strings.TrimSuffix(base, "/")
-	q := url.Values{"at": {at.UTC().Format(time.RFC3339)}}
-	return base + "/ui/process/" + url.PathEscape(process) + "?" + q.Encode()
+	return path
 }
 
 // Check says what is wrong with a configuration that config cannot see: addresses, and

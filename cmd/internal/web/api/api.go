@@ -76,6 +76,7 @@ type Agent interface {
 type Alerts interface {
 	Active() []alert.Alert
 	Rules() []alert.Rule
+	Status() []alert.Status
 }
 
 // A Forward is *forward.Forwarder.

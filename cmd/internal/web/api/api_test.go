@@ -209,9 +209,13 @@ func TestAlertsAndStatus(t *testing.T) {
 	}
 	var whole struct {
 		Agent, Store, Vault, Discovery map[string]any
-		Forward                        []map[string]any
+		Forward, Alerts                []map[string]any
 	}
 	w.get("status", &whole)
+	if len(whole.Alerts) != 2 || whole.Alerts[0]["dropped_total"] != 1.0 || whole.Alerts[0]["queued"] != 4.0 || whole.Alerts[1]["last_error"] != nil ||
+		strings.Contains(whole.Alerts[0]["last_error"].(string), "\x1b") {
+		t.Errorf("who is told: %+v", whole.Alerts)
+	}
 	if whole.Agent["cpu_cores"] != 0.01 || whole.Agent["samples_per_second"] != 1.0 || whole.Agent["uptime_seconds"] != 3600.0 || whole.Agent["rss_bytes"] == nil ||
 		whole.Store["series"].(float64) < 20 || whole.Store["bytes"].(float64) <= 0 || whole.Vault["snapshots"] != 0.0 || whole.Vault["oldest"] != nil ||
 		whole.Discovery["watched"] != 1.0 || whole.Forward[0]["behind_seconds"] != 20.0 || whole.Forward[0]["since"] != nil {

@@ -417,6 +417,7 @@ type StatusDocument struct {
 	Vault   *VaultStatus   `json:"vault"`
 	History *history.Stats `json:"history"`
 	Forward []ForwardState `json:"forward"`
+	Alerts  []TellState    `json:"alerts"`
 
 	Discovery Found `json:"discovery"`
 }
@@ -498,6 +499,18 @@ type ForwardState struct {
 	LastError     *string `json:"last_error"`
 	ErrorAt       Time    `json:"error_at"`
 	Since         Time    `json:"since"` // it fails; null: it does not
+}
+
+// A TellState is how telling somebody of alerts goes.
+type TellState struct {
+	Name         string  `json:"name"`
+	Kind         string  `json:"kind"` // stdout, webhook, alertmanager
+	SentTotal    uint64  `json:"sent_total"`
+	FailedTotal  uint64  `json:"failed_total"`  // tries
+	DroppedTotal uint64  `json:"dropped_total"` // alerts that nobody will be told of
+	Queued       int     `json:"queued"`
+	LastError    *string `json:"last_error"` // of the last try; null: it went well
+	Since        Time    `json:"since"`      // it goes as it does; null: nobody was told yet
 }
 
 // A ChangeDocument is what was written into a process, or would be.

@@ -43,7 +43,7 @@ func (s *server) status(r *http.Request) (any, error) {
 		return nil, err
 	}
 	st := s.Agent.Status()
-	doc := StatusDocument{Schema: schemaStatus, Now: Time{q.now}, Version: s.Version, Agent: s.agentStatus(q, &st), Forward: []ForwardState{},
+	doc := StatusDocument{Schema: schemaStatus, Now: Time{q.now}, Version: s.Version, Agent: s.agentStatus(q, &st), Forward: []ForwardState{}, Alerts: []TellState{},
 		Discovery: Found{At: Time{st.Discovered}, Watched: st.Watched, Unread: st.Unread, Unseen: len(s.Agent.Unseen()), Filtered: st.Filtered, TooMany: st.TooMany}}
 	if s.Embedded != nil {
 		db := s.Embedded.Stats()
@@ -66,6 +66,12 @@ func (s *server) status(r *http.Request) (any, error) {
 				Name: f.Name, Kind: f.Kind, URL: f.URL, SentTotal: f.Sent, FailedTotal: f.Failed, DroppedTotal: f.Dropped, BytesTotal: f.Bytes, RequestsTotal: f.Calls,
 				BehindSeconds: f.Behind.Seconds(), Until: Time{f.Until}, LastError: nonZero(shown(f.LastError)), ErrorAt: Time{f.ErrorAt}, Since: Time{f.Since},
 			})
+		}
+	}
+	if s.Alerts != nil {
+		for _, a := range s.Alerts.Status() {
+			doc.Alerts = append(doc.Alerts, TellState{Name: shown(a.Name), Kind: a.Kind, SentTotal: a.Sent, FailedTotal: a.Failed, DroppedTotal: a.Dropped,
+				Queued: a.Queued, LastError: nonZero(shown(a.Error)), Since: Time{a.Since}})
 		}
 	}
 	return doc, nil

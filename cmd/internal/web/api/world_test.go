@@ -197,6 +197,10 @@ func (fakeAlerts) Active() []alert.Alert {
 
 func (fakeAlerts) Rules() []alert.Rule { return alert.Defaults() }
 
+func (fakeAlerts) Status() []alert.Status {
+	return []alert.Status{{Name: "pager", Kind: "webhook", Sent: 3, Failed: 2, Dropped: 1, Queued: 4, Error: "503: \"no\x1b[31m\"", Since: epoch}, {Name: "stdout", Kind: "stdout"}}
+}
+
 type fakeForward struct{}
 
 func (fakeForward) Status() []forward.Status {

@@ -86,7 +86,7 @@ func TestWindow(t *testing.T) {
 		w.add(s, i%10 == 0)
 		w.addCycles([]record.Cycle{{N: uint64(i)}})
 	}
-	rec := w.recording()
+	rec := w.recording(nil)
 	first, last := rec.Samples[0], rec.Samples[len(rec.Samples)-1]
 	if span := last.Time.Sub(first.Time); span < 9*time.Minute || span > w.span {
 		t.Errorf("it spans %v", span)
@@ -158,7 +158,7 @@ func TestWindowClock(t *testing.T) {
 	for i := range 20 {
 		w.add(at(time.Duration(50+i)*time.Second, nil), true)
 	}
-	rec := w.recording()
+	rec := w.recording(nil)
 	for i := 1; i < len(rec.Samples); i++ {
 		if !rec.Samples[i].Time.After(rec.Samples[i-1].Time) {
 			t.Fatal("samples do not rise")

@@ -84,7 +84,8 @@ type Status struct {
 type Agent struct {
 	opt     Options
 	results chan result
-	hurry   chan *target // is to be read at once
+	hurry   chan *target         // is to be read at once
+	room    chan []record.Sample // for one diagnosis
 	anew    chan Settings
 	// attaching has one for each process that is attached to just now.
 	attaching chan struct{}
@@ -116,7 +117,7 @@ func New(opt Options) (*Agent, error) {
 		opt.Settings = DefaultSettings()
 	}
 	a := &Agent{
-		opt: opt, results: make(chan result, 64), hurry: make(chan *target, 16), anew: make(chan Settings, 1),
+		opt: opt, results: make(chan result, 64), hurry: make(chan *target, 16), room: make(chan []record.Sample, 1), anew: make(chan Settings, 1),
 		attaching: make(chan struct{}, maxAttaching),
 		names:     newIdentities(), targets: map[int]*target{}, view: map[string]*Process{}, byID: map[string]*target{},
 		subs: map[chan Update]bool{}, changed: map[string]*Process{}, cycles: map[string][]record.Cycle{},
@@ -768,7 +769,7 @@ func (a *Agent) Recording(id string) (*record.Recording, error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.window.recording(), nil
+	return t.window.recording(nil), nil
 }
 
 // Snap takes a snapshot of a process now.

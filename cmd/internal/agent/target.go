@@ -53,6 +53,7 @@ type target struct {
 	first     time.Time
 	oomKills  float64
 	handles   map[handle]*store.Series
+	plain     map[string]*store.Series // those without labels, which are most
 
 	mu     sync.Mutex // of the window, which others read too
 	window window
@@ -91,6 +92,17 @@ func handleOf(p *series.Point) handle {
 const maxHandles = 1000
 
 func (t *target) series(db *store.DB, p *series.Point) *store.Series {
+	if len(p.Labels) == 0 { // their names are few
+		s := t.plain[p.Name]
+		if s == nil {
+			s = db.Series(p.Name, series.Label{Name: series.ProcessLabel, Value: t.id})
+			if t.plain == nil {
+				t.plain = map[string]*store.Series{}
+			}
+			t.plain[p.Name] = s
+		}
+		return s
+	}
 	h := handleOf(p)
 	if s := t.handles[h]; s != nil {
 		return s
@@ -212,10 +224,7 @@ func (t *target) read(ctx context.Context, a *Agent, w reading) (r result) {
 	}
 	t.serveSnaps(a)
 	if w.diagnose {
-		t.mu.Lock()
-		rec := t.window.recording()
-		t.mu.Unlock()
-		t.findings = diagnose.Run(rec, diagnose.Options{Rules: rules})
+		t.findings = t.judge(a)
 		t.diagnosed, r.diagnose = w.now, true
 		for _, p := range series.FromFindings(nil, t.findings) {
 			t.points = append(t.points, timed{p, t.sample.Time})
@@ -223,6 +232,25 @@ func (t *target) read(ctx context.Context, a *Agent, w reading) (r result) {
 		t.points = append(t.points, timed{series.PointOf(series.Up, 1), t.sample.Time})
 	}
 	return r
+}
+
+// judge runs the diagnosis. The samples that it looks at are more than a megabyte, and
+// nobody keeps them: the next that diagnoses has their room.
+func (t *target) judge(a *Agent) []diagnose.Finding {
+	var room []record.Sample
+	select {
+	case room = <-a.room:
+	default: // another has it
+	}
+	t.mu.Lock()
+	rec := t.window.recording(room)
+	t.mu.Unlock()
+	findings := diagnose.Run(rec, diagnose.Options{Rules: rules})
+	select {
+	case a.room <- rec.Samples:
+	default:
+	}
+	return findings
 }
 
 // rules are those about a process. Those about a recording itself (90xx) say that it

@@ -178,10 +178,11 @@ func ends[T comparable](s []T, old func(T) bool) []T {
 	return s
 }
 
-// recording is what the window holds, as the rules and the twin read it.
-func (w *window) recording() *record.Recording {
+// recording is what the window holds, as the rules and the twin read it. Its samples lie
+// in the given ones where there is room: they are 8 KiB each.
+func (w *window) recording(samples []record.Sample) *record.Recording {
 	r := &record.Recording{Process: w.process, Cycles: slices.Clone(w.cycles), Events: slices.Clone(w.events)}
-	r.Samples = make([]record.Sample, len(w.lean))
+	r.Samples = slices.Grow(samples[:0], len(w.lean))[:len(w.lean)]
 	next := 0
 	for i := range w.lean {
 		for next < len(w.whole) && w.whole[next].Time.Before(w.lean[i].time) {

@@ -9,7 +9,7 @@ import (
 // A Watch looks for Go processes again and again, and looks into a process anew only
 // now and then: a host has many processes, and what they are seldom changes. So a
 // process that runs another program, or a PID that was given to another process, is
-// noticed late, by up to a minute; who reads the process notices at once. It is not
+// noticed late, by up to five minutes; who reads the process notices at once. It is not
 // safe for concurrent use.
 type Watch struct {
 	seen map[int]*looked
@@ -28,7 +28,7 @@ type looked struct {
 // never.
 const (
 	firstLook = 5 * time.Second
-	lastLook  = time.Minute
+	lastLook  = 5 * time.Minute
 )
 
 // NewWatch returns a Watch that has seen nothing.

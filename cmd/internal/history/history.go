@@ -386,22 +386,25 @@ func (h *History) Event(process string, e record.Event) error {
 
 // Episodes returns the episodes that a query chooses, those that began last first.
 func (h *History) Episodes(q Query) []Episode {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	out := []Episode{}
 	inMemory := map[name]bool{}
+	h.mu.Lock()
 	for _, e := range h.open.sorted("") {
 		inMemory[episodeName(e.Process, e.ID, e.Began)] = true
 		if q.wants(e.Process, e.Began, e.last(), e.Ended.IsZero()) {
 			out = append(out, e.copy())
 		}
 	}
+	var written []ref
 	if !q.Open {
-		h.log.episodes(q, q.limit(), func(e Episode) {
-			if !inMemory[episodeName(e.Process, e.ID, e.Began)] {
-				out = append(out, e)
-			}
-		})
+		written = h.log.episodes(q, q.limit())
+	}
+	h.mu.Unlock()
+	// Without the lock: who writes is the agent, and does not wait for who reads.
+	for i := range written {
+		if e, ok := written[i].episode(); ok && !inMemory[episodeName(e.Process, e.ID, e.Began)] {
+			out = append(out, e)
+		}
 	}
 	slices.SortFunc(out, func(a, b Episode) int {
 		return cmp.Or(b.Began.Compare(a.Began), strings.Compare(a.Process, b.Process), strings.Compare(a.ID, b.ID))
@@ -421,9 +424,14 @@ func (e *Episode) last() time.Time {
 // Events returns the events that a query chooses, the latest first.
 func (h *History) Events(q Query) []Event {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	written := h.events.events(q, q.limit())
+	h.mu.Unlock()
 	out := []Event{}
-	h.events.events(q, q.limit(), func(e Event) { out = append(out, e) })
+	for i := range written {
+		if got, ok := written[i].read(); ok && got.Event != nil {
+			out = append(out, *got.Event)
+		}
+	}
 	slices.SortStableFunc(out, func(a, b Event) int { return b.Time.Compare(a.Time) })
 	return out
 }

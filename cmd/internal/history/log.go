@@ -439,50 +439,50 @@ func (l *log) close() error {
 	return errors.Join(append(errs, l.root.Close())...)
 }
 
-// episodes calls f with the episodes that a query chooses and that are not in memory,
-// at most limit of them, the ones that began last.
-func (l *log) episodes(q Query, limit int, f func(Episode)) {
-	var refs []*ref
+// episodes returns where the episodes are that a query chooses, at most limit of them,
+// the ones that began last.
+func (l *log) episodes(q Query, limit int) []ref {
+	var refs []ref
 	for _, r := range l.index {
 		to := r.to
 		if to.IsZero() {
 			to = r.seen
 		}
 		if q.wants(r.process, r.from, to, false) {
-			refs = append(refs, r)
+			refs = append(refs, *r)
 		}
 	}
-	slices.SortFunc(refs, func(a, b *ref) int { return b.from.Compare(a.from) })
-	for _, r := range refs[:min(len(refs), limit)] {
-		if got, ok := r.read(); ok && got.Episode != nil {
-			e := *got.Episode
-			if e.Ended.IsZero() {
-				// Nobody saw its end: it was there until it was last seen.
-				e.Seen, e.Ended = r.seen, r.seen
-			}
-			f(e)
-		}
-	}
+	slices.SortFunc(refs, func(a, b ref) int { return b.from.Compare(a.from) })
+	return refs[:min(len(refs), limit)]
 }
 
-// events calls f with the events that a query chooses, at most limit of them, those
+// episode reads an episode again.
+func (r *ref) episode() (Episode, bool) {
+	got, ok := r.read()
+	if !ok || got.Episode == nil {
+		return Episode{}, false
+	}
+	e := *got.Episode
+	if e.Ended.IsZero() {
+		// Nobody saw its end: it was there until it was last seen.
+		e.Seen, e.Ended = r.seen, r.seen
+	}
+	return e, true
+}
+
+// events returns where the events are that a query chooses, at most limit of them, those
 // that were written last first.
-func (l *log) events(q Query, limit int, f func(Event)) {
-	for _, r := range slices.Backward(l.evs) {
-		if limit <= 0 {
-			return
-		}
-		if !q.wants(r.process, r.from, r.to, true) {
-			continue
-		}
-		if got, ok := r.read(); ok && got.Event != nil {
-			f(*got.Event)
-			limit--
+func (l *log) events(q Query, limit int) []ref {
+	var refs []ref
+	for i := len(l.evs) - 1; i >= 0 && len(refs) < limit; i-- {
+		if r := &l.evs[i]; q.wants(r.process, r.from, r.to, true) {
+			refs = append(refs, *r)
 		}
 	}
+	return refs
 }
 
-// read reads a line again. The file may have been changed since.
+// read reads a line again. The file may have been changed since, or be gone.
 func (r *ref) read() (line, bool) {
 	text := make([]byte, r.len)
 	if _, err := r.in.f.ReadAt(text, r.at); err != nil || bytes.IndexByte(text, '\n') != len(text)-1 {

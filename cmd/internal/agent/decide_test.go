@@ -216,13 +216,12 @@ func TestRates(t *testing.T) {
 		s.CPUTotal, s.CPUIdle, s.CPUUser = 20*time.Second, 10*time.Second, 7*time.Second
 		s.CPUGCTotal, s.CPUGCAssist, s.CPUGCIdle = 3*time.Second, time.Second, time.Second
 		s.GCCycles, s.TotalAllocBytes, s.CPUProcUser = 20, 1000, 5*time.Second
-		s.Goroutines = 400
 	})
 	var f figures
 	f.rates(from, to)
 	for what, got := range map[string][2]float64{
 		"gc": {deref(f.gcCPU), 2.0 / 9}, "assist": {deref(f.assist), 1.0 / 9}, "cycles": {deref(f.cycles), 2},
-		"alloc": {deref(f.alloc), 100}, "cpu": {deref(f.cpu), 0.5}, "growth": {deref(f.goroutineGrowth), 3},
+		"alloc": {deref(f.alloc), 100}, "cpu": {deref(f.cpu), 0.5},
 	} {
 		if math.Abs(got[0]-got[1]) > 1e-9 {
 			t.Errorf("%s: %g, want %g", what, got[0], got[1])
@@ -275,5 +274,36 @@ func BenchmarkWindowAdd(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		s.Time = start.Add(time.Duration(i) * time.Second)
 		w.add(s, i%10 == 0)
+	}
+}
+
+// TestGrowth: goroutines are held against those of some minutes ago, and not against those
+// of the minute before, in which a leak adds little.
+func TestGrowth(t *testing.T) {
+	var f figures
+	leak := func(now time.Duration) *record.Sample {
+		return at(now, func(s *record.Sample) { s.Goroutines = 1000 + int64(now/time.Second)*3 })
+	}
+	w := window{span: 10 * time.Minute}
+	for now := time.Duration(0); now <= 12*time.Minute; now += time.Second {
+		s := leak(now)
+		w.add(s, false)
+		f.goroutineGrowth = nil
+		if l := w.before(s.Time, growthOver); l != nil {
+			var old record.Sample
+			l.sample(&old)
+			f.growth(&old, s)
+		}
+		if now < growthOver && f.goroutineGrowth != nil {
+			t.Fatalf("after %v growth is known: %g", now, *f.goroutineGrowth)
+		}
+	}
+	// From 1540 to 3160, give or take the 4 s that old samples lie apart.
+	if got := deref(f.goroutineGrowth); math.Abs(got-1.052) > 0.02 {
+		t.Errorf("%g", got)
+	}
+	f.growth(at(0, func(s *record.Sample) { s.Goroutines = 5 }), at(0, func(s *record.Sample) { s.Goroutines = 150 }))
+	if got := deref(f.goroutineGrowth); got != 0.5 {
+		t.Errorf("of few: %g", got)
 	}
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"math"
+	"time"
 
 	"github.com/heapwright/heapwright/record"
 )
@@ -30,13 +31,26 @@ func (f *figures) rates(from, to *record.Sample) {
 	user, ok := record.Rate(from, to, record.FieldCPUProcUser)
 	system, also := record.Rate(from, to, record.FieldCPUProcSystem)
 	f.cpu = known(user+system, ok && also)
-	was, ok := from.Value(record.FieldGoroutines)
-	is, also := to.Value(record.FieldGoroutines)
-	// A few more of a few are nothing: growth is of fewGoroutines at least.
+}
+
+// growth sets how many goroutines more there are than some minutes before, when there is a
+// sample that old. A few more of a few are nothing: growth is of fewGoroutines at least.
+func (f *figures) growth(before, now *record.Sample) {
+	f.goroutineGrowth = nil
+	if before == nil {
+		return
+	}
+	was, ok := before.Value(record.FieldGoroutines)
+	is, also := now.Value(record.FieldGoroutines)
 	f.goroutineGrowth = known(is/max(was, fewGoroutines)-1, ok && also && is >= fewGoroutines)
 }
 
 const fewGoroutines = 100
+
+// growthOver is how far back growth looks, or nearly as far as the window goes: so far
+// that a leak of a steady pace doubles what was there, and not to the minute in which a
+// program starts.
+const growthOver = 9 * time.Minute
 
 // gcShares is the collector's share, and that of assists in it, of the time that
 // processors were busy between two samples. Marking on processors that had nothing else to

@@ -371,7 +371,12 @@ func (t *target) measure(whole bool) {
 		return
 	}
 	var from record.Sample
+	var old *record.Sample
 	t.mu.Lock()
+	if l := t.window.before(t.sample.Time, min(growthOver, t.window.span*9/10)); l != nil {
+		old = new(record.Sample)
+		l.sample(old)
+	}
 	for i := len(t.window.lean) - 1; i >= 0; i-- {
 		// As far back as it takes for the minute, and for a cycle in it.
 		l := &t.window.lean[i]
@@ -384,6 +389,7 @@ func (t *target) measure(whole bool) {
 	}
 	t.mu.Unlock()
 	t.figures.rates(&from, &t.sample)
+	t.figures.growth(old, &t.sample)
 	t.figures.memory(&t.sample, float64(t.window.process.HostMemoryBytes))
 	add := func(d *series.Def, v *float64) {
 		if v != nil {

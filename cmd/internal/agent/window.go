@@ -133,6 +133,20 @@ func (w *window) add(s *record.Sample, whole bool) {
 	w.whole = append(slices.Clip(w.whole), &kept)
 }
 
+// before is the newest lean sample that is at least so old, nil where there is none.
+func (w *window) before(now time.Time, age time.Duration) *lean {
+	i, _ := slices.BinarySearchFunc(w.lean, now.Add(-age), func(l lean, at time.Time) int {
+		if l.time.After(at) {
+			return 1
+		}
+		return -1
+	})
+	if i == 0 {
+		return nil
+	}
+	return &w.lean[i-1]
+}
+
 func (w *window) addCycles(cs []record.Cycle) {
 	w.cycles = append(w.cycles, cs...)
 	if over := len(w.cycles) - maxCycles; over > 0 {

@@ -382,6 +382,19 @@ func TestServeAnother(t *testing.T) {
 		b.get(t, &cycles, "cycles", "process", "churn-there", "from", "now-5m", "to", "now")
 		return cycles.Total > 0
 	})
+	// And so do the commands, by the other one too, which keeps nothing itself.
+	until(t, "what is stored is diagnosed", func() bool {
+		var d harness.Diagnosis
+		r := product.Run(t, "diagnose", "--store", a.url, "--for", "5m", "--json", "churn-there")
+		if r.Code != 0 && r.Code != 1 {
+			return false // too little yet
+		}
+		r.Decode(t, &d)
+		return d.Find("HW2001") != nil
+	})
+	if r := product.Run(t, "diagnose", "--store", a.url, "nobody"); r.Code != harness.CouldNotRun || !strings.Contains(r.Stderr, "nothing is stored") {
+		t.Error(r)
+	}
 	if p := b.process(t, "churn-there"); p != nil {
 		t.Errorf("it watches what it was told not to: %+v", p)
 	}

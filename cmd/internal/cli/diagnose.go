@@ -48,6 +48,7 @@ enough data to tell.`,
   heapwright diagnose api-server --for 2m -o api.hwrec
   heapwright diagnose api.hwrec --fail-on warning
   heapwright diagnose --json http://10.0.0.7:9090/metrics
+  heapwright diagnose --store http://127.0.0.1:4327 nats-server --for 1h
   heapwright diagnose --fail-on critical -- ./api-server --self-test`,
 		flags: func(f *pflag.FlagSet) {
 			f.DurationVar(&opt.over, "for", 0, fmt.Sprintf("watch this long (default %v; a command: until it ends)", defaultWindow))
@@ -55,6 +56,7 @@ enough data to tell.`,
 			hzFlag(f, &opt.hz)
 			f.StringVarP(&opt.keep, "output", "o", "", "keep the recording in `FILE`")
 			lifeFlag(f, &opt.life)
+			storedFlags(f, &opt.stored)
 			jsonFlag(f, &opt.json)
 		},
 		complete:      completeTargets,

@@ -23,6 +23,7 @@ type observeOptions struct {
 	hz      float64
 	keep    string // file for the recording, "" to keep none
 	life    int    // of a recording that has several, 0 is the last
+	stored  stored
 }
 
 // defaultWindow is how long a process is watched before it is thought about.
@@ -37,12 +38,15 @@ func (o observeOptions) check() error {
 	if o.over < 0 || o.hz < 0 {
 		return usagef(o.command, "--for and --hz must not be negative")
 	}
-	return nil
+	return o.stored.check(o.command)
 }
 
 // observe returns the recording to think about: of a process or an endpoint,
 // watched now, or from a file.
 func observe(ctx context.Context, env Env, opt observeOptions, arg string) (*record.Recording, error) {
+	if opt.stored.url != "" {
+		return opt.stored.recall(ctx, env, opt, arg)
+	}
 	ref, err := parseTarget(ctx, env, arg, true)
 	if err != nil {
 		return nil, err

@@ -72,6 +72,7 @@ code 1 means that a quantity lies outside of its own.`,
 			hzFlag(f, &opt.hz)
 			f.StringVar(&opt.keep, "keep", "", "keep the recording of a process in `FILE`")
 			lifeFlag(f, &opt.life)
+			storedFlags(f, &opt.stored)
 			jsonFlag(f, &opt.json)
 		},
 		complete: completeTargets,

@@ -207,6 +207,10 @@ func observeMany(ctx context.Context, env Env, opt observeOptions, args []string
 	targets := make([]Target, len(args))
 	running := 0
 	for i, arg := range args {
+		if opt.stored.url != "" {
+			recs[i], errs[i] = opt.stored.recall(ctx, env, opt, arg)
+			continue
+		}
 		ref, err := parseTarget(ctx, env, arg, true)
 		switch {
 		case err != nil:

@@ -112,6 +112,7 @@ enough data to plan, or to tell whether a live change works.`,
 			hzFlag(f, &opt.hz)
 			f.StringVar(&opt.keep, "keep", "", "keep the recording in `FILE`")
 			lifeFlag(f, &opt.life)
+			storedFlags(f, &opt.stored)
 			jsonFlag(f, &opt.json)
 		},
 		complete:      completeTargets,
@@ -132,6 +133,9 @@ func tuneRun(ctx context.Context, env Env, opt tuneOptions, args []string) error
 	}
 	target := args[0]
 	if opt.apply == applyLive {
+		if opt.stored.url != "" {
+			return usagef("tune", "--apply live changes a process that was looked at just now, and not one of which something is stored")
+		}
 		// The PID that was looked at is the one that is changed, whatever takes its
 		// name meanwhile.
 		ref, err := parseTarget(ctx, env, target, true)

@@ -11,7 +11,7 @@ import (
 // sampled are the series that are read off a sample, in the order of their points.
 var sampled = []struct {
 	Def
-	value func(*record.Sample) (float64, bool)
+	from reading
 }{
 	{Def{Name: "heapwright_heap_live_bytes", Unit: "bytes", Tier: Fast,
 		Help: "Heap that the last GC cycle found alive and what was allocated since (gcController.heapLive)."},
@@ -159,26 +159,32 @@ func sampleDefs() []*Def {
 	return append(all, latency)
 }
 
-func field(f record.Field) func(*record.Sample) (float64, bool) {
-	return func(s *record.Sample) (float64, bool) { return s.Value(f) }
+// A reading is where a series' value is in a sample.
+type reading struct {
+	fields []record.Field // one, or two that are added
+	of     func(*record.Sample) (float64, bool)
 }
 
-func sum(a, b record.Field) func(*record.Sample) (float64, bool) {
-	return func(s *record.Sample) (float64, bool) {
+func field(f record.Field) reading {
+	return reading{[]record.Field{f}, func(s *record.Sample) (float64, bool) { return s.Value(f) }}
+}
+
+func sum(a, b record.Field) reading {
+	return reading{[]record.Field{a, b}, func(s *record.Sample) (float64, bool) {
 		x, ok := s.Value(a)
 		y, also := s.Value(b)
 		return x + y, ok && also
-	}
+	}}
 }
 
 // gogc is GOGC as runtime/metrics writes it: off is the largest uint64.
-func gogc(s *record.Sample) (float64, bool) {
+var gogc = reading{[]record.Field{record.FieldGOGCPercent}, func(s *record.Sample) (float64, bool) {
 	v, ok := s.Value(record.FieldGOGCPercent)
 	if v < 0 {
 		v = math.MaxUint64
 	}
 	return v, ok
-}
+}}
 
 // FromSample appends the points of one tier of a sample: those whose fields it has.
 func FromSample(dst []Point, s *record.Sample, t Tier) []Point {
@@ -187,7 +193,7 @@ func FromSample(dst []Point, s *record.Sample, t Tier) []Point {
 		if d.Tier != t {
 			continue
 		}
-		if v, ok := d.value(s); ok {
+		if v, ok := d.from.of(s); ok {
 			dst = append(dst, Point{Def: &d.Def, Name: d.Name, Value: v})
 		}
 	}

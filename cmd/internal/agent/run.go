@@ -35,8 +35,8 @@ type Options struct {
 	Logger  *slog.Logger
 
 	Settings
-	// Observe is told of every process with each diagnosis round, on the agent's own
-	// goroutine: it must not wait.
+	// Observe is told of every process each five seconds, on the agent's own goroutine: it
+	// must not wait.
 	Observe func(now time.Time, ps []Process)
 }
 

@@ -20,7 +20,7 @@ import (
 const (
 	maxProcesses = 10_000
 	maxPatterns  = 1000
-	minSample    = 10 * time.Millisecond // what the kernel's clock ticks at
+	minSample    = 200 * time.Millisecond // the grain of the agent's rounds: it would not be kept more often
 	maxRetention = 10 * 366 * day
 	minSnapshots = 1 << 20
 )

@@ -93,18 +93,22 @@ func (h *hub) join(ctx context.Context, subject string) (*client, error) {
 	h.mu.Unlock()
 	select {
 	case <-t.opened:
-		if t.err != nil {
+	case <-t.over:
+		select {
+		case <-t.opened: // and it was over at once: that has a reason
+		default: // the server ends
 			h.leave(c)
-			return nil, t.err
+			return nil, errFull
 		}
-		return c, nil
-	case <-t.over: // the server ends
-		h.leave(c)
-		return nil, errFull
 	case <-ctx.Done():
 		h.leave(c)
 		return nil, ctx.Err()
 	}
+	if t.err != nil {
+		h.leave(c)
+		return nil, t.err
+	}
+	return c, nil
 }
 
 // leave is join's other half. What nobody wants any longer is not followed any longer.

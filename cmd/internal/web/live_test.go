@@ -417,3 +417,22 @@ func TestSlowClients(t *testing.T) {
 		t.Errorf("%d bytes", w.Body.Len())
 	}
 }
+
+// unknownLive knows no process.
+type unknownLive struct{}
+
+func (unknownLive) Follow(context.Context, string) (<-chan Message, error) { return nil, ErrUnknown }
+
+// TestUnknownIsUnknown: that a process is not known is said as that each time, though the
+// stream is over as soon as that turns out.
+func TestUnknownIsUnknown(t *testing.T) {
+	h := newHub(unknownLive{})
+	for i := range 5000 {
+		if _, err := h.join(t.Context(), "nobody"); !errors.Is(err, ErrUnknown) {
+			t.Fatalf("try %d: %v", i, err)
+		}
+	}
+	if n, _, _, _ := h.counts(); n != 0 {
+		t.Errorf("%d clients are left", n)
+	}
+}

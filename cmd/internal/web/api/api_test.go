@@ -254,7 +254,7 @@ func TestChange(t *testing.T) {
 		res := w.send(Handler(w.sources), "POST", path, body, role)
 		return res.Code, res.Body.String()
 	}
-	const good = `{"process":"web","gogc":50,"gomemlimit":"256MiB","lease_seconds":60,"reason":"to see"}`
+	const good = `{"process":"web","pid":7,"gogc":50,"gomemlimit":"256MiB","lease_seconds":60,"reason":"to see"}`
 	if code, body := ask("change", good, web.Operator); code != 403 || !strings.Contains(body, "allow_changes") {
 		t.Errorf("where nothing may be changed: %d %s", code, body)
 	}
@@ -289,7 +289,7 @@ func TestChange(t *testing.T) {
 		{`{"process":"web","gogc":50}`, 400}, {`{"process":"web","reason":"x"}`, 400}, {`{"process":"web","gogc":0,"reason":"x"}`, 400}, {`{"process":"web","gogc":"x","reason":"x"}`, 400},
 		{`{"process":"web","gogc":50,"reason":"x","lease_seconds":1}`, 400}, {`{"process":"web","gogc":50,"reason":"x","lease_seconds":1000000000000}`, 400}, {`{"process":"web","gogc":50,"reason":"x","lease_seconds":-5}`, 400},
 		{`{"process":"web","gomemlimit":"12","reason":"x"}`, 400}, {`{"process":"web","gogc":{},"reason":"x"}`, 400}, {`{"process":"gone","gogc":50,"reason":"x"}`, 409}, {`{"process":"none","gogc":50,"reason":"x"}`, 404},
-		{`{"process":"web","gogc":50,"reason":"x","pid":1}`, 400}, {``, 415},
+		{`{"process":"web","gogc":50,"reason":"x","pid":1}`, 409}, {`{"process":"web","gogc":50,"reason":"x","start":1}`, 400}, {``, 415},
 	} {
 		if code, body := ask("change", tc.body, web.Operator); code != tc.want {
 			t.Errorf("%s: %d %s, want %d", tc.body, code, body, tc.want)

@@ -100,6 +100,7 @@ func (s *server) change(r *http.Request) (any, error) {
 	}
 	var ask struct {
 		Process    string `json:"process"`
+		PID        int    `json:"pid"` // 0 for whichever it is now
 		GOGC       word   `json:"gogc"`
 		GOMEMLIMIT word   `json:"gomemlimit"`
 		Lease      int    `json:"lease_seconds"`
@@ -115,6 +116,9 @@ func (s *server) change(r *http.Request) (any, error) {
 	p, err := s.changeable(ask.Process)
 	if err != nil {
 		return nil, err
+	}
+	if ask.PID != 0 && ask.PID != p.PID {
+		return nil, failf(http.StatusConflict, "%s was process %d, and is process %d now", ask.Process, ask.PID, p.PID).hint("look at what would be written into it, and ask again")
 	}
 	c := Change{Process: ask.Process, PID: p.PID, Started: p.StartTime, DryRun: ask.DryRun, Reason: reason(ask.Reason), Who: web.WhoOf(r.Context()), Lease: defaultLease}
 	if ask.GOGC != "" {

@@ -11,7 +11,7 @@ import { percentageText, sizeText, type Forecast } from "./model.ts";
 const lease = 600; // seconds
 
 interface Step { symbol: string; old: string; new: string }
-interface Change { steps: Step[] | null; outcome: string; text: string; notes: string[] | null; until: string | null }
+interface Change { pid: number; steps: Step[] | null; outcome: string; text: string; notes: string[] | null; until: string | null }
 
 const about = {
   what: "The agent writes the chosen settings into the memory of the running process, as heapwright tune --apply live does: the runtime uses them from its next collection on. It shows each word before it writes it.",
@@ -53,8 +53,9 @@ function Form(props: { process: string; now: Forecast; chosen: Forecast | null }
     setError(null);
     post<Change>(path, body).then(then, (e: unknown) => setError(e instanceof ApiError ? e : new ApiError(String(e), "", 0))).finally(() => setBusy(false));
   };
-  const change = (dry: boolean): object => ({
-    process, lease_seconds: lease, dry_run: dry, reason,
+  // To apply is to change the very process that was looked at, and not one that was started in its place since.
+  const change = (shown: Change | null): object => ({
+    process, lease_seconds: lease, dry_run: !shown, reason, ...(shown ? { pid: shown.pid } : {}),
     ...(chosen && chosen.gogc_percent !== now.gogc_percent ? { gogc: percentageText(chosen.gogc_percent) } : {}),
     ...(chosen && chosen.gomemlimit_bytes !== now.gomemlimit_bytes ? { gomemlimit: sizeText(chosen.gomemlimit_bytes) } : {}),
   });
@@ -79,7 +80,7 @@ function Form(props: { process: string; now: Forecast; chosen: Forecast | null }
   if (chosen.gogc_percent !== now.gogc_percent) what.push(["GOGC", gogc(chosen.gogc_percent)]);
   if (chosen.gomemlimit_bytes !== now.gomemlimit_bytes) what.push(["GOMEMLIMIT", gomemlimit(chosen.gomemlimit_bytes)]);
   return (
-    <form onSubmit={(e) => { e.preventDefault(); send("change", change(true), setPlan); }}>
+    <form onSubmit={(e) => { e.preventDefault(); send("change", change(null), setPlan); }}>
       {after}
       <p>Sets {what.map(([name, to], i) => <>{i > 0 && " and "}{name} to <b>{to}</b></>)} in the running process, for 10 minutes. A container's limit is left alone.</p>
       <label>Why, for the audit log <input type="text" value={reason} maxLength={200} required onInput={(e) => setReason(e.currentTarget.value)} /></label>{" "}
@@ -90,7 +91,7 @@ function Form(props: { process: string; now: Forecast; chosen: Forecast | null }
           <ul>{(plan.steps ?? []).map((s, i) => <li key={i}><code>{s.symbol}</code>: {s.old} → <b>{s.new}</b></li>)}</ul>
           {plan.text && <p>{plan.text}</p>}
           {(plan.notes ?? []).map((n) => <p class="note" key={n}>{n}</p>)}
-          <button type="button" class="danger" disabled={busy || plan.outcome === "nothing_to_change"} onClick={() => send("change", change(false), setDone)}>Apply for 10 minutes</button>{" "}
+          <button type="button" class="danger" disabled={busy || plan.outcome === "nothing_to_change"} onClick={() => send("change", change(plan), setDone)}>Apply for 10 minutes</button>{" "}
           <button type="button" onClick={() => setPlan(null)}>Leave it</button>
         </div>
       )}

@@ -118,6 +118,10 @@ func (at instants) add(t int64, name string, v float64) {
 // each series for itself.
 const together = 50 // ms
 
+// sameStart is how far two reckonings of when one process started may lie apart: an agent
+// that is restarted, or a clock that was set, has another.
+const sameStart = 5 * time.Second
+
 // fill makes samples and cycles, of the last life.
 func (at instants) fill(rec *record.Recording) {
 	times := make([]int64, 0, len(at))
@@ -143,7 +147,7 @@ func (at instants) fill(rec *record.Recording) {
 	}
 	for _, t := range times {
 		if started, ok := at[t]["process_start_time_seconds"]; ok {
-			if when := instant(started); !when.Equal(rec.Process.StartTime) {
+			if when := instant(started); when.Sub(rec.Process.StartTime).Abs() > sameStart {
 				// Another life: what was before is not of it.
 				if !rec.Process.StartTime.IsZero() {
 					rec.Samples, rec.Cycles, values = nil, nil, nil

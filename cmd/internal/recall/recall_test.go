@@ -34,7 +34,7 @@ func lives(t *testing.T, db *store.DB, start time.Time, seconds int) {
 		put(at, series.FromSample(nil, s, series.Fast))
 		if n%10 == 0 {
 			put(at, series.FromSample(nil, s, series.Static))
-			put(at, series.FromProcess(nil, &record.Process{PID: 100 * life, GoVersion: "go1.26.8", StartTime: start.Add(time.Duration(life) * time.Hour)}))
+			put(at, series.FromProcess(nil, &record.Process{PID: 100 * life, GoVersion: "go1.26.8", StartTime: start.Add(time.Duration(life)*time.Hour + time.Duration(n)*time.Millisecond)}))
 		}
 		if n > 0 {
 			end := at.Add(-300 * time.Millisecond)

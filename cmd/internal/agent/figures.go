@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/view"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -52,30 +53,20 @@ const fewGoroutines = 100
 // program starts.
 const growthOver = 9 * time.Minute
 
-// gcShares is the collector's share, and that of assists in it, of the time that
-// processors were busy between two samples. Marking on processors that had nothing else to
-// do is left out: it cost nobody anything. The runtime moves these numbers at the end of a
-// cycle: when none ended the shares are 0, for then nothing was collected.
+// gcShares is [view.GCShare]. The runtime moves its numbers at the end of a cycle: when
+// none ended the shares are 0, for then nothing was collected.
 func gcShares(from, to *record.Sample) (gc, assist *float64) {
 	if !to.Time.After(from.Time) {
 		return nil, nil // of one sample nothing is known yet
 	}
-	for _, f := range []record.Field{record.FieldCPUGCTotal, record.FieldCPUGCIdle, record.FieldCPUIdle, record.FieldCPUTotal, record.FieldCPUGCAssist} {
-		if !to.Has.Has(f) || !from.Has.Has(f) {
-			return nil, nil
-		}
+	if g, a, ok := view.GCShare(from, to); ok {
+		return known(g, true), known(a, true)
 	}
-	idleMark := to.CPUGCIdle - from.CPUGCIdle
-	total := to.CPUGCTotal - from.CPUGCTotal - idleMark
-	busy := to.CPUTotal - from.CPUTotal - (to.CPUIdle - from.CPUIdle) - idleMark
-	if busy == 0 && to.GCCycles == from.GCCycles && to.Has.Has(record.FieldGCCycles) {
-		return new(float64), new(float64)
-	}
-	if busy <= 0 || total < 0 || total > busy {
+	moved := to.CPUTotal != from.CPUTotal || to.GCCycles != from.GCCycles
+	if moved || !from.Has.Has(record.FieldCPUTotal) || !to.Has.Has(record.FieldCPUTotal) || !to.Has.Has(record.FieldGCCycles) {
 		return nil, nil
 	}
-	a := to.CPUGCAssist - from.CPUGCAssist
-	return known(float64(total)/float64(busy), true), known(float64(a)/float64(busy), a >= 0 && a <= busy)
+	return new(float64), new(float64)
 }
 
 // memory sets what a whole sample says of limit and headroom.

@@ -47,7 +47,6 @@ type target struct {
 	snapped   time.Time
 	findings  []diagnose.Finding
 	failed    string // why it could not be read the last time, "" when it could
-	gap       bool
 	busy      bool
 	dismissed bool
 	first     time.Time

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose"
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/view"
 	"github.com/heapwright/heapwright/cmd/internal/goproc"
 	"github.com/heapwright/heapwright/cmd/internal/process"
 	"github.com/heapwright/heapwright/cmd/internal/term"
@@ -296,7 +297,7 @@ func psReadOne(ctx context.Context, env Env, opt psOptions, r *psRow, e goproc.E
 	if peak := known(&s, record.FieldRSSPeakBytes, s.RSSPeakBytes); peak != nil {
 		r.RSSPeakBytes = peak
 	}
-	if ratio, ok := gcCPURatio(from, &s); ok {
+	if ratio, _, ok := view.GCShare(from, &s); ok {
 		r.GCCPURatio = &ratio
 		if opt.over > 0 {
 			r.WindowSeconds = nonZero(s.Time.Sub(from.Time).Seconds())
@@ -306,26 +307,6 @@ func psReadOne(ctx context.Context, env Env, opt psOptions, r *psRow, e goproc.E
 		r.Findings = append(r.Findings, psBrief{f.ID, f.Severity, f.Title})
 	}
 	return nil
-}
-
-// gcCPURatio is the collector's share of the time that processors were busy
-// between two samples; from the start of the process when the first is zero.
-// Marking on processors that had nothing else to do is left out: it cost nobody
-// anything. The runtime moves these numbers at the end of a cycle, so without
-// one in between there is no answer.
-func gcCPURatio(from, to *record.Sample) (float64, bool) {
-	for _, f := range []record.Field{record.FieldCPUGCTotal, record.FieldCPUGCIdle, record.FieldCPUIdle, record.FieldCPUTotal} {
-		if !to.Has.Has(f) {
-			return 0, false
-		}
-	}
-	idleMark := to.CPUGCIdle - from.CPUGCIdle
-	gc := to.CPUGCTotal - from.CPUGCTotal - idleMark
-	busy := to.CPUTotal - from.CPUTotal - (to.CPUIdle - from.CPUIdle) - idleMark
-	if busy <= 0 || gc < 0 || gc > busy {
-		return 0, false
-	}
-	return float64(gc) / float64(busy), true
 }
 
 func psPrint(env Env, doc psDocument, names []string) error {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/notenough"
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/view"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -114,7 +115,7 @@ func rate(from, to *record.Sample, f record.Field) float64 {
 // the process when there is one sample only.
 func (t *track) gcCPU(s *record.Sample) float64 {
 	if len(t.rec.Samples) == 1 {
-		return gcCPU(&record.Sample{Has: s.Has}, s)
+		return gcCPU(&record.Sample{}, s)
 	}
 	from := t.back(gcOver)
 	switch ratio := gcCPU(from, s); {
@@ -126,23 +127,12 @@ func (t *track) gcCPU(s *record.Sample) float64 {
 	return t.row.GCCPU
 }
 
-// gcCPU is the collector's share of the time that processors were busy between two
-// samples. Marking on processors that had nothing else to do is left out: it cost
-// nobody anything. The runtime moves these numbers at the end of a cycle, so without
-// one in between there is no answer.
+// gcCPU is [view.GCShare]; NaN where there is no answer.
 func gcCPU(from, to *record.Sample) float64 {
-	for _, f := range []record.Field{record.FieldCPUGCTotal, record.FieldCPUGCIdle, record.FieldCPUIdle, record.FieldCPUTotal} {
-		if !to.Has.Has(f) || !from.Has.Has(f) {
-			return math.NaN()
-		}
+	if gc, _, ok := view.GCShare(from, to); ok {
+		return gc
 	}
-	idleMark := to.CPUGCIdle - from.CPUGCIdle
-	gc := to.CPUGCTotal - from.CPUGCTotal - idleMark
-	busy := to.CPUTotal - from.CPUTotal - (to.CPUIdle - from.CPUIdle) - idleMark
-	if busy <= 0 || gc < 0 || gc > busy {
-		return math.NaN()
-	}
-	return float64(gc) / float64(busy)
+	return math.NaN()
 }
 
 // diagnose runs the rules over what is kept.

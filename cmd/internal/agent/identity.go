@@ -26,11 +26,12 @@ type service struct {
 }
 
 func serviceOf(p *record.Process) service {
-	return service{Name: cleanName(p.Name), Main: clip(p.MainPackage, 200), UID: p.UID, Unit: unitOf(p.CgroupPath)}
+	return service{Name: cleanName(p.Name), Main: clip(p.MainPackage, 200), UID: p.UID, Unit: UnitOf(p.CgroupPath)}
 }
 
-// unitOf is the systemd service in a cgroup's path, "" where there is none.
-func unitOf(cgroup string) string {
+// UnitOf is the systemd service in a cgroup's path, "" where there is none. That of a user's
+// whole session is none.
+func UnitOf(cgroup string) string {
 	for dir := cgroup; dir != "/" && dir != "." && dir != ""; dir = path.Dir(dir) {
 		if u := path.Base(dir); strings.HasSuffix(u, ".service") && !strings.HasPrefix(u, "user@") {
 			return clip(u, 200)

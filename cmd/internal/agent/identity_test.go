@@ -115,7 +115,7 @@ func TestUnitOf(t *testing.T) {
 		"/kubepods/besteffort/podx/abc":                                       "",
 		"relative.service":                                                    "relative.service",
 	} {
-		if got := unitOf(path); got != want {
+		if got := UnitOf(path); got != want {
 			t.Errorf("%q: %q, want %q", path, got, want)
 		}
 	}

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"math"
 	"net/http"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/agent"
@@ -47,7 +45,7 @@ func rowOf(p *agent.Process, now time.Time) ProcessRow {
 	row := ProcessRow{
 		ID: p.ID, Name: shown(i.Name), PID: i.PID, Up: p.Up, FirstSeen: Time{p.First}, LastSeen: Time{p.Seen}, Ended: Time{p.Ended}, Lives: p.Lives,
 		GoVersion: nonZero(shown(i.GoVersion)), Module: nonZero(shown(i.Module)), ModuleVersion: nonZero(shown(i.ModuleVersion)), User: nonZero(shown(i.User)),
-		ContainerID: nonZero(shown(i.ContainerID)), Unit: nonZero(shown(unitOf(i.CgroupPath))), Stripped: i.Stripped,
+		ContainerID: nonZero(shown(i.ContainerID)), Unit: nonZero(shown(agent.UnitOf(i.CgroupPath))), Stripped: i.Stripped,
 		SampleIntervalSeconds: nonZero(p.Interval.Seconds()),
 		LimitBytes:            finiteAt(p.LimitBytes), LimitKind: nonZero(p.LimitKind), HeadroomBytes: finiteAt(p.HeadroomBytes), HeadroomRatio: finiteAt(p.HeadroomRatio),
 		GCCPURatio: finiteAt(p.GCCPURatio), AssistRatio: finiteAt(p.AssistRatio), CyclesPerSecond: finiteAt(p.CyclesPerSecond),
@@ -126,16 +124,6 @@ func peaks(v []float64, n int) Coarse {
 	}
 	slices.Reverse(out)
 	return out
-}
-
-// unitOf is the innermost systemd service of a cgroup path, "" when it is in none.
-func unitOf(cgroup string) string {
-	for p := cgroup; p != "" && p != "/" && p != "."; p = path.Dir(p) {
-		if base := path.Base(p); strings.HasSuffix(base, ".service") {
-			return base
-		}
-	}
-	return ""
 }
 
 // shown makes text from a process safe to show: one line, and not longer than

@@ -59,6 +59,13 @@ func Dial(rawURL string, opt DialOptions) (Reader, error) {
 		header.Set("Authorization", "Bearer "+opt.Token)
 	}
 	client.Transport = &transport{client.Transport, header}
+	client.CheckRedirect = func(r *http.Request, via []*http.Request) error {
+		// What is sent has credentials, which are for this server alone.
+		if r.URL.Host != u.Host || r.URL.Scheme != u.Scheme || len(via) >= 5 {
+			return fmt.Errorf("the server sends us on to %s: give the address where it ends", r.URL.Redacted())
+		}
+		return nil
+	}
 	c, err := api.NewClient(api.Config{Address: u.String(), Client: &client})
 	if err != nil {
 		return nil, fmt.Errorf("dialing the store: %w", err)

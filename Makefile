@@ -65,6 +65,13 @@ peers: ## what guards a service better against faults: Heapwright, what others o
 oom: ## a service that the kernel's OOM killer takes, and the same guarded, 20 times each, as root (10 minutes)
 	go -C e2e run ./cmd/peers oom -runs 20
 
+.PHONY: agentcost
+agentcost: build ## what heapwright serve costs while it watches 100 processes, beside exporters with a Prometheus, and the benchmarks of what keeps and answers; on a quiet machine (20 minutes)
+	go -C e2e run ./cmd/agentcost run -heapwright $(CURDIR)/bin/heapwright
+	go -C e2e run ./cmd/agentcost run -heapwright $(CURDIR)/bin/heapwright -smaps -for 1m -window 15s -paint=false
+	go -C e2e run ./cmd/agentcost bench
+	go -C e2e run ./cmd/agentcost report
+
 .PHONY: matrix
 matrix: ## read a program built by every Go release in every build mode, and print what was right (long)
 	go -C cmd test ./internal/remote -run '^Test(Matrix|Experiments|Settings|Pacer|ARM64.*)$$' -v -timeout=12h -matrix=full

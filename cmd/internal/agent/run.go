@@ -339,7 +339,7 @@ func hint(err error) string {
 func (a *Agent) watch(ctx context.Context, p *record.Process, now time.Time) {
 	t := &target{
 		id: a.names.take(p, now), pid: p.PID, wake: make(chan reading, 1), snap: make(chan snapRequest, 4),
-		first: now, due: now, interval: a.opt.Pace.Interval,
+		due: now, interval: a.opt.Pace.Interval,
 		window: window{process: *p, span: a.opt.Window},
 		// The first diagnosis needs something to go by.
 		diagnosed: now.Add(firstDiagnosis - a.opt.Diagnose),

@@ -49,7 +49,6 @@ type target struct {
 	failed    string // why it could not be read the last time, "" when it could
 	busy      bool
 	dismissed bool
-	first     time.Time
 	oomKills  float64
 	handles   map[handle]*store.Series
 	plain     map[string]*store.Series // those without labels, which are most

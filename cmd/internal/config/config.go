@@ -33,7 +33,7 @@ type File struct {
 	Schema      string         `yaml:"schema"`
 	Listen      string         `yaml:"listen"`
 	ExternalURL string         `yaml:"external_url"` // of the UI, for links in alerts; "" for http(s)://Listen
-	DataDir     string         `yaml:"data"`         // "" for what DataDir says
+	DataDir     string         `yaml:"data"`         // "" for what StateDir says
 	Discovery   Discovery      `yaml:"discovery"`
 	Sampling    Sampling       `yaml:"sampling"`
 	Diagnose    Diagnose       `yaml:"diagnose"`

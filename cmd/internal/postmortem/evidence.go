@@ -130,6 +130,11 @@ type Capture struct {
 	Bytes  uint64        // the group's usage then, or the resident set where there is no group
 }
 
+// ProfileSince is the kind of a profile of what was sampled since the heap profile of the
+// same time was published, alive or not: the runtime publishes what a collection but one
+// ago knew (runtime/mprof.go). Who does not know the kind leaves it alone.
+const ProfileSince record.ProfileKind = "heap_since"
+
 // WhyQuiet is why a capture was taken at a moment when nothing was wrong: what came
 // after is held against it.
 const WhyQuiet = "quiet"

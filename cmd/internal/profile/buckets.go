@@ -70,6 +70,8 @@ type Record struct {
 
 	Size          int64 // heap: bytes of an object
 	Allocs, Frees int64 // heap: objects sampled
+	// SinceAllocs and SinceFrees are of objects sampled after what was published.
+	SinceAllocs, SinceFrees int64
 	Count         int64 // block, mutex: contentions, already scaled by the runtime
 	Cycles        int64 // block, mutex: CPU ticks of waiting, already scaled by the runtime
 }
@@ -310,7 +312,9 @@ func TakeHeap(rt Runtime) (*Profile, error) {
 		if p.Unpublished {
 			v = raws[i].all
 		}
-		p.Records[i].Allocs, p.Records[i].Frees = v[0], v[1]
+		r := &p.Records[i]
+		r.Allocs, r.Frees = v[0], v[1]
+		r.SinceAllocs, r.SinceFrees = raws[i].all[0]-v[0], raws[i].all[1]-v[1]
 	}
 	if p.Rate <= 0 && p.Truncated == "" && !p.hasProgram() {
 		return nil, heapDisabled(rt)
@@ -529,6 +533,33 @@ func (p *Profile) Frames(r *Record) []record.Frame {
 			out = append(out, l.frames[i].Frame)
 		}
 	}
+	return out
+}
+
+// HeapSince is the kind of a profile of what was allocated and freed after a heap profile
+// was published: added to that, it says how the heap stands now, with what has died since
+// the last collection counted as alive. A site's bytes in use are less than zero where
+// more was freed than allocated.
+const HeapSince record.ProfileKind = "heap_since"
+
+// Since returns what a heap profile does not have in it yet, nil when that is nothing.
+func (p *Profile) Since() *record.Profile {
+	if p.Kind != record.ProfileHeap {
+		return nil
+	}
+	q := *p
+	q.Records = make([]Record, 0, 64)
+	for i := range p.Records {
+		r := &p.Records[i]
+		if r.SinceAllocs != 0 || r.SinceFrees != 0 {
+			q.Records = append(q.Records, Record{Stack: r.Stack, Size: r.Size, Allocs: r.SinceAllocs, Frees: r.SinceFrees})
+		}
+	}
+	if len(q.Records) == 0 {
+		return nil
+	}
+	out := q.Record()
+	out.Kind = HeapSince
 	return out
 }
 

@@ -236,3 +236,47 @@ func TestGoroutinePprof(t *testing.T) {
 		t.Errorf("wait reasons %v", reasons)
 	}
 }
+
+// TestSince adds what a profile does not have in it yet to it, and compares with the one
+// that has.
+func TestSince(t *testing.T) {
+	eachTarget(t, func(t *testing.T, version string) {
+		tg := start(t, version, "GODEBUG=memprofilerate=1")
+		take := func() (published, since *record.Profile) {
+			t.Helper()
+			p, err := profile.TakeHeap(tg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p.Record(), p.Since()
+		}
+		allocated := func(p *record.Profile) (bytes float64) {
+			if p == nil {
+				return 0
+			}
+			for _, s := range p.Sites {
+				for _, f := range s.Stack {
+					if strings.HasPrefix(f.Func, "runtime/pprof.") {
+						bytes += s.AllocBytes
+						break
+					}
+				}
+			}
+			return bytes
+		}
+		tg.Ask(t, "gc")
+		tg.Ask(t, "gc")
+		tg.Ask(t, "profile heap 0")
+		p, since := take()
+		before, more := allocated(p), allocated(since)
+		if since == nil || since.Kind != profile.HeapSince || more == 0 {
+			t.Fatalf("%v bytes since the last collection, a profile: %v", more, since != nil)
+		}
+		tg.Ask(t, "gc")
+		tg.Ask(t, "gc")
+		p, _ = take()
+		if got := allocated(p); got != before+more {
+			t.Errorf("%v bytes published at last, of %v before and %v since", got, before, more)
+		}
+	})
+}

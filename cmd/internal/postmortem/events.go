@@ -40,7 +40,7 @@ const (
 	maxTook     = time.Hour // of a capture
 )
 
-var known = map[record.EventKind]bool{
+var carries = map[record.EventKind]bool{
 	EventTask: true, EventKernel: true, EventGroup: true, EventSibling: true, EventCapture: true, EventNotice: true,
 }
 
@@ -182,7 +182,7 @@ func Read(rec *record.Recording) (*Evidence, error) {
 	for i := range rec.Events {
 		ev := &rec.Events[i]
 		d := data(ev.Data)
-		found = found || known[ev.Kind]
+		found = found || carries[ev.Kind]
 		switch ev.Kind {
 		case EventGroup:
 			if len(e.Groups) < maxGroups {

@@ -25,6 +25,10 @@ const (
 // role is the variable that tells the second process what it is.
 const role = "HEAPWRIGHT_EXAMPLE_UPSTREAM"
 
+// lifeline is the standard input of the second process, which ends when that does:
+// with this process, or when the collector finds the pipe.
+var lifeline io.WriteCloser
+
 // Start starts an upstream and returns its address, as in "http://127.0.0.1:4711".
 // It ends with this process. main has to call it first.
 func Start(what string) string {
@@ -38,8 +42,7 @@ func Start(what string) string {
 	}
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), role+"="+what)
-	// It ends when this pipe does, and that is when this process does.
-	if _, err = cmd.StdinPipe(); err != nil {
+	if lifeline, err = cmd.StdinPipe(); err != nil {
 		fail(err)
 	}
 	out, err := cmd.StdoutPipe()

@@ -51,7 +51,8 @@ func Each(ctx context.Context, perSecond float64, f func(n int)) {
 	})
 }
 
-// Scaled is how long something takes that takes d at the usual speed.
+// Scaled is how long something takes that takes d at the usual speed. It is for
+// after Start.
 func Scaled(d time.Duration) time.Duration {
 	return time.Duration(float64(d) / *speed)
 }

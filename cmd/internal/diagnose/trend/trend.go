@@ -43,6 +43,9 @@ type Fit struct {
 	Slope      float64 // per second
 	Low, High  float64 // 95% interval of Slope
 	Start, End float64 // the line at the first and at the last point
+	// PValue is the chance of so many rising pairs, or more, where there is no
+	// trend: Mann and Kendall's test, one-sided, with the same variance.
+	PValue float64
 
 	// The shape, from the medians of eight equal stretches of time. Growth is
 	// last minus first. When a stretch has no points the shape is unknown and
@@ -113,10 +116,23 @@ func Theil(points []Point) (Fit, bool) {
 	f.Start = level
 	f.End = level + f.Slope*f.Span
 
-	half := z95 * math.Sqrt(kendallVariance(pts)*inflation(residuals)) / 2
+	sigma := math.Sqrt(kendallVariance(pts) * inflation(residuals))
+	half := z95 * sigma / 2
 	mid := float64(len(slopes)) / 2
 	lo := int(math.Floor(mid - half))
 	hi := int(math.Ceil(mid + half))
+	rises, falls := 0, 0
+	for _, s := range slopes {
+		if s > 0 {
+			rises++
+		} else if s < 0 {
+			falls++
+		}
+	}
+	f.PValue = 1
+	if sigma > 0 {
+		f.PValue = 0.5 * math.Erfc(float64(rises-falls-1)/sigma/math.Sqrt2) // less one: S has steps of two
+	}
 	f.Low = slopes[max(0, min(lo, len(slopes)-1))]
 	f.High = slopes[max(0, min(hi, len(slopes)-1))]
 	for _, x := range []float64{f.Slope, f.Low, f.High, f.Start, f.End, f.Growth} {

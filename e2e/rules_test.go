@@ -201,7 +201,7 @@ func TestEveryRuleIsProvoked(t *testing.T) {
 	delete(rules, "HW9002") // a recording that is incomplete: TestRecordingCutShort
 	// Service is healthy: TestServiceIsSized has it. Guarded has tests of its own. The
 	// others are for experiments.
-	examples := map[string]bool{"internal": true, "service": true, "guarded": true, "orders": true, "experiments": true, "generators": true}
+	examples := map[string]bool{"internal": true, "service": true, "guarded": true, "orders": true, "experiments": true, "generators": true, "faults": true}
 	for _, p := range provocations {
 		if rules[p.id] != p.example {
 			t.Errorf("examples/%s is to provoke %s, which is called %q", p.example, p.id, rules[p.id])

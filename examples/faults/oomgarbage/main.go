@@ -17,4 +17,10 @@ func main() {
 	work.Run(30, func(int) { page = render() })
 }
 
-func render() []byte { return make([]byte, 24<<10) }
+func render() []byte {
+	page := make([]byte, 24<<10)
+	for i := range page {
+		page[i] = 'x'
+	}
+	return page
+}

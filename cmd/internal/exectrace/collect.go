@@ -316,7 +316,7 @@ func (c *collector) count(g *goroutine, by int) {
 	switch {
 	case g.state == trace.GoRunnable && !g.system:
 		c.runnable += by
-	case g.state != trace.GoRunning:
+	case g.state != trace.GoRunning || g.stopping: // the P of the stopper is in stoppedP
 	case g.mode != notWorking:
 		c.workers[g.mode] += by
 	case g.system:
@@ -324,7 +324,6 @@ func (c *collector) count(g *goroutine, by int) {
 	default:
 		c.users += by
 		switch {
-		case g.stopping:
 		case g.sweeping:
 			c.sweeps += by
 		case g.assist:

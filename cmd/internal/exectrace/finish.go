@@ -60,7 +60,11 @@ func (c *collector) report() *Report {
 		r.Steal.RunnableOther = float64(t.waitOther) / float64(other)
 	}
 	for reason, k := range c.stopKinds {
-		r.Stops = append(r.Stops, StopKind{Reason: reason, GC: k.gc, Spread: k.whole.report(), Stopping: k.stopping.report()})
+		one := StopKind{Reason: reason, GC: k.gc, Spread: k.whole.report(), Stopping: k.stopping.report()}
+		if k.from != nil {
+			one.From = k.from.frames
+		}
+		r.Stops = append(r.Stops, one)
 	}
 	slices.SortFunc(r.Stops, func(a, b StopKind) int {
 		return cmp.Or(cmp.Compare(b.Spread.Sum, a.Spread.Sum), cmp.Compare(a.Reason, b.Reason))
@@ -79,10 +83,20 @@ func (c *collector) report() *Report {
 		all = append(all, c.overflow)
 		r.Trace.Notes = append(r.Trace.Notes, fmt.Sprintf("goroutines were started with more than %d functions: the rest is one kind, %q", maxKinds, otherKinds))
 	}
+	var cost cost
+	var wanted int64
 	for _, k := range all {
 		if k.n > 0 {
 			r.Kinds = append(r.Kinds, k.report())
 		}
+		if !system(k.name) {
+			cost.add(k.cost)
+			wanted += k.running + k.runnable + k.cost.blocked
+		}
+	}
+	r.Impact = Impact{Cost: cost.report(), Wanted: seconds(wanted)}
+	if wanted > 0 {
+		r.Impact.Share = min(r.Impact.Cost.Total()/r.Impact.Wanted, 1)
 	}
 	slices.SortFunc(r.Kinds, func(a, b Kind) int {
 		return cmp.Or(cmp.Compare(b.Cost.Total(), a.Cost.Total()), cmp.Compare(b.Running, a.Running), cmp.Compare(a.Func, b.Func))

@@ -23,6 +23,8 @@ type Report struct {
 	Schema string `json:"schema"`
 	Trace  Trace  `json:"trace"`
 
+	// Impact is what GC cost the program's goroutines.
+	Impact Impact `json:"impact"`
 	// Processors says what the Ps did.
 	Processors Processors `json:"processors"`
 	Cycles     Cycles     `json:"cycles"`
@@ -50,6 +52,16 @@ type Report struct {
 	Findings []rule.Finding `json:"findings"`
 	// Verdict is the answer in a sentence.
 	Verdict string `json:"verdict"`
+}
+
+// Impact is what GC cost all goroutines of the program, those of the runtime not
+// counted.
+type Impact struct {
+	Cost Cost `json:"cost"`
+	// Wanted are the goroutine-seconds in which they ran, could have run, or waited
+	// for the collector; Share is the cost's part of it.
+	Wanted float64 `json:"wanted"`
+	Share  float64 `json:"share"`
 }
 
 // Trace says what was read.
@@ -155,6 +167,8 @@ type StopKind struct {
 	// Stopping is until all Ps stood still; of those stops for which the trace shows
 	// it.
 	Stopping Spread `json:"stopping"`
+	// From is where the longest was asked for, leaf first.
+	From []record.Frame `json:"from,omitempty"`
 }
 
 // A Stop is one stop of the world.

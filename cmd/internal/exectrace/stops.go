@@ -12,6 +12,7 @@ type stop struct {
 	gc      bool
 	begin   trace.Time
 	by      *goroutine
+	from    trace.Stack
 	pending int
 	// When the last and the last but one of the Ps stood still, and the last.
 	last, before trace.Time
@@ -22,6 +23,7 @@ type stop struct {
 type stopKind struct {
 	gc              bool
 	whole, stopping spread
+	from            *where // of the longest
 }
 
 type culprit struct {
@@ -38,7 +40,7 @@ func (c *collector) stopRange(e *trace.Event, reason string, begin bool) {
 		if c.stop != nil || e.Kind() == trace.EventRangeActive {
 			return
 		}
-		s := &stop{reason: reason, gc: reason == stopSweepTerm || reason == stopMarkTerm, begin: c.now, by: by, last: c.now, before: c.now}
+		s := &stop{reason: reason, gc: reason == stopSweepTerm || reason == stopMarkTerm, begin: c.now, by: by, from: e.Stack(), last: c.now, before: c.now}
 		own := c.ps[e.Proc()]
 		for _, p := range c.ps {
 			p.pending = p.running && p != own
@@ -70,6 +72,9 @@ func (c *collector) stopRange(e *trace.Event, reason string, begin bool) {
 		c.stopKinds[reason] = k
 	}
 	whole := int64(c.now - s.begin)
+	if whole > k.whole.max {
+		k.from = c.where(s.from)
+	}
 	k.whole.add(whole)
 	one := Stop{At: seconds(int64(s.begin - c.begin)), Reason: reason, Seconds: seconds(whole), Stopping: -1}
 	if s.pending == 0 {

@@ -12,6 +12,7 @@
 package heapgraph
 
 import (
+	"iter"
 	"math/bits"
 	"sort"
 
@@ -63,6 +64,10 @@ type Root struct {
 	// function with its go statement, for Kind Stack.
 	Goroutine uint64
 	CreatedBy string
+	// Addr and Size are where a global lies, 0 where that is not known, and Type what
+	// it is.
+	Addr, Size uint64
+	Type       TypeID
 	// Count is how many roots that are equal in kind, name and frames this one
 	// stands for.
 	Count int
@@ -304,6 +309,38 @@ func (s *span) objects() uint64 {
 		return uint64(s.bits)
 	}
 	return 1
+}
+
+// A Run is objects of one span whose nodes follow each other.
+type Run struct {
+	First   NodeID
+	Nodes   int
+	Size    uint64 // of an object, as its size class has it
+	Objects uint64 // that each node stands for
+	Noscan  bool
+	Merged  bool // the one node stands for all objects of the span
+}
+
+// Runs returns all objects in order. What was folded into nodes is not in it, see
+// Folded.
+func (g *Graph) Runs() iter.Seq[Run] {
+	return func(yield func(Run) bool) {
+		for i := range g.spans {
+			s := &g.spans[i]
+			r := Run{First: s.first, Nodes: int(s.nodes), Size: s.elem, Objects: s.objects(), Noscan: s.flags&noscan != 0, Merged: s.flags&merged != 0}
+			if r.Nodes > 0 && !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// Folded returns what was folded into a node.
+func (g *Graph) Folded(n NodeID) (bytes, objects uint64) {
+	if i := int(n) - 1; i >= 0 && i < len(g.extra) {
+		return uint64(g.extra[i]) * 8, uint64(g.extraN[i])
+	}
+	return 0, 0
 }
 
 // SlotSize returns the size of the memory at Addr: that of one object.

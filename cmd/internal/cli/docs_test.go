@@ -122,7 +122,7 @@ func compare(t *testing.T, schema string, keys, seen map[string]string, path str
 	switch v := v.(type) {
 	case map[string]any:
 		switch want := keys[path]; {
-		case strings.HasPrefix(want, "map") || want == "object" && !documentsBelow(keys, path):
+		case strings.HasPrefix(want, "map") || strings.HasPrefix(want, "object") && !documentsBelow(keys, path):
 			return // its keys are data, or documented elsewhere
 		case want == "quantity" && path != "":
 			compareQuantity(t, schema, path, v)
@@ -247,6 +247,7 @@ func TestJSONContract(t *testing.T) {
 		{schemaProfile, profileHost(), ExitOK, [][]string{
 			{"profile", "4123"}, {"profile", "4123", "--type", "mutex"}, {"profile", "4123", "--type", "goroutine", "--top=9"}}},
 		{schemaDiagnose, newFakeEnv(), ExitOK, [][]string{{"diagnose", leak}}},
+		{schemaEscapes, newFakeEnv(), ExitOK, nil},
 		{schemaPredict, tuned, ExitOK, [][]string{{"predict", orders, "-o", "x.svg"}, {"predict", orders, "--container-limit", "off", "--gogc", "50", "--memory-limit", "70MiB"}}},
 		{schemaCheck, tuned, ExitFinding, // the simulated server is not paced as Go is
 			[][]string{{"predict", orders, "--check", orders}}},
@@ -282,6 +283,8 @@ func TestJSONContract(t *testing.T) {
 				var doc map[string]any
 				decode(t, experiments.out.Bytes(), &doc)
 				compare(t, tc.schema, keys, seen, "", doc)
+			case schemaEscapes:
+				compare(t, tc.schema, keys, seen, "", document(t, escapesExample()))
 			case schemaTune:
 				compare(t, tc.schema, keys, seen, "", liveDocument(t))
 			case schemaSplit:
@@ -338,7 +341,7 @@ func recordHost() *fakeEnv {
 // Units stand in the names of all numbers.
 func TestJSONNamesHaveUnits(t *testing.T) {
 	plain := regexp.MustCompile(`(^|_)(bytes|seconds|ratio|percent|cores|cycles|count|pid|samples|readings|snapshots|lives|status|hidden|goroutines|gomaxprocs|probability|per_second|line|value|above|address|hour|predicted|measured|uid|cpus|column|seed|pairs|blocks|blocks_to_first_look|n|p|q|ci_low|ci_high|low|high|baseline|autocorrelation|log_ratio_sd)$`)
-	for _, schema := range []string{schemaPS, schemaRecord, schemaProfile, schemaDiagnose, schemaPredict, schemaCheck,
+	for _, schema := range []string{schemaPS, schemaRecord, schemaProfile, schemaDiagnose, schemaEscapes, schemaPredict, schemaCheck,
 		schemaTune, schemaSplit, schemaUndo, schemaChanges, schemaHistory, schemaCompare, schemaVerify, schemaExperiment, schemaExplain, schemaVersion, "forecast"} {
 		for key, kind := range documented(t, schema) {
 			if !strings.HasPrefix(kind, "number") && !strings.HasPrefix(kind, "integer") && kind != "quantity" {

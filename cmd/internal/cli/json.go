@@ -15,6 +15,7 @@ const (
 	schemaRecord   = "heapwright.record/1"
 	schemaProfile  = "heapwright.profile/1"
 	schemaDiagnose = "heapwright.diagnose/1"
+	schemaEscapes  = "heapwright.escapes/1"
 	schemaPredict  = "heapwright.predict/1"
 	schemaCheck    = "heapwright.check/1"
 	schemaTune     = "heapwright.tune/1"

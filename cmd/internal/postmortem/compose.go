@@ -24,7 +24,10 @@ func (m moment) value(f record.Field) (float64, bool) {
 		return 0, false
 	}
 	v, ok := m.s.Value(f)
-	return v, ok && v >= 0 && v <= maxBytes
+	if !ok || !(v >= 0 && v <= maxBytes) {
+		return 0, false
+	}
+	return v, true
 }
 
 func (m moment) or0(f record.Field) float64 {

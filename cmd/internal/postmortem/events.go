@@ -3,6 +3,8 @@ package postmortem
 import (
 	"cmp"
 	"errors"
+	"fmt"
+	"io"
 	"maps"
 	"math"
 	"slices"
@@ -156,6 +158,37 @@ func (t *Task) data() data {
 	d.number("total_vm_bytes", t.TotalVMBytes)
 	d.signed("oom_score_adj", t.OOMScoreAdj)
 	return d
+}
+
+// Write writes the evidence as a recording.
+func Write(w io.Writer, e *Evidence) error {
+	rec := e.Recording
+	out := record.NewWriter(w)
+	err := out.Process(rec.Process)
+	for i := range rec.Samples {
+		err = errors.Join(err, out.Sample(&rec.Samples[i]))
+	}
+	for i := range rec.Cycles {
+		err = errors.Join(err, out.Cycle(&rec.Cycles[i]))
+	}
+	for i := range rec.Profiles {
+		err = errors.Join(err, out.Profile(&rec.Profiles[i]))
+	}
+	for i := range rec.Goroutines {
+		err = errors.Join(err, out.Goroutines(&rec.Goroutines[i]))
+	}
+	for i := range rec.Events {
+		if ev := &rec.Events[i]; !carries[ev.Kind] && ev.Kind != EventKill {
+			err = errors.Join(err, out.Event(ev))
+		}
+	}
+	for _, ev := range e.Events() {
+		err = errors.Join(err, out.Event(&ev))
+	}
+	if err := errors.Join(err, out.Close()); err != nil {
+		return fmt.Errorf("writing a post-mortem: %w", err)
+	}
+	return nil
 }
 
 // A NotPostmortemError says that a recording holds nothing of a kill.

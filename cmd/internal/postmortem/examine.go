@@ -55,6 +55,7 @@ type examination struct {
 	unseenMy float64 // of that, the process's own
 	grew     map[Memory]float64
 	has      map[Memory]float64
+	byShare  bool // the verdict goes by what there was, since there is no growth to go by
 
 	r *Report
 }

@@ -118,18 +118,19 @@ func grow(v *view.View, was, now, wasSince, nowSince *record.Profile, survival f
 		for i := range p.Sites {
 			ps := &p.Sites[i]
 			s := at(ps.Stack)
-			bytes := plain(ps.AllocBytes)
-			s.AllocBytes += sign * bytes
-			alive := bytes
-			if known(survival) {
+			s.AllocBytes += sign * plain(ps.AllocBytes)
+			// Less than nothing is in use where what was allocated before was freed.
+			alive := signed(ps.InUseBytes)
+			if alive > 0 && known(survival) {
 				alive *= survival
 			}
 			s.GrowthBytes += sign * alive
-			s.variance += variance(alive, ps.SampledAllocs, p.PeriodBytes)
+			s.variance += variance(math.Abs(alive), max(ps.SampledAllocs, ps.SampledInUse), p.PeriodBytes)
 			if sign > 0 {
-				s.RecentBytes += bytes
-				if bytes >= s.heaviest {
-					s.heaviest, s.Stack = bytes, ps.Stack[:min(len(ps.Stack), maxStack)]
+				s.InUseBytes = max(0, s.InUseBytes+alive)
+				s.RecentBytes += plain(ps.AllocBytes)
+				if alive >= s.heaviest {
+					s.heaviest, s.Stack = alive, ps.Stack[:min(len(ps.Stack), maxStack)]
 				}
 				s.Samples += max(0, ps.SampledAllocs)
 			}
@@ -169,6 +170,14 @@ func plain(v float64) float64 {
 		return 0
 	}
 	return v
+}
+
+// signed is the same of a difference.
+func signed(v float64) float64 {
+	if v < 0 {
+		return -plain(-v)
+	}
+	return plain(v)
 }
 
 func compareFrames(a, b record.Frame) int {

@@ -90,15 +90,21 @@ func (x *examination) least() float64 {
 	return v
 }
 
-// liveSlope is how fast what is alive grows, in bytes a second; false when it does not.
+// liveSlope is how fast what no collection gives back grows, in bytes a second; false
+// when it does not.
 func (x *examination) liveSlope() (float64, bool) {
-	if x.base == nil || x.r.Verdict.Memory != HeapLive {
+	memory := x.r.Verdict.Memory
+	if x.base == nil || memory != HeapLive && memory != Stacks {
 		return 0, false
+	}
+	field := record.FieldHeapMarkedBytes
+	if memory == Stacks {
+		field = record.FieldStackInUseBytes
 	}
 	var pts []trend.Point
 	for i := range x.ms {
 		if m := &x.ms[i]; !m.s.Time.Before(x.base.s.Time) {
-			if v, ok := m.value(record.FieldHeapMarkedBytes); ok {
+			if v, ok := m.value(field); ok {
 				pts = append(pts, trend.Point{T: m.s.Time.Sub(x.base.s.Time).Seconds(), V: v})
 			}
 		}
@@ -107,8 +113,8 @@ func (x *examination) liveSlope() (float64, bool) {
 		return f.Slope, true
 	}
 	if s := x.r.Composition; s.WasTime != nil {
-		if d := s.Time.Sub(*s.WasTime).Seconds(); d > 0 && x.grew[HeapLive] > 0.1*x.has[HeapLive] {
-			return x.grew[HeapLive] / d, true
+		if d := s.Time.Sub(*s.WasTime).Seconds(); d > 0 && x.grew[memory] > 0.1*x.has[memory] {
+			return x.grew[memory] / d, true
 		}
 	}
 	return 0, false
@@ -187,17 +193,21 @@ func (x *examination) longer(least, slope float64, leak *tune.LeakError) {
 		s.Answer, s.How, s.Text = UnknownFate, "nothing", "How fast what is alive grows is not known well enough to say how long other settings would have lasted."
 		return
 	}
+	what := "what is alive"
+	if x.r.Verdict.Memory == Stacks {
+		what = "the room for stacks"
+	}
 	seconds := room / slope
 	s.LongerSeconds = &seconds
 	s.GOMEMLIMITBytes = bytesOf(limit)
 	already := s.Now.GOMEMLIMITBytes != nil && float64(*s.Now.GOMEMLIMITBytes) <= 1.02*limit
 	if already {
 		s.Answer, s.GOMEMLIMITBytes, s.LongerSeconds = NoSetting, nil, nil
-		s.Text = fmt.Sprintf("GOMEMLIMIT was right, at %s: what is alive grows by %s/s, and no setting fits what grows.", rule.MemLimit(float64(*s.Now.GOMEMLIMITBytes)), rule.FormatBytes(slope))
+		s.Text = fmt.Sprintf("GOMEMLIMIT was right, at %s: %s grows by %s/s, and no setting fits what grows.", rule.MemLimit(float64(*s.Now.GOMEMLIMITBytes)), what, rule.FormatBytes(slope))
 		return
 	}
-	s.Text = fmt.Sprintf("GOMEMLIMIT=%s would have put it off by about %s, no more: what is alive grows by %s/s, and no setting fits what grows.",
-		rule.MemLimit(limit), rule.FormatSeconds(seconds), rule.FormatBytes(slope))
+	s.Text = fmt.Sprintf("GOMEMLIMIT=%s would have put it off by about %s, no more: %s grows by %s/s, and no setting fits what grows.",
+		rule.MemLimit(limit), rule.FormatSeconds(seconds), what, rule.FormatBytes(slope))
 }
 
 // planned takes over what the twin chose.
@@ -217,7 +227,11 @@ func (x *examination) planned(p *tune.Plan) {
 	}
 	s.PeakBytes = bytesOf(p.Expected.RSSPeakBytes.High)
 	s.Text = fmt.Sprintf("With GOGC=%s GOMEMLIMIT=%s it would have lived, by its twin", percent, limit)
-	if s.PeakBytes != nil {
+	switch {
+	case s.PeakBytes == nil:
+	case float64(*s.PeakBytes) > x.limit: // it counts pages of files, which the kernel drops
+		s.Text += fmt.Sprintf(": resident at most %s with its pages of files, which the kernel takes back where it has to", rule.FormatBytes(float64(*s.PeakBytes)))
+	default:
 		s.Text += fmt.Sprintf(": resident at most %s of %s", rule.FormatBytes(float64(*s.PeakBytes)), rule.FormatBytes(x.limit))
 	}
 	if r := p.Expected.GCCPURatio.Estimate; r >= 0 && r <= 1 {

@@ -40,10 +40,11 @@ func (x *examination) verdict() {
 		x.notEnough()
 		return
 	}
-	// Without a quiet moment, what is there counts as what grew.
+	// Without a quiet moment, or where nothing much came after it, what is there counts
+	// and not what grew: a heap may have been as full at the quiet moment by chance.
 	amount, total := x.grew, x.total-x.was
-	if !known(x.was) {
-		amount, total = x.has, x.total
+	if !known(x.was) || total < enoughGrowth*x.total {
+		amount, total, x.byShare = x.has, x.total, true
 	}
 	switch {
 	case x.flat():
@@ -200,13 +201,12 @@ func (x *examination) topGoroutines() *GoroutineSite {
 func (x *examination) name(m Memory, amount map[Memory]float64, total float64) {
 	v := &x.r.Verdict
 	grew := rule.FormatBytes(amount[m])
-	of := rule.FormatBytes(total)
+	of := "of " + rule.FormatBytes(total)
 	grown := "grew by " + grew
-	if !known(x.was) {
+	if x.byShare {
 		grown = "was " + grew
-	}
-	if known(x.was) {
-		of = "the " + of + " that usage grew by"
+	} else {
+		of = "usage by " + rule.FormatBytes(total)
 	}
 	v.Title = fmt.Sprintf("%s %s", words[m], grown)
 	switch m {
@@ -215,7 +215,7 @@ func (x *examination) name(m Memory, amount map[Memory]float64, total float64) {
 	case HeapGarbage:
 		x.nameGarbage(grown, of)
 	case Stacks:
-		v.Cause = fmt.Sprintf("Goroutine stacks %s, of %s.", grown, of)
+		v.Cause = fmt.Sprintf("Goroutine stacks %s, %s.", grown, of)
 		v.Remedy = "Bound the depth of recursion, and how many goroutines run at once."
 		if s := x.topGoroutines(); s != nil {
 			v.Cause += fmt.Sprintf(" Goroutines started at %s went from %d to %d.", rule.FrameString(s.CreatedBy), s.Was, s.Now)
@@ -227,22 +227,22 @@ func (x *examination) name(m Memory, amount map[Memory]float64, total float64) {
 			v.Site = &at
 		}
 	case Fragmentation:
-		v.Cause = fmt.Sprintf("Memory that Go's heap held without objects in it %s, of %s: spans that a peak left behind, or spans with a few objects in each.", grown, of)
+		v.Cause = fmt.Sprintf("Memory that Go's heap held without objects in it %s, %s: spans that a peak left behind, or spans with a few objects in each.", grown, of)
 		v.Remedy = "Set GOMEMLIMIT somewhat below the container's limit: Go then returns free spans to the system before it is met. Where objects of one size outlive others, allocate them together."
 	case Outside:
-		v.Cause = fmt.Sprintf("Memory of the process that the Go runtime does not know of %s, of %s: C code, mmap, or threads.", grown, of)
+		v.Cause = fmt.Sprintf("Memory of the process that the Go runtime does not know of %s, %s: C code, mmap, or threads.", grown, of)
 		v.Remedy = "Look into what the program allocates through cgo or maps itself: the heap profile does not show it, and GOGC and GOMEMLIMIT do not bound it. Lower GOMEMLIMIT by what it needs."
 		if x.rec.Process.PID != 0 && !x.rec.Process.Cgo {
 			v.Cause += " The program is built without cgo: it maps memory itself, or it is thread stacks."
 		}
 	case PageCache:
-		v.Cause = fmt.Sprintf("Page cache %s, of %s, and could not be dropped in time: pages that wait to be written, or that are locked.", grown, of)
+		v.Cause = fmt.Sprintf("Page cache %s, %s, and could not be dropped in time: pages that wait to be written, or that are locked.", grown, of)
 		v.Remedy = "Write files in smaller steps and sync them, or with O_DIRECT, or give what writes a cgroup of its own."
 	case Shared:
-		v.Cause = fmt.Sprintf("Files in memory (tmpfs, /dev/shm, memfd) and shared memory %s, of %s. The kernel cannot drop them.", grown, of)
+		v.Cause = fmt.Sprintf("Files in memory (tmpfs, /dev/shm, memfd) and shared memory %s, %s. The kernel cannot drop them.", grown, of)
 		v.Remedy = "Delete what is kept in tmpfs, or give the mount a size limit; an emptyDir of medium Memory counts against the container."
 	case KernelMemory:
-		v.Cause = fmt.Sprintf("The kernel's memory for the cgroup %s, of %s: page tables, file and socket buffers.", grown, of)
+		v.Cause = fmt.Sprintf("The kernel's memory for the cgroup %s, %s: page tables, file and socket buffers.", grown, of)
 		v.Remedy = "Look at how many sockets, files and mappings the processes have open: each has memory of the kernel."
 	case SiblingMemory:
 		x.nameSibling(grown, of)
@@ -272,7 +272,7 @@ func (x *examination) atGoroutines(s *GoroutineSite) {
 
 func (x *examination) nameLive(grown, of string) {
 	v := &x.r.Verdict
-	v.Cause = fmt.Sprintf("What the program holds on to in the Go heap %s, of %s.", grown, of)
+	v.Cause = fmt.Sprintf("What the program holds on to in the Go heap %s, %s.", grown, of)
 	v.Remedy = "Take a heap profile of a process that grows, and bound what it keeps: heapwright leaks PID."
 	s := x.topSite()
 	if s == nil {
@@ -299,7 +299,7 @@ func (x *examination) nameLive(grown, of string) {
 
 func (x *examination) nameGarbage(grown, of string) {
 	v := &x.r.Verdict
-	v.Cause = fmt.Sprintf("Garbage that awaited a collection %s, of %s.", grown, of)
+	v.Cause = fmt.Sprintf("Garbage that awaited a collection %s, %s.", grown, of)
 	goal, okGoal := x.last.value(record.FieldHeapGoalBytes)
 	beside := max(0, x.total-x.has[HeapLive]-x.has[HeapGarbage])
 	if okGoal && x.limit > 0 && goal+beside > x.limit {
@@ -315,7 +315,7 @@ func (x *examination) nameGarbage(grown, of string) {
 
 func (x *examination) nameSibling(grown, of string) {
 	v := &x.r.Verdict
-	v.Cause = fmt.Sprintf("Other processes in the same cgroup: their memory %s, of %s.", grown, of)
+	v.Cause = fmt.Sprintf("Other processes in the same cgroup: their memory %s, %s.", grown, of)
 	v.Remedy = "Give the processes a cgroup, a container each, or bound the one that grew: this one was killed for what another took."
 	if s, was := x.topSibling(); s != nil {
 		who := fmt.Sprintf("%s (%d)", cmp.Or(s.Name, "a process"), s.PID)
@@ -375,16 +375,19 @@ func (x *examination) confidence(amount map[Memory]float64, total float64) {
 		level = min(level, to)
 		against = append(against, fmt.Sprintf(format, a...))
 	}
-	part := amount[v.Memory]
+	part, what := amount[v.Memory], "the growth"
+	if x.byShare {
+		what = "the usage"
+	}
 	if v.Memory == HeapLive || v.Memory == HeapGarbage {
 		part = amount[HeapLive] + amount[HeapGarbage] + amount[GoHeap]
 	}
 	if v.Memory != LimitTooSmall && total > 0 {
 		switch share := part / total; {
 		case share < fairShare:
-			lower(0, "it made only %s of the growth", rule.FormatPercent(share))
+			lower(0, "it made only %s of %s", rule.FormatPercent(share), what)
 		case share < clearShare:
-			lower(1, "it made %s of the growth", rule.FormatPercent(share))
+			lower(1, "it made %s of %s", rule.FormatPercent(share), what)
 		}
 	}
 	if !known(x.was) {
@@ -423,7 +426,7 @@ func (x *examination) confidence(amount map[Memory]float64, total float64) {
 	v.Confidence = []rule.Confidence{rule.Low, rule.Medium, rule.High}[level]
 	v.ConfidenceReason = strings.Join(against, "; ")
 	if len(against) == 0 {
-		v.ConfidenceReason = fmt.Sprintf("it made %s of the growth, which was seen to the end", rule.FormatPercent(min(1, max(0, part/max(total, 1)))))
+		v.ConfidenceReason = fmt.Sprintf("it made %s of %s, which was seen to the end", rule.FormatPercent(min(1, max(0, part/max(total, 1)))), what)
 		if v.Memory == LimitTooSmall {
 			v.ConfidenceReason = "usage was level to the end"
 		}

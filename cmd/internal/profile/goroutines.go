@@ -148,6 +148,7 @@ type Walker struct {
 	todo     []int32
 	next     []int32
 	pcs      []uint64
+	tops     []uint64
 	groups   []group
 	index    map[uint64]int32
 	seed     uint64 // of hashes, or a hostile target could make all of them equal

@@ -25,6 +25,7 @@ type codeCache struct {
 	used    int
 	learned int // since reset
 	starts  map[uint64]startKind
+	tops    *[]uint64 // gets the frames' tops, from the stack pointer; nil: nobody wants them
 }
 
 // codePC is what unwinding needs to know of one program counter.
@@ -206,6 +207,9 @@ func (c *codeCache) unwind(pcs []uint64, g *gInfo, stack []byte) ([]uint64, unwi
 		}
 		lr = 0
 		at = fp
+		if c.tops != nil {
+			*c.tops = append(*c.tops, at)
+		}
 		exact = kind == pcInjected
 		if c.lr && exact {
 			// The signal handler saved the link register on the stack first.

@@ -145,6 +145,7 @@ func (j *judge) classifyHeap(f *Finding, parts []grown, goroutines []Finding) {
 	}
 	j.httpSigns(&b, f.Stack)
 	j.companions(&b, f)
+	j.heldBy(f, &b)
 
 	// What stuck goroutines refer to is theirs.
 	for i := range goroutines {

@@ -76,7 +76,7 @@ func Judge(o Observation, opt Options) *Verdict {
 	j := &judge{
 		o: o, alpha: alpha / float64(max(opt.Looks, 1)), code: code{o.Process}, view: view.New(o.Recording),
 		out: &Verdict{
-			Schema: Schema, Process: o.Process, Findings: []Finding{}, NotLeaks: []NotLeak{}, Needed: []string{}, Notes: []string{},
+			Schema: Schema, Process: o.Process, Findings: []Finding{}, NotLeaks: []NotLeak{}, Hoards: []Hoard{}, Needed: []string{}, Notes: []string{},
 			GCCycles: len(o.Recording.Cycles), GoroutineSnapshots: len(o.Goroutines),
 		},
 	}
@@ -92,6 +92,7 @@ func Judge(o Observation, opt Options) *Verdict {
 	j.judgeGoroutines()
 	j.explain()
 	j.judgeOther()
+	j.hoards()
 	j.conclude(enoughHeap)
 	return j.out
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
+	"github.com/heapwright/heapwright/cmd/internal/retention"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -31,6 +32,8 @@ type Observation struct {
 	// GoroutineLeaks is the target's own goroutine-leak profile (Go 1.27): what its
 	// collector found that nothing can ever wake. Nil where it was not asked.
 	GoroutineLeaks *record.Goroutines
+	// Retention says who holds what, at the end; nil where nobody looked.
+	Retention *retention.Report
 	// NoHeapProfile says why there are no heap profiles, "" when there are.
 	NoHeapProfile string
 }
@@ -75,6 +78,8 @@ type Verdict struct {
 	LiveHeap *Growth   `json:"live_heap"`
 	Findings []Finding `json:"findings"` // the largest first
 	NotLeaks []NotLeak `json:"not_leaks"`
+	// Hoards are memory that does not grow and that much of which could be let go of.
+	Hoards []Hoard `json:"hoards"`
 	// Needed says what an inconclusive verdict lacks, in sentences.
 	Needed []string `json:"needed"`
 	Notes  []string `json:"notes"`
@@ -127,6 +132,18 @@ type HeldBy struct {
 	Path     []string `json:"path,omitempty"`
 	Share    float64  `json:"share_ratio"` // of the site's sampled objects, or of the live heap
 	Retained uint64   `json:"retained_bytes,omitempty"`
+}
+
+// A Hoard is memory that is kept for no use, by what the graph of the heap shows.
+type Hoard struct {
+	Cause  CauseID  `json:"cause"`
+	Title  string   `json:"title"`
+	Text   string   `json:"text"`
+	Bytes  uint64   `json:"bytes"`
+	Share  float64  `json:"share_ratio"` // of the live heap
+	Root   string   `json:"root"`
+	Path   []string `json:"path,omitempty"`
+	Remedy string   `json:"remedy"`
 }
 
 // A NotLeakKind says why growth is not a leak.

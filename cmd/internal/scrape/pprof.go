@@ -46,6 +46,21 @@ func (c *Client) Goroutines(ctx context.Context) (*record.Goroutines, error) {
 	return g, nil
 }
 
+// GoroutineLeaks reads /debug/pprof/goroutineleak, which programs of Go 1.27 and
+// later serve: the goroutines that wait for what nothing can bring about any more.
+// The program collects garbage to find them.
+func (c *Client) GoroutineLeaks(ctx context.Context) (*record.Goroutines, error) {
+	b, p, err := c.profile(ctx, "goroutineleak")
+	if err != nil {
+		return nil, err
+	}
+	g, err := convertGoroutines(p)
+	if err != nil {
+		return nil, b.fail("", "", err)
+	}
+	return g, nil
+}
+
 // GoroutineStates reads /debug/pprof/goroutine?debug=2: stacks with status, wait
 // reason, wait time and creation site. The program stops the world while it
 // prints them all, up to its limit of 64 MiB, which with many goroutines is

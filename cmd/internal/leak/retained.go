@@ -1,0 +1,199 @@
+package leak
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
+	"github.com/heapwright/heapwright/cmd/internal/retention"
+)
+
+const (
+	maxHeldBy = 3
+	// leastHeld is the part of a site's sampled objects below which a holder is left
+	// out.
+	leastHeld = 0.1
+	// maxPath is how many steps of a path are told.
+	maxPath = 8
+)
+
+// containerCauses say what a container that holds what leaks makes of the cause.
+var containerCauses = map[string]struct {
+	cause CauseID
+	what  string
+}{
+	"map":      {MapUnbounded, "a map"},
+	"slice":    {SliceUnbounded, "a slice"},
+	"list":     {ListUnbounded, "a list"},
+	"chan":     {ChannelBacklog, "the buffer of a channel"},
+	"sync.Map": {SyncMapUnbounded, "a sync.Map"},
+	"pool":     {PoolHoard, "a sync.Pool"},
+}
+
+// heldBy fills in who holds what a site allocated, and adds what that says of the
+// cause.
+func (j *judge) heldBy(f *Finding, b *ballot) {
+	r := j.o.Retention
+	if r == nil {
+		return
+	}
+	sum := map[string]*HeldBy{}
+	containers := map[string]float64{}
+	roots := map[string]bool{}
+	samples := 0
+	for i := range r.Sites {
+		s := &r.Sites[i]
+		if j.code.site(s.Stack).Func != f.Site.Func {
+			continue
+		}
+		samples += s.Samples
+		for k := range s.Holders {
+			h := &s.Holders[k]
+			n := h.Share * float64(s.Samples)
+			name := rootName(h.Root)
+			roots[name] = true
+			e := sum[name]
+			if e == nil {
+				e = &HeldBy{Root: name, Path: pathOf(h.Path)}
+				sum[name] = e
+			}
+			e.Share += n
+			if h.Holder >= 0 && h.Holder < len(r.Holders) {
+				e.Retained = max(e.Retained, r.Holders[h.Holder].RetainedBytes)
+				containers[r.Holders[h.Holder].Container] += n
+			}
+			j.pathSigns(b, h, n)
+		}
+	}
+	if samples == 0 {
+		return
+	}
+	for _, h := range sum {
+		h.Share /= float64(samples)
+		if h.Share >= leastHeld {
+			f.HeldBy = append(f.HeldBy, *h)
+		}
+	}
+	slices.SortFunc(f.HeldBy, func(x, y HeldBy) int {
+		return cmp.Or(cmp.Compare(y.Share, x.Share), strings.Compare(x.Root, y.Root))
+	})
+	f.HeldBy = f.HeldBy[:min(len(f.HeldBy), maxHeldBy)]
+	for name, n := range containers {
+		if c, ok := containerCauses[name]; ok {
+			b.add(c.cause, typical*n/float64(samples), "%s holds them", c.what)
+		}
+	}
+	// What only the graph shows counts where it is about the same memory.
+	for i := range r.Hints {
+		h := &r.Hints[i]
+		if _, ok := Find(h.Kind); !ok || f.Growth.End <= 0 || len(roots) > 0 && !roots[rootName(h.Root)] && h.Root.Name != "" {
+			continue
+		}
+		switch share := float64(h.Bytes) / f.Growth.End; {
+		case share >= 0.5:
+			b.add(CauseID(h.Kind), decides+1, "%s", h.Text)
+		case share >= 0.2:
+			b.add(CauseID(h.Kind), typical, "%s", h.Text)
+		}
+	}
+}
+
+// pathSigns are what the types on the way from a root tell; n is a weight in
+// samples.
+func (j *judge) pathSigns(b *ballot, h *retention.SiteHolder, n float64) {
+	if h.Share < 0.3 {
+		return
+	}
+	if strings.Contains(h.Root.Name, "timer") && h.Root.Kind == "other" {
+		b.add(TimerForgotten, typical, "the runtime's timers hold them")
+	}
+	if h.Root.Kind == "finalizer" {
+		b.add(FinalizerChain, typical, "finalizers hold them")
+	}
+	values := 0
+	for _, s := range h.Path {
+		switch {
+		case strings.Contains(s.Type, "context.valueCtx"):
+			values++
+			if s.Recursive || s.Objects > 1000 {
+				b.add(ContextValues, typical, "%d contexts with values are on the way", s.Objects)
+			}
+		case strings.Contains(s.Type, "context.canceler"), strings.Contains(s.Type, "context.cancelCtx") && s.Objects > 10:
+			b.add(ContextNotDone, hints, "they are children of a context that lives on")
+		case strings.HasPrefix(s.Type, "[]func(") || strings.HasPrefix(s.Type, "map[") && strings.Contains(s.Type, "]func("):
+			b.add(Callbacks, typical+hints, "%s holds them", s.Type)
+		}
+	}
+}
+
+// rootName is a root for people.
+func rootName(r retention.Root) string {
+	switch r.Kind {
+	case "global":
+		return "global " + r.Name
+	case "stack":
+		name := r.Name
+		if r.Count > 1 {
+			name += fmt.Sprintf(" (%d goroutines)", r.Count)
+		}
+		return "stack of " + name
+	}
+	return r.Name
+}
+
+// pathOf is the way from a root, a step a string.
+func pathOf(steps []retention.Step) []string {
+	var out []string
+	for i := range steps {
+		if i == maxPath {
+			return append(out, "...")
+		}
+		s := &steps[i]
+		text := s.Type
+		if text == "" {
+			text = "?"
+		}
+		if s.Field != "" {
+			text = "." + s.Field + " " + text
+		}
+		if s.Objects > 1 {
+			text += fmt.Sprintf(" x%d", s.Objects)
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+// hoards are facts that the graph shows about a large part of the live heap,
+// without anything growing while it was watched.
+func (j *judge) hoards() {
+	r := j.o.Retention
+	if r == nil {
+		return
+	}
+	for i := range r.Hints {
+		h := &r.Hints[i]
+		c, ok := Find(h.Kind)
+		if !ok || h.Bytes < leastHoard || float64(h.Bytes) < leastHoardPart*float64(r.LiveBytes) ||
+			slices.ContainsFunc(j.out.Findings, func(f Finding) bool { return string(f.Cause) == h.Kind }) {
+			continue
+		}
+		j.out.Hoards = append(j.out.Hoards, Hoard{
+			Cause: c.ID, Title: c.Title, Text: h.Text, Bytes: h.Bytes,
+			Share: float64(h.Bytes) / float64(max(r.LiveBytes, 1)), Root: rootName(h.Root), Path: pathOf(h.Path), Remedy: c.short(),
+		})
+	}
+	slices.SortStableFunc(j.out.Hoards, func(a, b Hoard) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	j.out.Hoards = j.out.Hoards[:min(len(j.out.Hoards), maxHoards)]
+	for _, h := range j.out.Hoards {
+		j.out.Notes = append(j.out.Notes, fmt.Sprintf("Does not grow, and is %s: %s", rule.FormatBytes(float64(h.Bytes)), h.Text))
+	}
+}
+
+const (
+	leastHoard     = 4 << 20
+	leastHoardPart = 0.1
+	maxHoards      = 5
+)

@@ -547,6 +547,7 @@ func (b *Builder) Graph() (*Graph, error) {
 		g.rootIDs = append(g.rootIDs, NodeID(g.objects+1+i))
 	}
 	g.edges = slices.Clip(g.edges[:end])
+	g.yieldFinalizers()
 	if g.extra != nil {
 		for i, x := range b.rootNode {
 			if x.bytes/8 > math.MaxUint32 {
@@ -561,4 +562,49 @@ func (b *Builder) Graph() (*Graph, error) {
 	out := *g
 	*b = Builder{err: errOrder}
 	return &out, nil
+}
+
+// yieldFinalizers takes from the roots of finalizers and cleanups what other roots
+// reach. A finalizer keeps what its object refers to, but only for as long as the
+// object is otherwise dead does it matter: who keeps the object keeps that, too.
+func (g *Graph) yieldFinalizers() {
+	late := func(i int) bool { return g.Roots[i].Kind == Finalizer || g.Roots[i].Kind == Cleanup }
+	some := false
+	for i := range g.Roots {
+		some = some || late(i)
+	}
+	if !some {
+		return
+	}
+	seen := make([]uint64, (g.Len()+63)/64)
+	var todo []NodeID
+	for i := range g.Roots {
+		if !late(i) {
+			todo = append(todo, g.rootIDs[i])
+		}
+	}
+	for len(todo) > 0 {
+		v := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, to := range g.Edges(v) {
+			if bit := uint64(1) << (to % 64); seen[to/64]&bit == 0 {
+				seen[to/64] |= bit
+				todo = append(todo, to)
+			}
+		}
+	}
+	// The roots' edges are the last, so that they can move up.
+	at := g.offsets[g.objects]
+	for i := range g.Roots {
+		begin, end := g.offsets[g.objects+i], g.offsets[g.objects+i+1]
+		g.offsets[g.objects+i] = at
+		for _, to := range g.edges[begin:end] {
+			if !late(i) || seen[to/64]&(1<<(to%64)) == 0 {
+				g.edges[at] = to
+				at++
+			}
+		}
+	}
+	g.offsets[g.objects+len(g.Roots)] = at
+	g.edges = slices.Clip(g.edges[:at])
 }

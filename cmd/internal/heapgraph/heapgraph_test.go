@@ -300,6 +300,23 @@ func TestFoldGoesToTheFirst(t *testing.T) {
 	}
 }
 
+func TestFinalizersYield(t *testing.T) {
+	p := plan{edges: [][]int{{1}, nil, {3}, nil}}
+	b, err := p.builder(t, BuildOptions{})
+	must(t, err)
+	f := b.AddRoot(Root{Kind: Finalizer, Name: "main.close"})
+	b.RootEdge(f, p.addr(1))
+	b.RootEdge(f, p.addr(3))
+	b.RootEdge(b.AddRoot(Root{Name: "main.files"}), p.addr(0))
+	g, err := b.Graph()
+	must(t, err)
+	// 2 is dead, and its finalizer keeps 3; 1 is kept by 0.
+	tree := dominators(t, g)
+	if tree.Dominator(2) != 1 || tree.Dominator(4) != 5 || tree.Reached(3) || tree.Dominator(1) != 6 {
+		t.Errorf("dominators %d and %d", tree.Dominator(2), tree.Dominator(4))
+	}
+}
+
 func TestSamplesStayNodes(t *testing.T) {
 	b := NewBuilder(BuildOptions{Coarse: FoldNoscan})
 	must(t, b.AddSpan(Span{Base: base, ElemSize: 16, Slots: 4, Noscan: true}))

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/heapwright/heapwright/cmd/internal/oom"
 	"github.com/heapwright/heapwright/cmd/internal/postmortem"
 	"github.com/heapwright/heapwright/cmd/internal/recorder"
 	"github.com/heapwright/heapwright/record"
@@ -64,9 +65,59 @@ type Postmortem struct {
 	GroupKills uint64
 }
 
-// A Host is the machine: its processes, and what it says of their memory.
+// A Host is the machine: its processes, and what it says of their memory. It is used by
+// one goroutine, but for Attach.
 type Host interface {
+	// PIDs are the processes that there are.
+	PIDs() ([]int, error)
+	// Program names what a process runs: two that are the same are the same file. It is ""
+	// for a kernel thread, or when the process is gone.
+	Program(pid int) string
 	// Attach takes hold of a process. An error that is a recorder.ErrEnded says that it
-	// is no more.
+	// is no more, one that is a goproc.ErrNotGo that its program is none of ours.
 	Attach(ctx context.Context, pid int) (Source, error)
+	// Command is the kernel's name of a process, "" when it is gone.
+	Command(pid int) string
+	// Membership is what changes when a process moves to another group: /proc/PID/cgroup.
+	Membership(pid int) string
+	// Group finds the memory group of a process.
+	Group(pid int) (Group, error)
+	// Memory is the whole machine as a level, and for how long tasks have waited for
+	// memory (PSI); 0 when the kernel does not say.
+	Memory() (level oom.Level, stalled time.Duration, ok bool)
+	// Siblings are the processes in a group's directory, largest first, and how many more
+	// there are.
+	Siblings(dir string) (all []postmortem.Sibling, leftOut int)
+	// Log follows the kernel's log.
+	Log() (Log, error)
+	// Bells ring when the kernel has something to say.
+	Bells() (Bells, error)
+	// SamePIDs says that the kernel's log calls processes by the numbers that we see.
+	SamePIDs() bool
+}
+
+// A Group is the memory group of a process. *oom.Room with a path is one.
+type Group interface {
+	Path() string // as in /proc/PID/cgroup
+	Version() int
+	Levels([]oom.Level) ([]oom.Level, error)
+	Parts(dir string) (map[postmortem.Part]uint64, uint64, error)
+	Kills() (uint64, bool)
+	Close() error
+}
+
+// A Log gives kills as the kernel tells of them. *oom.Log is one.
+type Log interface {
+	Next(context.Context) (oom.Kill, error)
+	Lost() uint64
+	Close() error
+}
+
+// Bells ring. *oom.Bells is one.
+type Bells interface {
+	C() <-chan oom.Ring
+	Hang(group string, levels []oom.Level, version int) []string
+	HangHost() error
+	Take(group string)
+	Close() error
 }

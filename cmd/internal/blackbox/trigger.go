@@ -29,6 +29,9 @@ type Verdict struct {
 	Left    time.Duration // to the limit at the rate that is feared; Never when it is not approached
 	Room    uint64        // bytes
 	Rate    float64       // bytes per second that is feared
+
+	at   time.Duration // of the look
+	used uint64
 }
 
 // Never is a time that does not come.
@@ -85,6 +88,7 @@ type Trigger struct {
 	captured  bool
 	took      time.Duration // of a capture, at worst lately
 	at        time.Duration // of the last capture
+	usedAt    uint64        // what was used then
 	quiet     time.Duration // of the last quiet one
 	hadQuiet  bool
 	deepest   float64 // room at the deepest capture, as a share of the limit; relaxes with time
@@ -107,34 +111,30 @@ type point struct {
 // point is the i-th newest, 0 the newest.
 func (t *Trigger) point(i int) *point { return &t.past[(t.next-1-i+2*len(t.past))%len(t.past)] }
 
-// Captured says that a capture was taken of what the last look saw, and how long it took.
+// Captured says that a capture was taken as a verdict wanted, and how long it took.
 func (t *Trigger) Captured(v Verdict, took time.Duration) {
-	if t.n == 0 {
-		return
-	}
-	now := t.point(0)
 	t.captured = true
-	t.at = now.at
+	t.at, t.usedAt = v.at, v.used
 	t.took = max(took, t.took*9/10)
 	if v.Why == postmortem.WhyQuiet {
-		t.quiet, t.hadQuiet = now.at, true
+		t.quiet, t.hadQuiet = v.at, true
 	}
 	if t.limit == 0 {
 		return
 	}
-	share := max(0, float64(t.limit)-now.used) / float64(t.limit)
+	share := max(0, float64(t.limit)-float64(v.used)) / float64(t.limit)
 	if v.Why != postmortem.WhyQuiet && t.deepest > 0 && share > t.deepest*deeper {
 		t.coins--
 	}
 	if t.deepest == 0 || share < t.deepest {
-		t.deepest, t.relaxed = share, now.at
+		t.deepest, t.relaxed = share, v.at
 	}
 }
 
 // Look takes what was seen, and says what to do. Looks must be in the order of time.
 func (t *Trigger) Look(l Look) Verdict {
 	t.take(l)
-	v := Verdict{Left: Never, Next: slowestLook}
+	v := Verdict{Left: Never, Next: slowestLook, at: l.At, used: l.Used}
 	took := t.took
 	if took == 0 {
 		took = firstTook
@@ -191,9 +191,9 @@ func (t *Trigger) Look(l Look) Verdict {
 		}
 	case t.captured && l.At-t.at < 4*took:
 		// The last one has just been.
-	case t.deepest == 0 || share <= t.deepest*deeper:
+	case t.deepest == 0 || share <= t.deepest*deeper && t.deepest > t.floor():
 		v.Capture = true // nearer than ever
-	case t.coins >= 1 && l.At-t.at >= t.patience(v.Left):
+	case t.coins >= 1 && l.At-t.at >= patience(v.Left) && (t.moved(l.Used, t.usedAt) || l.At-t.at >= refill):
 		v.Capture = true
 	}
 	return v
@@ -201,14 +201,24 @@ func (t *Trigger) Look(l Look) Verdict {
 
 // patience is how long a capture of the same place is good for: less when the end seems
 // near.
-func (t *Trigger) patience(left time.Duration) time.Duration {
+func patience(left time.Duration) time.Duration {
 	switch {
 	case left < lifetime:
 		return lifetime
 	case left < 10*time.Second:
 		return 10 * time.Second
+	case left < time.Minute:
+		return time.Minute
 	}
-	return time.Minute
+	return 10 * time.Minute
+}
+
+// floor is a room, as a share of the limit, in which there are no places that differ.
+func (t *Trigger) floor() float64 { return max(0.004, 2*grain/float64(t.limit)) }
+
+// moved reports whether the usage is another than it was: by more than grains and noise.
+func (t *Trigger) moved(used, was uint64) bool {
+	return math.Abs(float64(used)-float64(was)) > max(grain, 0.01*float64(t.limit))
 }
 
 // isQuiet reports whether a capture is due that others can be held against: at a moment
@@ -247,8 +257,7 @@ func (t *Trigger) take(l Look) {
 	if t.deepest > 0 && l.At-t.relaxed >= refill {
 		t.deepest, t.relaxed = min(1, t.deepest*1.5), l.At
 	}
-	moved := math.Abs(float64(l.Used) - float64(t.calmUsed))
-	if moved > max(grain, 0.01*float64(l.Limit)) {
+	if t.moved(l.Used, t.calmUsed) {
 		t.calm, t.calmUsed = l.At, l.Used
 	}
 	if d := l.At - t.stalledAt; d >= 200*time.Millisecond {

@@ -19,6 +19,7 @@ var config = Config{
 	LowLevel: map[string]string{
 		"cmd/internal/procmem": "process_vm_readv, pidfds and clocks have no other door, and the tests need addresses of their own",
 		"cmd/internal/poke":    "process_vm_writev has no other door",
+		"cmd/internal/pause":   "ptrace has no other door",
 	},
 	Exits: map[string]string{
 		"cmd/internal/cli": "the second interrupt ends heapwright at once, wherever it is",
@@ -32,6 +33,9 @@ var config = Config{
 	},
 	Writes: map[string]string{
 		"cmd/internal/poke": "it is the one place that writes: one aligned word, compared before and read back",
+	},
+	Traces: map[string]string{
+		"cmd/internal/pause": "it is the one place that stops a process, for as long as a deadline allows, where a user says --pause",
 	},
 	Reserved: map[string]map[string]string{
 		"cmd/internal/poke": {

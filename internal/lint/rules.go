@@ -52,6 +52,8 @@ type Config struct {
 	Inits map[string]string
 	// Writes are the directories of packages that may write to a process's memory.
 	Writes map[string]string
+	// Traces are the directories of packages that may stop a process.
+	Traces map[string]string
 	// Modules are, by directory, the modules other than the root that a module may
 	// import.
 	Modules map[string]map[string]string
@@ -109,7 +111,7 @@ var Rules = []Rule{
 	},
 	{
 		Name:  "reads-only",
-		Why:   "SECURITY.md promises that a target is never traced or stopped, and written to only where a user asks for it by name: one package has the call that writes a word, and no other way to write exists",
+		Why:   "SECURITY.md promises that a target is traced, stopped or written to only where a user asks for it by name: one package has the calls that stop, another the call that writes a word, and there is no other way to either",
 		check: readsOnly,
 	},
 	{
@@ -312,7 +314,12 @@ func readsOnly(t *Tree, c Config) []Breach {
 				if !ok || x.Name != "unix" && x.Name != "syscall" {
 					break
 				}
-				bad := tracing.MatchString(n.Sel.Name)
+				bad := false
+				if tracing.MatchString(n.Sel.Name) {
+					_, allowed := c.Traces[s.Dir]
+					used[s.Dir] = used[s.Dir] || allowed
+					bad = !allowed
+				}
 				if writing.MatchString(n.Sel.Name) {
 					_, allowed := c.Writes[s.Dir]
 					used[s.Dir] = used[s.Dir] || allowed
@@ -332,6 +339,11 @@ func readsOnly(t *Tree, c Config) []Breach {
 	for dir, why := range c.Writes {
 		if !used[dir] {
 			out = append(out, Breach{Path: dir, What: "may write to a process (" + why + ") but does not: take it off the list"})
+		}
+	}
+	for dir, why := range c.Traces {
+		if !used[dir] {
+			out = append(out, Breach{Path: dir, What: "may stop a process (" + why + ") but does not: take it off the list"})
 		}
 	}
 	return out

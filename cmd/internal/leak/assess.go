@@ -257,10 +257,14 @@ func growsWithLoad(c *curve, i0, i1 int, a *assessment) bool {
 	if binomialUpper(int64(first+second), int64(second)) > 0.01 {
 		return false
 	}
-	// The halves are half the window apart.
-	ratio := second / t2 / (first / t1)
-	explained := a.start * 2 * (ratio - 1)
-	return explained >= 0.5*a.growth
+	// A rate that rises evenly is that of a half in the middle of it. What is alive
+	// follows, from the start to the end of the window.
+	r1, rise := first/t1, second/t2-first/t1
+	atStart := r1 - rise/2
+	if atStart <= 0 {
+		return true // nearly nothing was allocated at first
+	}
+	return a.start*2*rise/atStart >= 0.5*a.growth
 }
 
 // A filling is what the room of one slice or map tells of what is in it: it is

@@ -29,6 +29,11 @@ const (
 	young = 60 // seconds
 	// disagree is the part of the sites' growth that the live heap must show.
 	disagree = 0.3
+	// leastLive and leastLivePart are growth of the live heap that is a leak even where
+	// no site is significant; suspectPart is what of it a site must have then.
+	leastLive     = 1 << 20
+	leastLivePart = 0.02
+	suspectPart   = 0.15
 
 	maxNotLeaks = 8
 	maxFindings = 32
@@ -57,6 +62,9 @@ type grown struct {
 	*site
 	assessment
 	p float64
+	// guess says that the growth is known from the live heap, and that this is where
+	// it most likely is.
+	guess bool
 }
 
 // Judge says whether an observation shows a leak.
@@ -145,7 +153,7 @@ func (j *judge) judgeHeap() bool {
 		if possible := math.Exp2(-float64(a.events)); possible > j.alpha && a.p() > j.alpha {
 			continue
 		}
-		tested = append(tested, grown{s, a, 0})
+		tested = append(tested, grown{site: s, assessment: a})
 		ps = append(ps, a.p())
 	}
 	j.out.SitesTested = len(tested)
@@ -218,12 +226,30 @@ func (j *judge) sort() []grown {
 			j.unclear = append(j.unclear, fmt.Sprintf("%s (+%s)", rule.FrameString(g.frame), rule.FormatBytes(g.growth)))
 		}
 	}
+	if len(leaks) == 0 && j.liveLeaks() {
+		leaks = j.suspects()
+	}
 	if len(leaks) == 0 || !j.hasLive {
 		return leaks
 	}
 	low := 0.0
 	for i := range leaks {
 		low += max(0, leaks[i].low)
+	}
+	// The live heap is known at each cycle without sampling. Where the sites are what
+	// makes it grow, and it has stopped, so have they.
+	if kind, ended := j.liveEnded(); ended {
+		var rest []grown
+		for i := range leaks {
+			if g := &leaks[i]; g.growth >= 0.5*j.live.Slope*j.live.Span {
+				_, text := courseText(kind)
+				k, _ := courseText(kind)
+				j.notLeak(k, g, "the live heap, which it is most of, "+text)
+				continue
+			}
+			rest = append(rest, leaks[i])
+		}
+		leaks = rest
 	}
 	// The sum must agree: what grows at some sites while others shrink as much is
 	// memory that moves.
@@ -236,6 +262,78 @@ func (j *judge) sort() []grown {
 		return nil
 	}
 	return leaks
+}
+
+// liveLeaks reports whether the live heap grows steadily, by itself.
+func (j *judge) liveLeaks() bool {
+	growth := j.live.Slope * j.live.Span
+	return j.hasLive && j.live.Rising() && j.live.Steady() && j.live.PValue <= j.alpha && j.live.Span >= leastSpan.Seconds() &&
+		growth >= leastLive && growth >= leastLivePart*max(j.live.Start, 0)
+}
+
+// suspects are the sites that the growth of the live heap is most likely at, where
+// there are too few samples for one to be significant by itself: what grows is
+// certain then, and where is the best guess.
+func (j *judge) suspects() []grown {
+	growth := j.live.Slope * j.live.Span
+	var out []grown
+	for _, s := range j.sites {
+		a := assess(&s.curve, s.exact, s.refills, 0.2)
+		if a.course == slowing || a.course == stopped || a.course == saw || a.load || a.growth < suspectPart*growth || a.pChance > 0.05 || a.net < 3 {
+			continue
+		}
+		out = append(out, grown{site: s, assessment: a, p: j.live.PValue})
+	}
+	slices.SortStableFunc(out, func(x, y grown) int {
+		return cmp.Or(cmp.Compare(x.pChance, y.pChance), cmp.Compare(y.growth, x.growth))
+	})
+	out = out[:min(len(out), 3)]
+	for i := range out {
+		out[i].guess = true
+	}
+	return out
+}
+
+// liveEnded reports whether the growth of the live heap slows down, or has ended.
+func (j *judge) liveEnded() (course, bool) {
+	pts := j.view.Marked()
+	if !j.hasLive || len(pts) < 2*minSnapshots || j.live.Slope <= 0 || j.live.Span < 0.7*j.out.WindowSeconds {
+		return flat, false
+	}
+	c := newCurve(len(pts))
+	diffs := make([]float64, 0, len(pts))
+	for i, p := range pts {
+		c.t[i], c.v[i] = p.T, p.V
+		if i > 0 {
+			diffs = append(diffs, math.Abs(p.V-pts[i-1].V-j.live.Slope*(p.T-pts[i-1].T)))
+		}
+	}
+	n := len(pts)
+	q := max(1, n/10)
+	start, end := median(c.v[:q]), median(c.v[n-q:])
+	if end <= start {
+		return flat, false
+	}
+	// The noise of one cycle, from neighbours: 1.4826 makes a standard deviation of a
+	// median of absolute values, and a difference has twice the variance.
+	noise := 1.4826 / math.Sqrt2 * median(diffs)
+	span := c.t[n-1] - c.t[0]
+	for _, part := range []float64{0.25, 0.125} {
+		i, _ := slices.BinarySearchFunc(c.t, c.t[n-1]-part*span, cmp.Compare[float64])
+		if n-i < 4 || i < 4 {
+			continue
+		}
+		lo, hi := median(c.v[max(0, i-2):i+2]), median(c.v[n-3:])
+		want := part * (end - start)
+		if got := hi - lo; got < 0.35*want && want-got > 4*noise {
+			return stopped, true
+		}
+	}
+	i0, i1 := (q-1)/2, n-1-(q-1)/2
+	if center(&c, i0, i1, start, end) < leastCenter && noise < 0.05*(end-start) {
+		return slowing, true
+	}
+	return flat, false
 }
 
 // explain makes findings of what grows steadily: heap and goroutines together,
@@ -323,6 +421,10 @@ func (j *judge) heapFindings(leaks []grown, before []Finding) []Finding {
 		f.Title = fmt.Sprintf("What %s allocates stays", shortName(f.Site.Func))
 		j.classifyHeap(f, parts[k], before)
 		f.Confidence, f.ConfidenceReason = j.confidence(f.PValue, fmt.Sprintf("%d sampled objects more in %d snapshots, steady", net, j.out.Snapshots))
+		if parts[k][0].guess {
+			f.Confidence = rule.Low
+			f.ConfidenceReason = fmt.Sprintf("the live heap grows, p = %s; that it is here rests on %d sampled objects", formatP(f.PValue), net)
+		}
 	}
 	return out
 }

@@ -62,7 +62,9 @@ func (j *judge) heldBy(f *Finding, b *ballot) {
 			e.Share += n
 			if h.Holder >= 0 && h.Holder < len(r.Holders) {
 				e.Retained = max(e.Retained, r.Holders[h.Holder].RetainedBytes)
-				containers[r.Holders[h.Holder].Container] += n
+				if name, _ := container(h.Path); name == "" {
+					containers[r.Holders[h.Holder].Container] += n
+				}
 			}
 			j.pathSigns(b, h, n)
 		}
@@ -112,20 +114,58 @@ func (j *judge) pathSigns(b *ballot, h *retention.SiteHolder, n float64) {
 	if h.Root.Kind == "finalizer" {
 		b.add(FinalizerChain, typical, "finalizers hold them")
 	}
-	values := 0
-	for _, s := range h.Path {
+	for i := range h.Path {
+		s := &h.Path[i]
 		switch {
-		case strings.Contains(s.Type, "context.valueCtx"):
-			values++
-			if s.Recursive || s.Objects > 1000 {
-				b.add(ContextValues, typical, "%d contexts with values are on the way", s.Objects)
-			}
-		case strings.Contains(s.Type, "context.canceler"), strings.Contains(s.Type, "context.cancelCtx") && s.Objects > 10:
-			b.add(ContextNotDone, hints, "they are children of a context that lives on")
+		case strings.Contains(s.Type, "context.valueCtx") && s.Recursive && s.Objects > 100:
+			b.add(ContextValues, typical+hints, "a chain of %d contexts with values is on the way", s.Objects)
+		case strings.Contains(s.Type, "context.cancelCtx") && s.Objects > 10 && !s.Recursive, strings.Contains(s.Type, "context.canceler"),
+			strings.Contains(s.Type, "context.timerCtx") && s.Objects > 10:
+			b.add(ContextNotDone, typical+hints, "they are children of a context that lives on")
 		case strings.HasPrefix(s.Type, "[]func(") || strings.HasPrefix(s.Type, "map[") && strings.Contains(s.Type, "]func("):
 			b.add(Callbacks, typical+hints, "%s holds them", s.Type)
 		}
 	}
+	if name, what := container(h.Path); name != "" {
+		b.add(containerCauses[name].cause, typical*h.Share, "%s holds them: %s", containerCauses[name].what, what)
+	}
+}
+
+// container is what the step of a path that leads to the most is: where one object,
+// or a few, refer to many.
+func container(path []retention.Step) (name, what string) {
+	best := 8.0 // at least so many for one
+	for i := 1; i < len(path); i++ {
+		if ratio := float64(path[i].Objects) / float64(max(path[i-1].Objects, 1)); ratio > best {
+			if n := containerOf(path[i].Type, path[i].Recursive); n == "map" || n == "list" || n == "sync.Map" {
+				best, name, what = ratio, n, path[i].Type
+			} else if n := containerOf(path[i-1].Type, path[i-1].Recursive); n != "" {
+				best, name, what = ratio, n, path[i-1].Type
+			}
+		}
+	}
+	return name, what
+}
+
+// containerOf is what a type of the runtime or the standard library is part of. The
+// names are those of Go 1.20 to 1.27: map.group and map.bucket stand for the types
+// that the compiler makes for maps.
+func containerOf(typ string, recursive bool) string {
+	switch {
+	case strings.HasPrefix(typ, "map.") || strings.HasPrefix(typ, "map[") || strings.HasPrefix(typ, "maps.") || strings.Contains(typ, "runtime.hmap"):
+		return "map"
+	case strings.Contains(typ, "sync.entry") || strings.Contains(typ, "HashTrieMap") || strings.Contains(typ, "sync.indirect") || strings.HasPrefix(typ, "sync.Map"):
+		return "sync.Map"
+	case strings.HasPrefix(typ, "list.Element") || strings.HasPrefix(typ, "ring.Ring") || recursive:
+		return "list"
+	case strings.HasPrefix(typ, "sync.pool") || strings.HasPrefix(typ, "sync.Pool"):
+		return "pool"
+	case strings.HasPrefix(typ, "chan ") || strings.Contains(typ, "runtime.hchan"):
+		return "chan"
+	case strings.HasPrefix(typ, "[]") && !strings.HasPrefix(typ, "[]uint8"):
+		return "slice"
+	}
+	return ""
 }
 
 // rootName is a root for people.

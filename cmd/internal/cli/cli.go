@@ -104,7 +104,7 @@ func Tree(env Env) *cobra.Command {
 		return usagef(strings.TrimPrefix(strings.TrimPrefix(c.CommandPath(), "heapwright"), " "), "%s", err)
 	})
 	for _, c := range []command{
-		psCommand(), topCommand(), serveCommand(), recordCommand(), diagnoseCommand(), profileCommand(), escapesCommand(), predictCommand(), tuneCommand(), undoCommand(), compareCommand(),
+		psCommand(), topCommand(), serveCommand(), recordCommand(), diagnoseCommand(), leaksCommand(), profileCommand(), oomCommand(), escapesCommand(), forecastCommand(), predictCommand(), tuneCommand(), undoCommand(), compareCommand(),
 		explainCommand(), demoCommand(), versionCommand(), watchdogCommand(), loadCommand(),
 	} {
 		root.AddCommand(c.cobra(env))

@@ -24,6 +24,8 @@ type Env struct {
 	Host Host
 	// Changes is what changes them.
 	Changes func() (Changer, error)
+	// Deaths is what the machine says of processes that are short of memory.
+	Deaths deaths
 	// Lab makes what experiments are measured with.
 	Lab labFunc
 }
@@ -35,6 +37,7 @@ func System() Env {
 		Now: time.Now, Getenv: os.Getenv, Terminal: term.Size,
 		Signals: NewSignals(), Host: localHost{},
 		Changes: func() (Changer, error) { return localChanges(os.Getenv) },
+		Deaths:  localDeaths{},
 		Lab:     localLab,
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/heapwright/heapwright/cmd/internal/experiment/report"
+	"github.com/heapwright/heapwright/cmd/internal/postmortem"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -16,7 +17,11 @@ const (
 	schemaProfile  = "heapwright.profile/1"
 	schemaDiagnose = "heapwright.diagnose/1"
 	schemaEscapes  = "heapwright.escapes/1"
+	schemaOOM      = postmortem.Schema
+	schemaOOMList  = "heapwright.oom-list/1"
 	schemaPredict  = "heapwright.predict/1"
+	schemaForecast = "heapwright.forecast/1"
+	schemaBacktest = "heapwright.backtest/1"
 	schemaCheck    = "heapwright.check/1"
 	schemaTune     = "heapwright.tune/1"
 	schemaSplit    = "heapwright.split/1"

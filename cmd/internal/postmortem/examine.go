@@ -33,6 +33,7 @@ const (
 	latestLook, staleLook   = 2 * time.Second, 15 * time.Second
 	startUp                 = 30 * time.Second
 	mostPoints              = 400
+	littleOf                = 0.02 // of the usage: growth by less is not worth a word
 	mostCaptures, mostTasks = 64, 24
 )
 

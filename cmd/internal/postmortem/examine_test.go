@@ -138,7 +138,7 @@ var deaths = []struct {
 	}, HeapLive, "example.com/server/cache.(*Cache).Put", rule.High, LivesLonger},
 	{"garbage without GOMEMLIMIT", func() death {
 		return death{
-			server: rt.Server{Live: rt.Const(30 * rt.MiB), GOGC: 800, Alloc: rt.Const(24*rt.MiB)}, until: 28, quiet: 0.5,
+			server: rt.Server{Live: rt.Const(30 * rt.MiB), GOGC: 800, Alloc: rt.Const(24 * rt.MiB)}, until: 28, quiet: 0.5,
 			profiles: func(t float64) []record.ProfileSite {
 				return []record.ProfileSite{site(t*40*rt.MiB, 2*rt.MiB, encodeStack), site(30*rt.MiB, 30*rt.MiB, cacheStack)}
 			},

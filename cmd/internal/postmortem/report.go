@@ -274,4 +274,5 @@ type Settings struct {
 type Alternative struct {
 	Memory Memory `json:"memory"`
 	Why    string `json:"why_not"`
+	Grew   bool   `json:"grew"` // there was something to consider
 }

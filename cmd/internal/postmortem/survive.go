@@ -28,6 +28,9 @@ func (x *examination) survive() {
 	s.Now = settingsOf(x.last.s)
 	memory := x.r.Verdict.Memory
 	switch {
+	case x.e.Kill == nil:
+		s.Text = "\"heapwright tune\" fits settings to a process that lives."
+		return
 	case x.limit == 0:
 		s.Text = "No limit is known to fit settings to."
 		return

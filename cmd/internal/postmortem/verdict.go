@@ -55,6 +55,34 @@ func (x *examination) verdict() {
 	}
 	x.confidence(amount, total)
 	x.alternatives(amount)
+	if x.e.Kill == nil {
+		x.living()
+	}
+}
+
+// living rewords a verdict about a process that was not killed: what a kill would be for.
+func (x *examination) living() {
+	v := &x.r.Verdict
+	what := words[v.Memory]
+	if v.Memory == LimitTooSmall {
+		what = "what it needs at rest"
+	}
+	if x.limit == 0 {
+		v.Title = fmt.Sprintf("%s in use, no limit is known; most of it is %s", rule.FormatBytes(x.total), what)
+	} else {
+		v.Title = fmt.Sprintf("%s of its limit of %s in use; a kill now would be for %s", rule.FormatPercent(x.total/x.limit), rule.FormatBytes(x.limit), what)
+	}
+	c := &x.r.Course
+	switch {
+	case x.limit == 0 || c.BytesPerSecond == nil:
+	case c.Shape == shapeSteady && *c.BytesPerSecond > 0:
+		v.Cause += fmt.Sprintf(" At this rate the limit is met in %s.", rule.FormatSeconds(max(0, x.limit-x.total) / *c.BytesPerSecond))
+	case c.Shape == shapeFlat:
+		v.Cause += fmt.Sprintf(" It did not grow in the %s that it was watched.", rule.FormatSeconds(x.last.s.Time.Sub(x.ms[0].s.Time).Seconds()))
+	}
+	if x.byShare {
+		v.Remedy = "Nothing has to be done now. \"heapwright serve\", or \"heapwright oom watch\", keeps the evidence if it is killed."
+	}
 }
 
 // lacks says what is not known.
@@ -464,10 +492,10 @@ func (x *examination) alternatives(amount map[Memory]float64) {
 		default:
 			why = fmt.Sprintf("it was %s", rule.FormatBytes(has))
 		}
-		x.r.Alternatives = append(x.r.Alternatives, Alternative{m, why})
+		x.r.Alternatives = append(x.r.Alternatives, Alternative{m, why, amount[m] > littleOf*max(x.total, 1) || x.byShare && has > 0})
 	}
 	if v.Memory != LimitTooSmall && x.limit > 0 && known(x.was) {
-		x.r.Alternatives = append(x.r.Alternatives, Alternative{LimitTooSmall, fmt.Sprintf("at the quiet moment %s of the limit was in use", rule.FormatPercent(x.was/x.limit))})
+		x.r.Alternatives = append(x.r.Alternatives, Alternative{LimitTooSmall, fmt.Sprintf("at the quiet moment %s of the limit was in use", rule.FormatPercent(x.was/x.limit)), true})
 	}
 }
 

@@ -18,6 +18,8 @@ type diagnoseOptions struct {
 	observeOptions
 	json   bool
 	failOn string
+	trace  string // FILE, PID or URL of an execution trace
+	html   string // file for a page of it
 }
 
 // failNever is the --fail-on that no finding reaches.
@@ -28,7 +30,7 @@ var failOnNames = []string{failNever, diagnose.Info.String(), diagnose.Warning.S
 func diagnoseCommand() command {
 	opt := diagnoseOptions{observeOptions: observeOptions{command: "diagnose"}}
 	return command{
-		use:   "diagnose PID|NAME|FILE|URL | -- CMD [ARG...]",
+		use:   "diagnose PID|NAME|FILE|URL | -- CMD [ARG...] | --trace FILE|PID|URL",
 		short: "what is wrong, with evidence, cause and remedy",
 		long: `
 Watches a process for a while, or reads a recording, and says what is wrong with
@@ -41,6 +43,12 @@ leak shows only as a trend over many. Ctrl-C ends the window early.
 A command is watched until it ends, or for --for, after which it is asked to end
 (SIGTERM). Its stdout goes to stderr: stdout is the diagnosis.
 
+With --trace an execution trace is looked at (Go 1.22 to 1.27): what GC did to
+each kind of goroutine and to the program's tasks, and who kept the world from
+stopping. It is read from a file; or the program is made to trace itself for 5s,
+or --for, through its /debug/pprof, which for a PID is looked for on the sockets
+that it listens on. The URL of a flight recorder's snapshot will do too.
+
 Exit codes: 0, or 1 with a finding at or above --fail-on; 2 could not run; 3 not
 enough data to tell.`,
 		example: `
@@ -49,13 +57,18 @@ enough data to tell.`,
   heapwright diagnose api.hwrec --fail-on warning
   heapwright diagnose --json http://10.0.0.7:9090/metrics
   heapwright diagnose --store http://127.0.0.1:4327 nats-server --for 1h
-  heapwright diagnose --fail-on critical -- ./api-server --self-test`,
+  heapwright diagnose --fail-on critical -- ./api-server --self-test
+  heapwright diagnose --trace trace.out --html trace.html
+  heapwright diagnose --trace 4123 --for 10s -o trace.out
+  heapwright diagnose --trace http://localhost:6060`,
 		flags: func(f *pflag.FlagSet) {
 			f.DurationVar(&opt.over, "for", 0, fmt.Sprintf("watch this long (default %v; a command: until it ends)", defaultWindow))
 			f.StringVar(&opt.failOn, "fail-on", failNever, "exit with 1 on a finding this severe: info, warning, critical")
 			hzFlag(f, &opt.hz)
-			f.StringVarP(&opt.keep, "output", "o", "", "keep the recording in `FILE`")
+			f.StringVarP(&opt.keep, "output", "o", "", "keep the recording, or the trace, in `FILE`")
 			lifeFlag(f, &opt.life)
+			f.StringVar(&opt.trace, "trace", "", "look at the execution trace in `FILE`, or of a PID or URL")
+			f.StringVar(&opt.html, "html", "", "with --trace: write a page of it to `FILE`")
 			storedFlags(f, &opt.stored)
 			jsonFlag(f, &opt.json)
 		},
@@ -68,6 +81,9 @@ enough data to tell.`,
 }
 
 func (o diagnoseOptions) check(args arguments) error {
+	if o.html != "" {
+		return usagef("diagnose", "--html is for --trace")
+	}
 	if err := oneOf("diagnose", "fail-on", o.failOn, failOnNames); err != nil {
 		return err
 	}
@@ -81,6 +97,9 @@ func (o diagnoseOptions) check(args arguments) error {
 }
 
 func diagnoseRun(ctx context.Context, env Env, opt diagnoseOptions, args arguments) error {
+	if opt.trace != "" {
+		return diagnoseTrace(ctx, env, opt, args)
+	}
 	if err := opt.check(args); err != nil {
 		return err
 	}

@@ -389,7 +389,8 @@ func (c *collector) change(g *goroutine, f func()) {
 var errGoroutines = errors.New("more goroutines live at a time than are followed")
 
 // of returns the goroutine, which comes to be known if it was not. It is in the
-// state that the event says it was in since the trace began.
+// state that the event says it was in since the trace began; what GC cost it before
+// now is not charged.
 func (c *collector) of(id trace.GoID, state trace.GoState) (*goroutine, error) {
 	if g := c.gs[id]; g != nil {
 		return g, nil
@@ -397,7 +398,7 @@ func (c *collector) of(id trace.GoID, state trace.GoState) (*goroutine, error) {
 	if len(c.gs) >= c.maxG {
 		return nil, fmt.Errorf("%w: %d", errGoroutines, c.maxG)
 	}
-	g := &goroutine{id: id, state: state, since: c.begin, ready: c.begin}
+	g := &goroutine{id: id, state: state, since: c.begin, ready: c.begin, stopped: c.total.stopped, held: c.total.held}
 	c.gs[id] = g
 	c.count(g, 1)
 	return g, nil
@@ -415,7 +416,7 @@ func (c *collector) goroutine(e *trace.Event, s *trace.StateTransition) error {
 		if err != nil {
 			return err
 		}
-		g.since, g.stopped, g.held = c.now, c.total.stopped, c.total.held
+		g.since = c.now
 		c.created(g, e, s)
 	}
 	g, err := c.of(id, from)

@@ -71,7 +71,7 @@ func (c *collector) report() *Report {
 	})
 	for _, key := range slices.Sorted(maps.Keys(c.culprits)) {
 		cu := c.culprits[key]
-		one := Culprit{Func: cu.kind, N: cu.n, Sum: seconds(cu.sum), Max: seconds(cu.max), Kind: cu.kind, Stack: nil}
+		one := Culprit{Func: cu.kind, N: cu.n, Late: cu.late, Sum: seconds(cu.sum), Max: seconds(cu.max), Kind: cu.kind, Stack: nil}
 		if cu.at != nil {
 			f := cu.at.user()
 			one.Func, one.File, one.Line, one.Stack = f.Func, f.File, f.Line, cu.at.frames
@@ -83,18 +83,21 @@ func (c *collector) report() *Report {
 		all = append(all, c.overflow)
 		r.Trace.Notes = append(r.Trace.Notes, fmt.Sprintf("goroutines were started with more than %d functions: the rest is one kind, %q", maxKinds, otherKinds))
 	}
-	var cost cost
+	var total cost
 	var wanted int64
 	for _, k := range all {
+		if system(k.name) {
+			k.cost = cost{} // from before it was known
+		}
 		if k.n > 0 {
 			r.Kinds = append(r.Kinds, k.report())
 		}
 		if !system(k.name) {
-			cost.add(k.cost)
+			total.add(k.cost)
 			wanted += k.running + k.runnable + k.cost.blocked
 		}
 	}
-	r.Impact = Impact{Cost: cost.report(), Wanted: seconds(wanted)}
+	r.Impact = Impact{Cost: total.report(), Wanted: seconds(wanted)}
 	if wanted > 0 {
 		r.Impact.Share = min(r.Impact.Cost.Total()/r.Impact.Wanted, 1)
 	}

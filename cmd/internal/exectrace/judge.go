@@ -200,7 +200,7 @@ func stopping(r *Report) []rule.Finding {
 			rule.Count("stw_stops", n, source),
 			rule.Count("stw_late_stops", float64(len(late)), source),
 		},
-		Cause:  fmt.Sprintf("In %d of the stops that lasted longest one P or more came %s late and later, while the others stood still.", len(late), rule.FormatSeconds(infoStopping)),
+		Cause:  fmt.Sprintf("%d times, of the stops that lasted longest, a P came %s late or later, while the others stood still.", len(late), rule.FormatSeconds(infoStopping)),
 		Remedy: "Cut up operations on very large blocks (copy, clear, the growth of a big map); assembly and cgo callbacks need safepoints of their own; take asyncpreemptoff=1 out of GODEBUG where it is set.",
 	}
 	long := 0
@@ -214,12 +214,15 @@ func stopping(r *Report) []rule.Finding {
 		lateness += c.Sum
 	}
 	for _, c := range r.Culprits[:min(len(r.Culprits), 3)] {
-		f.Sites = append(f.Sites, rule.At(record.Frame{Func: c.Func, File: c.File, Line: c.Line}, "stops_late", fmt.Sprintf("%d times the last, up to %s alone, in goroutines of %s", c.N, rule.FormatSeconds(c.Max), c.Kind)))
+		if c.Max < infoStopping {
+			break
+		}
+		f.Sites = append(f.Sites, rule.At(record.Frame{Func: c.Func, File: c.File, Line: c.Line}, "stops_late", fmt.Sprintf("last in %d stops, up to %s after the others, in goroutines of %s", c.N, rule.FormatSeconds(c.Max), c.Kind)))
 	}
 	switch {
-	case len(r.Culprits) > 0 && r.Culprits[0].Sum >= concentrated*lateness && r.Culprits[0].N >= warnStops:
+	case len(r.Culprits) > 0 && r.Culprits[0].Sum >= concentrated*lateness && r.Culprits[0].Late >= warnStops:
 		f.Confidence, f.ConfidenceReason = rule.High, "one function is the last to stop again and again"
-		f.Cause += fmt.Sprintf(" %s was the last %d times, %s of all lateness.", r.Culprits[0].Func, r.Culprits[0].N, rule.FormatPercent(r.Culprits[0].Sum/max(lateness, 1e-9)))
+		f.Cause += fmt.Sprintf(" %s was so late %d times, %s of all lateness.", r.Culprits[0].Func, r.Culprits[0].Late, rule.FormatPercent(r.Culprits[0].Sum/max(lateness, 1e-9)))
 		if long >= warnStops {
 			f.Severity = rule.Warning
 		}
@@ -246,7 +249,7 @@ func steals(r *Report) []rule.Finding {
 			rule.Ratio("marking_on_ratio", r.Cycles.On, source),
 		},
 		Cause:  fmt.Sprintf("While marking is on, a quarter of the Ps is given to it, and idle ones help. On average %.1f goroutines waited for a P while it was on, and %.1f while it was not.", r.Steal.RunnableMarking, r.Steal.RunnableOther),
-		Remedy: "Fewer cycles: " + strings.ToLower(runway[:1]) + runway[1:] + " Or more CPU: the Ps were all taken.",
+		Remedy: "Fewer cycles, by a higher GOGC, or GOMEMLIMIT where that sets the goal (heapwright tune works it out); or more CPU: the Ps were all taken.",
 	}
 	if share >= warnDelayed && r.Delay.Marking.P99 > r.Delay.Other.P99 {
 		f.Severity = rule.Warning

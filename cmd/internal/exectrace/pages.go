@@ -52,8 +52,8 @@ var pages = []*rule.Rule{
 		What: `From the request to stop the world until the last P stood still, 1 ms and more went by, while all others waited.`,
 		Why:  `A pause is as long as the longest stretch without a safepoint, whatever the collector does in it.`,
 		How: `For each stop: which P was the last to be given up, what ran on it when the stop was asked for, where that stopped, and how much
-			later than the last but one. 1 ms is information. A warning needs three stops of 10 ms, and one function that was the last at least
-			three times and for half of all lateness.`,
+			later than the last but one. 1 ms is information. A warning needs three stops of 10 ms, and one function that was 1 ms late at
+			least three times and has half of all lateness.`,
 		Remedy: `Cut up operations on very large blocks. Assembly and cgo callbacks need safepoints of their own. Take asyncpreemptoff=1 out of
 			GODEBUG.`,
 		FalseAlarms: `A thread that the kernel had taken off the CPU stops late too, wherever it is: then the functions differ from stop to stop.`,

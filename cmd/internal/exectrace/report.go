@@ -195,7 +195,8 @@ type Culprit struct {
 	File  string         `json:"file,omitempty"`
 	Line  int            `json:"line,omitempty"`
 	N     int            `json:"n"`
-	Sum   float64        `json:"sum"` // seconds that it alone took
+	Late  int            `json:"late"` // of them, by 1 ms or more
+	Sum   float64        `json:"sum"`  // seconds that it alone took
 	Max   float64        `json:"max"`
 	Kind  string         `json:"kind"`  // of the goroutine
 	Stack []record.Frame `json:"stack"` // of the longest

@@ -26,10 +26,13 @@ type stopKind struct {
 	from            *where // of the longest
 }
 
+// late is what is not the usual time to stop, in ns: infoStopping.
+const late = 1e9 * infoStopping
+
 type culprit struct {
 	at       *where
 	kind     string
-	n        int
+	n, late  int
 	sum, max int64
 }
 
@@ -132,6 +135,9 @@ func (c *collector) lateness(s *stop) *Last {
 		c.culprits[key] = cu
 	}
 	cu.n++
+	if float64(alone) >= late {
+		cu.late++
+	}
 	cu.sum += alone
 	if alone >= cu.max {
 		cu.max, cu.at, cu.kind = alone, w, l.Kind

@@ -2,7 +2,6 @@ package horizon
 
 import (
 	"math"
-	"slices"
 	"sort"
 	"time"
 
@@ -171,7 +170,7 @@ func (c *Course) series(now time.Time) (live, beside, used []trend.Point) {
 	last = math.Inf(-1)
 	i := 0
 	// What a lone cycle finds alive moves its goal, and hardly what is resident.
-	var near []float64
+	var near []trend.Point
 	for _, cy := range c.Cycles {
 		t := cy.End.Sub(now).Seconds()
 		if !(cy.Live > 0) || !usable(cy.Live) || t > 0 || t < last {
@@ -185,9 +184,9 @@ func (c *Course) series(now time.Time) (live, beside, used []trend.Point) {
 			most = max(most, used[i].V)
 		}
 		if !math.IsInf(most, -1) && len(near) > 0 {
-			beside = append(beside, trend.Point{T: t, V: most - c.peak(median(slices.Clone(near)))})
+			beside = append(beside, trend.Point{T: t, V: most - c.peak(newest(near))})
 		}
-		if near = append(near, cy.Live); len(near) > neighbours {
+		if near = append(near, trend.Point{T: t, V: cy.Live}); len(near) > neighbours {
 			near = near[1:]
 		}
 	}
@@ -195,5 +194,29 @@ func (c *Course) series(now time.Time) (live, beside, used []trend.Point) {
 }
 
 const neighbours = 5
+
+// newest is the last of a few points, levelled by the others.
+func newest(near []trend.Point) float64 {
+	last := near[len(near)-1]
+	if len(near) < 3 {
+		return last.V
+	}
+	var slopes, values []float64
+	for i := range near {
+		for j := i + 1; j < len(near); j++ {
+			if dt := near[j].T - near[i].T; dt > 0 {
+				slopes = append(slopes, (near[j].V-near[i].V)/dt)
+			}
+		}
+	}
+	if len(slopes) == 0 {
+		return last.V
+	}
+	slope := median(slopes)
+	for _, p := range near {
+		values = append(values, p.V+slope*(last.T-p.T))
+	}
+	return max(0, median(values))
+}
 
 func usable(v float64) bool { return v >= 0 && v < 1e18 } // not a NaN either

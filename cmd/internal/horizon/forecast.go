@@ -35,18 +35,21 @@ type outlooker struct {
 	limit        float64
 	live, beside line
 	hasLive      bool
-	period       float64 // seconds from one cycle to the next
-	reach        float64 // seconds ahead
-	lead         *line   // the line that most of what is to come is of
+	alloc        float64     // bytes a second by which the heap grows between cycles
+	last         trend.Point // what the last cycle found
+	reach        float64     // seconds ahead
+	lead         *line       // the line that most of what is to come is of
 }
 
-// period is the time between cycles, lately.
-func period(live []trend.Point) float64 {
-	var d []float64
+// allocates is how many bytes a second the heap grew by from cycle to cycle, lately.
+func (c *Course) allocates(live []trend.Point) float64 {
+	var rates []float64
 	for i := max(1, len(live)-8); i < len(live); i++ {
-		d = append(d, live[i].T-live[i-1].T)
+		if dt := live[i].T - live[i-1].T; dt > 0 {
+			rates = append(rates, (c.peak(live[i-1].V)-live[i-1].V)/dt)
+		}
 	}
-	return median(d)
+	return median(rates)
 }
 
 // Forecast says at an instant what the course up to then lets expect. What the course
@@ -63,7 +66,7 @@ func Forecast(c *Course, now time.Time, opt Options) *Outlook {
 		f.live, f.hasLive = fit(live)
 		f.beside, ok = fit(beside)
 		ok = ok && f.hasLive
-		f.period = period(live)
+		f.alloc, f.last = c.allocates(live), live[len(live)-1]
 	}
 	if !ok {
 		// Too few cycles: memory itself, which rises whether it is garbage or not.
@@ -155,18 +158,33 @@ func (f *outlooker) middle(t float64) bool { v, _, _ := f.need(t); return v >= f
 func (f *outlooker) upper(t float64) bool  { _, _, v := f.need(t); return v >= f.limit }
 func (f *outlooker) lower(t float64) bool  { _, v, _ := f.need(t); return v >= f.limit }
 
-// climb is how long the heap takes to its goal at a time ahead: what a cycle leaves it
-// to grow to, it has grown to when the next one ends.
+// climb is how long the heap takes from what a cycle leaves to its goal, at a time ahead.
 func (f *outlooker) climb(t float64) float64 {
-	if !f.hasLive {
+	if !f.hasLive || !(f.alloc > 0) {
 		return 0
 	}
-	was, will := max(f.live.at(0), 1), max(f.live.at(t), 1)
-	room, now := f.peak(will)-will, f.peak(was)-was
-	if now <= 0 {
-		return f.period
+	live := max(f.live.at(t), 1)
+	return (f.peak(live) - live) / f.alloc
+}
+
+// ends is when the kernel kills, where the peak of memory passes the limit at a time
+// ahead: a cycle has to end after that, and the heap to grow towards the goal that it
+// sets. So many climbs that takes.
+func (f *outlooker) ends(at, climbs float64) float64 {
+	if at < 0 {
+		return at
 	}
-	return f.period * min(max(room/now, 0), 4)
+	if at > 0 || !f.hasLive || !(f.alloc > 0) {
+		return at + climbs*f.climb(at)
+	}
+	// It has passed it. If the last cycle's goal is beyond the limit it is the last.
+	rest := f.beside.at(0) + f.beside.upper
+	begin, live := f.last.T, f.last.V
+	if peak := f.peak(live); peak+rest < f.limit {
+		begin += (peak - live) / f.alloc
+		live = f.live.at(max(begin, 0))
+	}
+	return max(0, begin+(f.limit-rest-live)/f.alloc) + (climbs-1)*f.climb(0)/2
 }
 
 // judge says where it goes.
@@ -186,15 +204,10 @@ func (f *outlooker) judge(o *Outlook, live []trend.Point) {
 		return
 	}
 	low, mid, high := f.first(f.upper), f.first(f.middle), f.first(f.lower)
-	if mid >= 0 {
-		mid += f.climb(mid)
-	}
-	if high >= 0 {
-		high += 2 * f.climb(high)
-	}
+	low, mid, high = f.ends(low, 0.5), f.ends(mid, 1.5), f.ends(high, 2.5)
 	if o.NeedBytes >= f.limit {
-		f.deadline(o, 0, mid, high)
-		o.State, o.Reason = Over, "what the process needs is no less than the limit"
+		f.deadline(o, low, mid, high)
+		o.State, o.Reason = Over, "the next GC cycles do not hold memory below the limit"
 		return
 	}
 	notBefore := o.At.Add(seconds(low))
@@ -239,7 +252,7 @@ func (f *outlooker) deadline(o *Outlook, low, mid, high float64) {
 	if o.Daily {
 		o.Reason = "memory rises with the day's rhythm"
 	}
-	k := &Instant{Time: o.At.Add(seconds(mid)), Low: o.At.Add(seconds(min(low, mid)))}
+	k := &Instant{Time: o.At.Add(seconds(mid)), Low: o.At.Add(seconds(max(0, min(low, mid))))}
 	if high >= 0 {
 		k.High = o.At.Add(seconds(max(high, mid)))
 	}

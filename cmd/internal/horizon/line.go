@@ -43,8 +43,10 @@ func (l *line) at(t float64) float64 {
 }
 
 // low95 and high95 are how far the value may be below and above that.
-func (l *line) low95(t float64) float64  { return math.Hypot(l.apart(t, l.slope-l.low), l.gains*t*t/4) }
-func (l *line) high95(t float64) float64 { return math.Hypot(l.apart(t, l.high-l.slope), l.gains*t*t/3) }
+func (l *line) low95(t float64) float64 { return math.Hypot(l.apart(t, l.slope-l.low), l.gains*t*t/4) }
+func (l *line) high95(t float64) float64 {
+	return math.Hypot(l.apart(t, l.high-l.slope), l.gains*t*t/3)
+}
 
 func (l *line) apart(t, half float64) float64 {
 	if t < 0 {

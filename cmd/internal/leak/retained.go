@@ -108,15 +108,16 @@ func (j *judge) pathSigns(b *ballot, h *retention.SiteHolder, n float64) {
 	if h.Share < 0.3 {
 		return
 	}
-	if strings.Contains(h.Root.Name, "timer") && h.Root.Kind == "other" {
-		b.add(TimerForgotten, typical, "the runtime's timers hold them")
-	}
 	if h.Root.Kind == "finalizer" {
 		b.add(FinalizerChain, typical, "finalizers hold them")
 	}
 	for i := range h.Path {
 		s := &h.Path[i]
 		switch {
+		case strings.Contains(s.Type, "runtime.timer"):
+			b.add(TimerForgotten, typical+hints, "the runtime's timers hold them")
+		case strings.Contains(s.Type, "runtime._defer"):
+			b.add(DeferInLoop, typical+hints, "deferred calls hold them")
 		case strings.Contains(s.Type, "context.valueCtx") && s.Recursive && s.Objects > 100:
 			b.add(ContextValues, typical+hints, "a chain of %d contexts with values is on the way", s.Objects)
 		case strings.Contains(s.Type, "context.cancelCtx") && s.Objects > 10 && !s.Recursive, strings.Contains(s.Type, "context.canceler"),
@@ -152,7 +153,13 @@ func container(path []retention.Step) (name, what string) {
 // that the compiler makes for maps.
 func containerOf(typ string, recursive bool) string {
 	switch {
-	case strings.HasPrefix(typ, "map.") || strings.HasPrefix(typ, "map[") || strings.HasPrefix(typ, "maps.") || strings.Contains(typ, "runtime.hmap"):
+	case typ == "runtime.hmap":
+		return "map"
+	case typ == "runtime.hchan":
+		return "chan"
+	case strings.Contains(typ, "runtime."):
+		return "" // timers, deferred calls: not the program's
+	case strings.HasPrefix(typ, "map.") || strings.HasPrefix(typ, "map[") || strings.HasPrefix(typ, "maps.") || strings.HasPrefix(typ, "table of map[") || strings.HasPrefix(typ, "tables of map["):
 		return "map"
 	case strings.Contains(typ, "sync.entry") || strings.Contains(typ, "HashTrieMap") || strings.Contains(typ, "sync.indirect") || strings.HasPrefix(typ, "sync.Map"):
 		return "sync.Map"
@@ -160,7 +167,7 @@ func containerOf(typ string, recursive bool) string {
 		return "list"
 	case strings.HasPrefix(typ, "sync.pool") || strings.HasPrefix(typ, "sync.Pool"):
 		return "pool"
-	case strings.HasPrefix(typ, "chan ") || strings.Contains(typ, "runtime.hchan"):
+	case strings.HasPrefix(typ, "chan "):
 		return "chan"
 	case strings.HasPrefix(typ, "[]") && !strings.HasPrefix(typ, "[]uint8"):
 		return "slice"

@@ -78,9 +78,9 @@ type Score struct {
 	FalseIn     int     `json:"recordings_false_alarms"` // recordings that have any
 
 	Deadlines int     `json:"deadlines"` // instants at which there was one, and it is known what came
-	Covered   float64 `json:"coverage"`  // share of them where it lay in the interval; each recording counts the same
-	CoverLow  float64 `json:"coverage_low"`
-	CoverHigh float64 `json:"coverage_high"`
+	Covered   float64 `json:"coverage_ratio"`  // share of them where it lay in the interval; each recording counts the same
+	CoverLow  float64 `json:"coverage_low_ratio"`
+	CoverHigh float64 `json:"coverage_high_ratio"`
 	Width     float64 `json:"width_ratio"` // median length of the interval, of the time that was left
 
 	Inflections      int `json:"inflections"`       // killed with an inflection before the end

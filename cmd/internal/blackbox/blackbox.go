@@ -27,8 +27,9 @@ type Source interface {
 	// Heap is the heap profile that the last collection published, and what was sampled
 	// since, both nil where the program collects none.
 	Heap() (published, since *record.Profile, err error)
-	// Goroutines groups all goroutines. Without stacks it is fast however many there are.
-	Goroutines(stacks bool) (*record.Goroutines, error)
+	// Goroutines groups all goroutines, and reads the stacks of so many at most: the
+	// groups of the others have a stack that is like theirs.
+	Goroutines(stacks int) (*record.Goroutines, error)
 	// Forget lets go of the memory that a capture leaves behind for the next one.
 	Forget()
 	Process() record.Process
@@ -121,3 +122,7 @@ type Bells interface {
 	Take(group string)
 	Close() error
 }
+
+// Settling is how long after the end of a process its post-mortem is written at the
+// latest.
+const Settling = limbo + time.Second

@@ -247,7 +247,7 @@ func (s *machineSource) Heap() (published, since *record.Profile, err error) {
 	return p.Record(), p.Since(), nil
 }
 
-func (s *machineSource) Goroutines(stacks bool) (*record.Goroutines, error) {
+func (s *machineSource) Goroutines(stacks int) (*record.Goroutines, error) {
 	if s.walker == nil {
 		w, err := profile.NewWalker(s.Runtime())
 		if err != nil {
@@ -257,11 +257,20 @@ func (s *machineSource) Goroutines(stacks bool) (*record.Goroutines, error) {
 		p, ok := s.Runtime().Memory().(*procmem.Process)
 		s.noWaits = ok && !p.SharesNanotime()
 	}
-	g, err := s.walker.Goroutines(profile.Options{NoWaits: s.noWaits, NoStacks: !stacks})
+	all, err := s.walker.Goroutines(profile.Options{NoWaits: s.noWaits, NoStacks: true})
 	if err != nil {
 		return nil, s.gone(err)
 	}
-	return g.Record(), nil
+	out := all.Record()
+	some, err := s.walker.Goroutines(profile.Options{NoWaits: s.noWaits, MaxGoroutines: stacks})
+	if err != nil {
+		return out, s.gone(err)
+	}
+	if some.Truncated == 0 {
+		return some.Record(), nil
+	}
+	lendStacks(out, some.Record())
+	return out, nil
 }
 
 func (s *machineSource) Forget() {

@@ -199,6 +199,29 @@ func cutStack(s []record.Frame) []record.Frame {
 	return slices.Concat(s[:maxFrames*3/4], s[len(s)-maxFrames/4:])
 }
 
+// lendStacks gives groups that were read without stacks those that some of their
+// goroutines have: of the largest group with the same state and origin.
+func lendStacks(all, some *record.Goroutines) {
+	type key struct {
+		created            record.Frame
+		status, waitReason string
+	}
+	keyOf := func(g *record.GoroutineGroup) key { return key{g.CreatedBy, g.Status, g.WaitReason} }
+	best := map[key]*record.GoroutineGroup{}
+	for i := range some.Groups {
+		g := &some.Groups[i]
+		if b := best[keyOf(g)]; len(g.Stack) > 0 && (b == nil || g.Count > b.Count) {
+			best[keyOf(g)] = g
+		}
+	}
+	for i := range all.Groups {
+		g := &all.Groups[i]
+		if b := best[keyOf(g)]; b != nil && len(g.Stack) == 0 {
+			g.Stack = b.Stack
+		}
+	}
+}
+
 func cutGoroutines(g *record.Goroutines) *record.Goroutines {
 	if g == nil {
 		return nil

@@ -31,8 +31,9 @@ const (
 	limbo = 3 * time.Second
 	// forgetPages is how long after a capture what makes the next one faster is kept.
 	forgetPages = 20 * time.Second
-	// manyGoroutines are so many that their stacks take too long to walk.
-	manyGoroutines = 20_000
+	// Stacks that are walked in a capture: a thousand deep ones take 30 ms.
+	quietStacks   = 10_000
+	hurriedStacks = 1000
 	// captureBudget is what a capture may take before it leaves out what is dearer.
 	captureBudget = 60 * time.Millisecond
 	maxAttaching  = 4
@@ -84,6 +85,7 @@ type Watcher struct {
 	stalled   time.Duration
 	hostOK    bool
 	hostAt    time.Duration
+	hostReads uint64
 	mu        sync.Mutex
 	stats     Stats
 	exited    map[int]bool // by SIGKILL, as who started it says
@@ -115,7 +117,6 @@ type proc struct {
 	dirty   bool
 	member  string
 	demand  uint64 // see Look
-	many    bool   // goroutines
 	rss     uint64
 	gone    bool
 	buried  bool // and nobody waits for anything of it
@@ -154,6 +155,9 @@ type group struct {
 	checked time.Duration
 	gone    bool
 	order   *order
+
+	hostSeen uint64 // the reading of the machine's memory that was looked at last
+	hanging  bool   // somebody hangs bells
 }
 
 // An order is a capture of a group's processes that is wanted.
@@ -557,7 +561,7 @@ func (w *Watcher) round(ctx context.Context, now time.Duration) (next time.Durat
 	next = now + time.Second
 	for _, g := range w.groups {
 		if now >= g.due && len(g.procs) > 0 {
-			w.look(g, now)
+			w.look(ctx, g, now)
 		}
 		if len(g.procs) > 0 {
 			next = min(next, g.due)
@@ -585,12 +589,13 @@ func (w *Watcher) round(ctx context.Context, now time.Duration) (next time.Durat
 }
 
 // look looks at the room of a group, and orders captures.
-func (w *Watcher) look(g *group, now time.Duration) {
+func (w *Watcher) look(ctx context.Context, g *group, now time.Duration) {
 	w.count(func(s *Stats) { s.Looks++ })
 	g.due = now + slowestLook
 	if now-w.hostAt >= hostInterval || w.hostAt == 0 {
 		w.host, w.stalled, w.hostOK = w.opt.Host.Memory()
 		w.hostAt = now
+		w.hostReads++
 	}
 	var err error
 	if !g.gone {
@@ -631,6 +636,13 @@ func (w *Watcher) look(g *group, now time.Duration) {
 		if l.Limit == 0 && i > 0 {
 			continue
 		}
+		if l.Dir == "" {
+			// It is read for all groups together; what was seen already is no new look.
+			if g.hostSeen == w.hostReads {
+				continue
+			}
+			g.hostSeen = w.hostReads
+		}
 		used := l.Usage
 		if l.Limit > 0 && l.Dir != "" {
 			used -= min(used, w.droppable(g, i, l, now))
@@ -649,7 +661,7 @@ func (w *Watcher) look(g *group, now time.Duration) {
 			wanted, wantedAt = &v, i
 		}
 	}
-	w.hang(g)
+	w.hang(ctx, g)
 	if t := g.tightest(levels); t >= 0 {
 		l := levels[t]
 		at := time.Now()
@@ -715,9 +727,10 @@ func (w *Watcher) droppable(g *group, i int, l oom.Level, now time.Duration) uin
 	return g.cache[i]
 }
 
-// hang hangs the bells of a group, and again when its limits changed.
-func (w *Watcher) hang(g *group) {
-	if w.bells == nil {
+// hang hangs the bells of a group, and again when its limits changed. It does so beside
+// the loop: the kernel takes tens of milliseconds to register each threshold of v1.
+func (w *Watcher) hang(ctx context.Context, g *group) {
+	if w.bells == nil || g.hanging || g.gone {
 		return
 	}
 	same := len(g.hung) == len(g.levels)
@@ -731,7 +744,22 @@ func (w *Watcher) hang(g *group) {
 	for _, l := range g.levels {
 		g.hung = append(g.hung, l.Limit)
 	}
-	g.bells = w.bells.Hang(g.key, g.levels, g.files.Version())
+	if !slices.ContainsFunc(g.hung, func(limit uint64) bool { return limit > 0 }) {
+		return
+	}
+	levels := slices.Clone(g.levels)
+	g.hanging = true
+	w.working.Add(1)
+	go func() {
+		defer w.working.Done()
+		kinds := w.bells.Hang(g.key, levels, g.files.Version())
+		w.result(ctx, func() {
+			g.hanging, g.bells = false, kinds
+			if w.groups[g.key] != g {
+				w.bells.Take(g.key)
+			}
+		}, func() {})
+	}()
 }
 
 // readCounter notices that the kernel killed in a group.
@@ -803,12 +831,11 @@ func (w *Watcher) capture(ctx context.Context, p *proc, o *order) {
 	g := o.group
 	c := &capture{Capture: postmortem.Capture{Why: o.verdict.Why, Bytes: o.verdict.used}}
 	quiet := o.verdict.Why == postmortem.WhyQuiet
-	stacks := !p.many
 	sample := p.last
 	go func() {
 		defer w.working.Done()
 		var cycles []record.Cycle
-		ended := takeCapture(p.source, c, &sample, &cycles, quiet, stacks)
+		ended := takeCapture(p.source, c, &sample, &cycles, quiet)
 		w.result(ctx, func() {
 			w.capturing--
 			p.busy = false
@@ -839,7 +866,7 @@ func (w *Watcher) capture(ctx context.Context, p *proc, o *order) {
 
 // takeCapture takes what there is, the most telling first: what comes after may not be
 // reached any more.
-func takeCapture(src Source, c *capture, sample *record.Sample, cycles *[]record.Cycle, quiet, stacks bool) (ended bool) {
+func takeCapture(src Source, c *capture, sample *record.Sample, cycles *[]record.Cycle, quiet bool) (ended bool) {
 	c.Time = time.Now()
 	var failures []error
 	fail := func(err error) bool {
@@ -877,6 +904,10 @@ func takeCapture(src Source, c *capture, sample *record.Sample, cycles *[]record
 	if !quiet && time.Since(c.Time) > captureBudget {
 		fail(fmt.Errorf("goroutines were left out: the heap profile took %v", time.Since(c.Time).Round(time.Millisecond)))
 		return false
+	}
+	stacks := hurriedStacks
+	if quiet {
+		stacks = quietStacks
 	}
 	g, err := src.Goroutines(stacks)
 	if g != nil {
@@ -977,7 +1008,6 @@ func (w *Watcher) sampled(p *proc, s *record.Sample, cycles []record.Cycle, now 
 	p.ring.addSample(s)
 	p.ring.addCycles(cycles)
 	p.rss = s.RSSBytes
-	p.many = s.Goroutines > manyGoroutines
 	p.demand = 0
 	if s.Has.Has(record.FieldHeapGoalBytes) && s.HeapGoalBytes < math.MaxInt64/2 {
 		if want := s.HeapLiveBytes + s.HeapFreeBytes; s.HeapGoalBytes > want {

@@ -19,4 +19,4 @@ const (
 )
 
 // thresholds are the shares of a limit at which usage rings.
-var thresholds = []float64{0.5, 0.65, 0.75, 0.82, 0.88, 0.92, 0.95, 0.97, 0.985}
+var thresholds = []float64{0.5, 0.75, 0.88, 0.94, 0.97}

@@ -76,7 +76,7 @@ const maxCallSetup = 64
 // sampled: a call of the allocator gets the type's address, which is a constant
 // but in generic code.
 func (w *walk) allocated(r *profile.Record) []slot {
-	pc := uint64(0)
+	pc, callee := uint64(0), ""
 	for _, p := range r.Stack {
 		name := w.rt.Table().FuncName(p - 1)
 		if name == "" {
@@ -86,6 +86,11 @@ func (w *walk) allocated(r *profile.Record) []slot {
 			pc = p
 			break
 		}
+		callee = name
+	}
+	plain := false
+	for _, p := range []string{"newobject", "makeslice", "growslice", "mallocgc", "convT"} {
+		plain = plain || strings.HasPrefix(callee, "runtime."+p)
 	}
 	f, ok := w.rt.Table().FuncForPC(pc)
 	if pc == 0 || !ok {
@@ -98,8 +103,16 @@ func (w *walk) allocated(r *profile.Record) []slot {
 	}
 	var out []slot
 	eachReference(w.arm(), code, from, func(end int, addr uint64) {
-		if t := w.types.get(addr); t != nil && end < len(code) && t.size > 0 {
+		t := w.types.get(addr)
+		switch {
+		case t == nil || end >= len(code) || t.size == 0:
+		case plain:
 			out = append(out, slot{kind: slotPointer, typ: addr})
+		case t.kind == kindChan && callee == "runtime.makechan":
+			// The channel's buffer, or the channel with its buffer.
+			out = append(out, slot{kind: slotPointer, typ: t.elem})
+		case t.kind == kindMap:
+			out = append(out, slot{kind: slotPointer, typ: t.group})
 		}
 	})
 	return out

@@ -1,0 +1,302 @@
+package object
+
+import (
+	"bufio"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/heapgraph"
+	"github.com/heapwright/heapwright/cmd/internal/remote"
+)
+
+var matrixFlag = flag.String("matrix", "slice", "how many Go releases to run: slice or full")
+
+// releases are the newest patch releases of each minor that can be here; those that
+// are not are skipped.
+var releases = []string{"go1.20.14", "go1.21.13", "go1.22.12", "go1.23.12", "go1.24.13", "go1.25.9", "go1.27.4"}
+
+var buildDir string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "heapwright-object")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	buildDir = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// build builds testdata/shapes with a release, "" for the local one.
+func build(t testing.TB, release string, env []string, args ...string) string {
+	t.Helper()
+	out := filepath.Join(buildDir, strings.ReplaceAll(fmt.Sprint("shapes", release, args), "/", "_"))
+	if _, err := os.Stat(out); err == nil {
+		return out
+	}
+	env = append(os.Environ(), append([]string{"GOWORK=off", "GOFLAGS=-buildvcs=false", "GOPROXY=off", "CGO_ENABLED=0", "GOTOOLCHAIN=local"}, env...)...)
+	if release != "" {
+		env = append(env, "GOTOOLCHAIN="+release)
+		probe := exec.Command("go", "version")
+		probe.Env, probe.Dir = env, "testdata/shapes"
+		if b, err := probe.CombinedOutput(); err != nil {
+			t.Skipf("no toolchain %s here: %v: %s", release, err, b)
+		}
+	}
+	cmd := exec.Command("go", append(append([]string{"build", "-o", out}, args...), ".")...)
+	cmd.Dir, cmd.Env = "testdata/shapes", env
+	if b, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building shapes: %v\n%s", err, b)
+	}
+	return out
+}
+
+// shapes is a running testdata/shapes.
+type shapes struct {
+	t              testing.TB
+	cmd            *exec.Cmd
+	in             *os.File
+	out            *bufio.Reader
+	objects, bytes uint64
+}
+
+func startShapes(t testing.TB, exe string, args ...string) *shapes {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, args...)
+	cmd.Env = append(os.Environ(), "GODEBUG=", "GOGC=100", "GOMEMLIMIT=")
+	cmd.Stdin, cmd.Stderr = r, os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	s := &shapes{t: t, cmd: cmd, in: w, out: bufio.NewReader(out)}
+	t.Cleanup(func() {
+		w.Close()
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	s.answer()
+	s.ask() // what answering takes once is there now
+	return s
+}
+
+func (s *shapes) answer() {
+	s.t.Helper()
+	if _, err := fmt.Fscan(s.out, &s.objects, &s.bytes); err != nil {
+		s.t.Fatal(err)
+	}
+	s.out.ReadString('\n')
+}
+
+// ask has it collect and say again how many objects it has.
+func (s *shapes) ask() {
+	s.t.Helper()
+	fmt.Fprintln(s.in)
+	s.answer()
+	time.Sleep(20 * time.Millisecond) // it is about to read again
+}
+
+func (s *shapes) attach() *remote.Target {
+	s.t.Helper()
+	tg, err := remote.Attach(context.Background(), s.cmd.Process.Pid)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { tg.Close() })
+	return tg
+}
+
+// a heap is a graph and what a test wants to know of it.
+type heap struct {
+	*heapgraph.Graph
+	stats   *Stats
+	reached []bool
+}
+
+func walkHeap(t testing.TB, rt Runtime, opt Options) *heap {
+	t.Helper()
+	g, stats, err := Walk(context.Background(), rt, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &heap{g, stats, make([]bool, g.Len())}
+	for todo := []heapgraph.NodeID{heapgraph.SuperRoot}; len(todo) > 0; {
+		n := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, to := range g.Edges(n) {
+			if !h.reached[to] {
+				h.reached[to] = true
+				todo = append(todo, to)
+			}
+		}
+	}
+	return h
+}
+
+// count returns how many objects have a type.
+func (h *heap) count(name string) int {
+	c := 0
+	for n := heapgraph.NodeID(1); int(n) <= h.Objects(); n++ {
+		if h.Type(n).Name == name && h.TypeOf(n) != 0 {
+			c++
+		}
+	}
+	return c
+}
+
+// lost returns how many objects and bytes no root reaches.
+func (h *heap) lost() (objects, bytes uint64) {
+	for n := heapgraph.NodeID(1); int(n) <= h.Objects(); n++ {
+		if !h.reached[n] {
+			objects += h.Count(n)
+			bytes += h.Size(n)
+		}
+	}
+	return objects, bytes
+}
+
+// a kept is what a root keeps: the objects that can be reached from it.
+func (h *heap) from(match func(r *heapgraph.Root) bool) int {
+	seen := make([]bool, h.Len())
+	var todo []heapgraph.NodeID
+	for i := range h.Roots {
+		if match(&h.Roots[i]) {
+			todo = append(todo, heapgraph.NodeID(h.Objects()+1+i))
+		}
+	}
+	c := 0
+	for len(todo) > 0 {
+		n := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, to := range h.Edges(n) {
+			if !seen[to] {
+				seen[to] = true
+				c++
+				todo = append(todo, to)
+			}
+		}
+	}
+	return c
+}
+
+const testN = 2000
+
+// checkShapes compares a graph with what the program says and is known to have built.
+func checkShapes(t *testing.T, s *shapes, h *heap, precise bool) {
+	t.Helper()
+	near := func(what string, got, want, tolerance uint64) {
+		t.Helper()
+		if got+tolerance < want || got > want+tolerance {
+			t.Errorf("%s: %d, want %d", what, got, want)
+		}
+	}
+	// Printing and waiting take a few objects themselves.
+	near("objects", h.LiveObjects, s.objects, 64)
+	near("bytes", h.LiveBytes, s.bytes, 16<<10)
+	objects, bytes := h.lost()
+	if objects > 64 || bytes > 16<<10 {
+		t.Errorf("no root reaches %d objects of %d bytes", objects, bytes)
+	}
+	if h.stats.LostStacks > 0 || h.stats.GlobalsConservative || h.stats.UnreadableBytes > 0 {
+		t.Errorf("stats %+v", *h.stats)
+	}
+	// 20 goroutines hold 1000 entries each.
+	held := h.from(func(r *heapgraph.Root) bool {
+		return r.Kind == heapgraph.Stack && strings.HasPrefix(r.CreatedBy, "main.build")
+	})
+	// They also hold what the runtime has of them: their channels, their threads.
+	if held < 20*1001 || held > 20*1001+600 {
+		t.Errorf("goroutines hold %d objects, want %d", held, 20*1001)
+	}
+	fin := 0
+	for _, r := range h.Roots {
+		if r.Kind == heapgraph.Finalizer && strings.HasPrefix(r.Name, "main.build.func") {
+			fin += r.Count
+		}
+	}
+	if fin != testN/10 {
+		t.Errorf("%d finalizers, want %d", fin, testN/10)
+	}
+	if !precise {
+		return
+	}
+	if h.stats.Precision != Typed || h.stats.ConservativeBytes > 0 {
+		t.Errorf("precision %s, %d bytes conservative", h.stats.Precision, h.stats.ConservativeBytes)
+	}
+	for name, want := range map[string]int{"main.big": testN/10 + 1, "main.tree": testN, "main.chained": testN / 10} {
+		if got := h.count(name); got < want {
+			t.Errorf("%d objects of type %s, want %d", got, name, want)
+		}
+	}
+	// Those of the table and their peers are found through the map's groups.
+	if got := h.count("main.entry"); got < testN {
+		t.Errorf("%d objects of type main.entry, want %d", got, testN)
+	}
+}
+
+func TestShapes(t *testing.T) {
+	for _, tt := range []struct {
+		name, release string
+		env, args     []string
+	}{
+		{name: "stripped", args: []string{"-ldflags=-s -w"}},
+		{name: "symbols"},
+		{name: "pie", args: []string{"-buildmode=pie"}},
+		{name: "pie stripped", args: []string{"-buildmode=pie", "-ldflags=-s -w"}},
+		{name: "race", env: []string{"CGO_ENABLED=1"}, args: []string{"-race"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := startShapes(t, build(t, tt.release, tt.env, tt.args...), fmt.Sprint(testN))
+			h := walkHeap(t, s.attach(), Options{})
+			checkShapes(t, s, h, true)
+			if !strings.Contains(tt.name, "stripped") {
+				for name, want := range map[string]int{
+					"main.list": testN, "main.root": testN, "main.held": 38 * testN / 10, "main.ring": testN + 1, "main.ifaces": testN + 1,
+					"main.byInt": testN / 10, "main.keep": testN / 5, "main.timers": 201,
+				} {
+					if got := h.from(func(r *heapgraph.Root) bool { return r.Name == name }); got < want || got > want*2+20 {
+						t.Errorf("%s holds %d objects, want %d", name, got, want)
+					}
+				}
+				return
+			}
+			// Without symbols, by the functions that use it.
+			if n := h.from(func(r *heapgraph.Root) bool { return strings.HasSuffix(r.Name, "used by main.build") }); n < 5*testN {
+				t.Errorf("variables of main.build hold %d objects", n)
+			}
+		})
+	}
+}
+
+func TestReleases(t *testing.T) {
+	for _, release := range releases {
+		modes := [][]string{{"-ldflags=-s -w"}, {"-buildmode=pie"}}
+		if *matrixFlag == "slice" {
+			modes = modes[:1]
+		}
+		for _, args := range modes {
+			t.Run(release+fmt.Sprint(args), func(t *testing.T) {
+				s := startShapes(t, build(t, release, nil, args...), fmt.Sprint(testN))
+				h := walkHeap(t, s.attach(), Options{})
+				checkShapes(t, s, h, minorOf(release) >= 22)
+			})
+		}
+	}
+}

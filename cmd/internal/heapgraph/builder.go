@@ -25,7 +25,7 @@ const (
 	smallObject = 32 << 10
 
 	// What a node and an edge cost, in the graph and while its dominators are found.
-	nodeCost = 8 + 28
+	nodeCost = 9 + 28
 	edgeCost = 4 + 4
 )
 
@@ -547,7 +547,7 @@ func (b *Builder) Graph() (*Graph, error) {
 		g.rootIDs = append(g.rootIDs, NodeID(g.objects+1+i))
 	}
 	g.edges = slices.Clip(g.edges[:end])
-	g.yieldFinalizers()
+	g.rank()
 	if g.extra != nil {
 		for i, x := range b.rootNode {
 			if x.bytes/8 > math.MaxUint32 {
@@ -564,47 +564,44 @@ func (b *Builder) Graph() (*Graph, error) {
 	return &out, nil
 }
 
-// yieldFinalizers takes from the roots of finalizers and cleanups what other roots
-// reach. A finalizer keeps what its object refers to, but only for as long as the
-// object is otherwise dead does it matter: who keeps the object keeps that, too.
-func (g *Graph) yieldFinalizers() {
-	late := func(i int) bool { return g.Roots[i].Kind == Finalizer || g.Roots[i].Kind == Cleanup }
-	some := false
-	for i := range g.Roots {
-		some = some || late(i)
+// rankOf is which roots others yield to: a goroutine uses what a global keeps, and
+// what it was called with may lie on its stack long after; a finalizer keeps what
+// its object refers to, but only once the object is dead does that matter.
+func rankOf(k RootKind) uint8 {
+	switch k {
+	case Global:
+		return 0
+	case Stack:
+		return 1
+	case Other:
+		return 2
 	}
-	if !some {
-		return
+	return 3
+}
+
+// rank finds for each node the first rank whose roots reach it.
+func (g *Graph) rank() {
+	g.ranks = make([]uint8, g.Len())
+	for i := range g.ranks {
+		g.ranks[i] = unreached
 	}
-	seen := make([]uint64, (g.Len()+63)/64)
 	var todo []NodeID
-	for i := range g.Roots {
-		if !late(i) {
-			todo = append(todo, g.rootIDs[i])
+	for rank := rankOf(Global); rank <= rankOf(Finalizer); rank++ {
+		for i := range g.Roots {
+			if rankOf(g.Roots[i].Kind) == rank {
+				g.ranks[g.rootIDs[i]] = rank
+				todo = append(todo, g.rootIDs[i])
+			}
 		}
-	}
-	for len(todo) > 0 {
-		v := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		for _, to := range g.Edges(v) {
-			if bit := uint64(1) << (to % 64); seen[to/64]&bit == 0 {
-				seen[to/64] |= bit
-				todo = append(todo, to)
+		for len(todo) > 0 {
+			v := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
+			for _, to := range g.Edges(v) {
+				if g.ranks[to] == unreached {
+					g.ranks[to] = rank
+					todo = append(todo, to)
+				}
 			}
 		}
 	}
-	// The roots' edges are the last, so that they can move up.
-	at := g.offsets[g.objects]
-	for i := range g.Roots {
-		begin, end := g.offsets[g.objects+i], g.offsets[g.objects+i+1]
-		g.offsets[g.objects+i] = at
-		for _, to := range g.edges[begin:end] {
-			if !late(i) || seen[to/64]&(1<<(to%64)) == 0 {
-				g.edges[at] = to
-				at++
-			}
-		}
-	}
-	g.offsets[g.objects+len(g.Roots)] = at
-	g.edges = slices.Clip(g.edges[:at])
 }

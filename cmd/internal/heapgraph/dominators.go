@@ -6,7 +6,8 @@ import (
 )
 
 // A Tree says for each node which one dominates it: through which all ways from the
-// roots lead. What a node dominates would be free without it.
+// roots lead, by references that keep (see Graph.Keeps). What a node dominates would
+// be free without it.
 type Tree struct {
 	g        *Graph
 	idom     []NodeID // None for the super-root and for what no root reaches
@@ -67,9 +68,10 @@ func search(ctx context.Context, g *Graph) (*forest, error) {
 	}
 	visit(SuperRoot, 0)
 	for at := uint32(0); ; {
-		edges := g.Edges(f.order[at])
+		v := f.order[at]
+		edges := g.Edges(v)
 		i := next[at]
-		for int(i) < len(edges) && f.number[edges[i]] != 0 {
+		for int(i) < len(edges) && (f.number[edges[i]] != 0 || !g.Keeps(v, edges[i])) {
 			i++
 		}
 		next[at] = i
@@ -94,7 +96,9 @@ func (f *forest) referrers() error {
 	f.begin = make([]uint32, n+1)
 	for _, v := range f.order {
 		for _, to := range f.g.Edges(v) {
-			f.begin[f.number[to]-1]++
+			if f.g.Keeps(v, to) {
+				f.begin[f.number[to]-1]++
+			}
 		}
 	}
 	multi := make([]uint64, (n+63)/64)
@@ -113,6 +117,9 @@ func (f *forest) referrers() error {
 	f.preds = make([]uint32, total)
 	for at, v := range f.order {
 		for _, to := range f.g.Edges(v) {
+			if !f.g.Keeps(v, to) {
+				continue
+			}
 			if w := f.number[to] - 1; multi[w/64]&(1<<(w%64)) != 0 {
 				f.begin[w]--
 				f.preds[f.begin[w]] = uint32(at)

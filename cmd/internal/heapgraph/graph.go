@@ -6,7 +6,7 @@
 // in is not believed: addresses outside of all spans, nodes that do not exist,
 // cycles of any length and objects that nothing refers to are all in order.
 //
-// A node costs 8 bytes, an edge 4, and a slot of a span an eighth: the address and
+// A node costs 9 bytes, an edge 4, and a slot of a span an eighth: the address and
 // the size of an object follow from its span. [Dominators] takes another 28 bytes
 // a node and 4 an edge while it runs, and keeps 20 a node.
 package heapgraph
@@ -195,6 +195,9 @@ type Sample struct {
 // A Site is a place that allocates: its stack, leaf first.
 type Site struct{ Stack []record.Frame }
 
+// unreached is the rank of a node that no root reaches.
+const unreached = 0xff
+
 // A Graph is a heap. It does not change once it is built, and may be read by many.
 type Graph struct {
 	spans   []span
@@ -206,6 +209,8 @@ type Graph struct {
 	rootIDs []NodeID
 	extra   []uint32 // by node: bytes folded into it, in units of 8; nil where nothing is
 	extraN  []uint32 // and how many objects
+
+	ranks []uint8 // by node: of the roots that count for it
 
 	objects int // nodes that are objects
 
@@ -256,6 +261,16 @@ func (g *Graph) Edges(n NodeID) []NodeID {
 		return nil
 	}
 	return g.edges[g.offsets[n-1]:g.offsets[n]]
+}
+
+// Keeps says whether a reference from one node to another counts for who keeps what.
+// Of what a global reaches, goroutines are users and not keepers: the object that a
+// request works on refers to the server, and a frame to what its function was once
+// called with. What goroutines reach in turn is not kept by the runtime's own roots,
+// and what is not dead not by finalizers. So what is said to be kept by a global is
+// free without that once no goroutine uses it any more.
+func (g *Graph) Keeps(from, to NodeID) bool {
+	return from == SuperRoot || g.ranks[from] == g.ranks[to]
 }
 
 // TypeOf returns the node's type: 0 where it is not known, and for roots.

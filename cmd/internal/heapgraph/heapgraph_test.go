@@ -16,6 +16,14 @@ type plan struct {
 	edges  [][]int
 	roots  [][]int
 	noscan map[int]bool
+	kinds  []RootKind
+}
+
+func (p plan) kind(i int) RootKind {
+	if i < len(p.kinds) {
+		return p.kinds[i]
+	}
+	return Global
 }
 
 const base, elem, slots = 0xc000000000, 32, 16
@@ -64,7 +72,7 @@ func (p plan) builder(t testing.TB, opt BuildOptions) (*Builder, error) {
 		}
 	}
 	for i, edges := range p.roots {
-		r := b.AddRoot(Root{Name: string(rune('a' + i))})
+		r := b.AddRoot(Root{Name: string(rune('a' + i)), Kind: p.kind(i)})
 		for _, to := range edges {
 			b.RootEdge(r, p.addr(to))
 		}
@@ -168,6 +176,7 @@ func random(r *rand.Rand, size int) plan {
 			root = append(root, r.IntN(n))
 		}
 		p.roots = append(p.roots, root)
+		p.kinds = append(p.kinds, RootKind(r.IntN(int(Other)+1)))
 	}
 	return p
 }
@@ -185,7 +194,7 @@ func naive(g *Graph) []map[NodeID]bool {
 			v := todo[len(todo)-1]
 			todo = todo[:len(todo)-1]
 			for _, to := range g.Edges(v) {
-				if to != without && !seen[to] {
+				if to != without && !seen[to] && g.Keeps(v, to) {
 					seen[to] = true
 					todo = append(todo, to)
 				}
@@ -212,6 +221,24 @@ func TestDominatorsAgainstNaive(t *testing.T) {
 	for range 3000 {
 		g := random(r, 24).graph(t)
 		compareNaive(t, g)
+		// Whatever a root reaches at all, one that keeps reaches.
+		all := map[NodeID]bool{SuperRoot: true}
+		todo := []NodeID{SuperRoot}
+		for len(todo) > 0 {
+			for _, to := range g.Edges(todo[0]) {
+				if !all[to] {
+					all[to] = true
+					todo = append(todo, to)
+				}
+			}
+			todo = todo[1:]
+		}
+		tree := dominators(t, g)
+		for n := range g.Len() {
+			if tree.Reached(NodeID(n)) != all[NodeID(n)] {
+				t.Fatalf("%d is reached: %v", n, tree.Reached(NodeID(n)))
+			}
+		}
 	}
 }
 
@@ -300,20 +327,30 @@ func TestFoldGoesToTheFirst(t *testing.T) {
 	}
 }
 
-func TestFinalizersYield(t *testing.T) {
-	p := plan{edges: [][]int{{1}, nil, {3}, nil}}
+func TestRanksOfRoots(t *testing.T) {
+	p := plan{edges: [][]int{{1}, nil, {3}, nil, {1}, nil}}
 	b, err := p.builder(t, BuildOptions{})
 	must(t, err)
 	f := b.AddRoot(Root{Kind: Finalizer, Name: "main.close"})
 	b.RootEdge(f, p.addr(1))
 	b.RootEdge(f, p.addr(3))
 	b.RootEdge(b.AddRoot(Root{Name: "main.files"}), p.addr(0))
+	s := b.AddRoot(Root{Kind: Stack, Name: "main.main"})
+	b.RootEdge(s, p.addr(1))
+	b.RootEdge(s, p.addr(4))
+	o := b.AddRoot(Root{Kind: Other, Name: "timers"})
+	b.RootEdge(o, p.addr(4))
+	b.RootEdge(o, p.addr(5))
 	g, err := b.Graph()
 	must(t, err)
-	// 2 is dead, and its finalizer keeps 3; 1 is kept by 0.
+	// Object 2 is dead, and its finalizer keeps 3. 1 is used by main.main and the
+	// finalizer; 4, which main.main has alone, refers to it as well.
 	tree := dominators(t, g)
-	if tree.Dominator(2) != 1 || tree.Dominator(4) != 5 || tree.Reached(3) || tree.Dominator(1) != 6 {
-		t.Errorf("dominators %d and %d", tree.Dominator(2), tree.Dominator(4))
+	const finalizer, files, stack, timers = 7, 8, 9, 10
+	for n, want := range map[NodeID]NodeID{1: files, 2: 1, 3: None, 4: finalizer, 5: stack, 6: timers} {
+		if got := tree.Dominator(n); got != want {
+			t.Errorf("the dominator of %d is %d, want %d", n, int32(got), int32(want))
+		}
 	}
 }
 

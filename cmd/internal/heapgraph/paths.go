@@ -8,7 +8,8 @@ type Paths struct {
 	order []NodeID // nearest first
 }
 
-// ShortestPaths searches breadth-first from all roots at once.
+// ShortestPaths searches breadth-first from all roots at once, by references that
+// keep (see Graph.Keeps).
 func ShortestPaths(ctx context.Context, g *Graph) (*Paths, error) {
 	p := &Paths{from: make([]NodeID, g.Len()), order: make([]NodeID, 0, g.Len())}
 	for i := range p.from {
@@ -18,7 +19,7 @@ func ShortestPaths(ctx context.Context, g *Graph) (*Paths, error) {
 	for i := 0; i < len(p.order); i++ {
 		v := p.order[i]
 		for _, to := range g.Edges(v) {
-			if p.from[to] == None {
+			if p.from[to] == None && g.Keeps(v, to) {
 				p.from[to] = v
 				p.order = append(p.order, to)
 			}

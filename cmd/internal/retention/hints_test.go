@@ -39,7 +39,7 @@ func refer(o *object, off uint64, to *object, inside, length, capacity uint64) {
 }
 
 func TestHintsOfWindows(t *testing.T) {
-	const n = 500
+	const n = 100
 	byteType := heapgraph.Type{Name: "uint8", Kind: heapgraph.KindBytes, Size: 1}
 	for _, c := range []struct {
 		want  string

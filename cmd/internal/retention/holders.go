@@ -290,14 +290,18 @@ func (a *analysis) fieldTo(from heapgraph.NodeID, p *group) string {
 	return a.field(d, p.rep)
 }
 
-// sharedBy finds which other roots refer to what the holders share: one pass over
-// all references.
+// sharedBy finds who else refers to what the holders hold: one pass over all
+// references.
 func (a *analysis) sharedBy(holders []Holder) {
 	wanted := map[heapgraph.NodeID][]int{}
+	want := func(n heapgraph.NodeID, i int) {
+		if a.g.IsObject(n) && !slices.Contains(wanted[n], i) {
+			wanted[n] = append(wanted[n], i)
+		}
+	}
 	for i := range holders {
-		if chain := a.chain(holders[i].group); holders[i].Shared {
-			rep := a.owned.groups[chain[0]].rep
-			wanted[rep] = append(wanted[rep], i)
+		for _, c := range a.chain(holders[i].group) {
+			want(a.owned.groups[c].rep, i)
 		}
 	}
 	if len(wanted) == 0 {
@@ -307,21 +311,35 @@ func (a *analysis) sharedBy(holders []Holder) {
 	for n := range wanted {
 		filter[n/64] |= 1 << (n % 64)
 	}
+	roots := make([]heapgraph.NodeID, a.g.Len())
+	type seen struct {
+		root heapgraph.NodeID
+		to   heapgraph.NodeID
+	}
+	known := map[seen]bool{}
 	for _, from := range a.paths.Order() {
+		if roots[from] = from; a.g.IsObject(from) {
+			roots[from] = roots[a.paths.From(from)]
+		}
 		for _, to := range a.g.Edges(from) {
-			if filter[to/64]&(1<<(to%64)) == 0 {
+			if from == heapgraph.SuperRoot || filter[to/64]&(1<<(to%64)) == 0 || known[seen{roots[from], to}] {
 				continue
 			}
-			path := a.paths.Path(from, 2)
-			if len(path) == 0 {
-				continue
+			if len(known) < 1<<16 {
+				known[seen{roots[from], to}] = true
 			}
+			r := a.root(roots[from])
 			for _, i := range wanted[to] {
 				h := &holders[i]
-				r := a.root(path[0])
-				name := r.Kind + " " + r.Name
-				if r.Name != h.Root.Name && len(h.SharedBy) < maxReferrers && !slices.Contains(h.SharedBy, name) {
-					h.SharedBy = append(h.SharedBy, name)
+				list := &h.UsedBy
+				if a.g.Keeps(from, to) {
+					if !h.Shared {
+						continue
+					}
+					list = &h.SharedBy
+				}
+				if name := r.String(); (r.Name != h.Root.Name || r.Kind != h.Root.Kind) && len(*list) < maxReferrers && !slices.Contains(*list, name) {
+					*list = append(*list, name)
 				}
 			}
 		}

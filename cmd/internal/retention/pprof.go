@@ -72,9 +72,7 @@ func (r *Report) WritePprof(w io.Writer) error {
 	}
 	add(r.owned, 0)
 	add(r.reached, 2)
-	for _, n := range r.Notes {
-		p.Comments = append(p.Comments, n)
-	}
+	p.Comments = append(p.Comments, r.Notes...)
 	if err := p.CheckValid(); err != nil {
 		return fmt.Errorf("building the pprof file: %w", err)
 	}

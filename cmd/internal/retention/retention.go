@@ -113,6 +113,9 @@ type Holder struct {
 	// way to the largest of them, and SharedBy names others.
 	Shared   bool     `json:"shared,omitempty"`
 	SharedBy []string `json:"shared_by,omitempty"`
+	// UsedBy names goroutines and others that refer to the objects, too, without being
+	// counted as who keeps them: see heapgraph.Graph.Keeps.
+	UsedBy []string `json:"used_by,omitempty"`
 	// OwnBytes are of the last single object, RetainedBytes of all that it keeps.
 	OwnBytes        uint64  `json:"own_bytes"`
 	RetainedBytes   uint64  `json:"retained_bytes"`
@@ -184,8 +187,7 @@ type analysis struct {
 	tree  *heapgraph.Tree
 	paths *heapgraph.Paths
 
-	owned   *trie
-	reached *trie
+	owned *trie
 }
 
 func (a *analysis) run() error {

@@ -75,7 +75,7 @@ func TestListIsOneStep(t *testing.T) {
 	list := h.typ(heapgraph.Type{Name: "container/list.List", Kind: heapgraph.KindStruct, Size: 56})
 	l := h.new(list, 56)
 	last := l
-	for range 100_000 {
+	for range 20_000 {
 		e := h.new(element, 48)
 		last.set(0, e)
 		e.set(8, last) // back
@@ -89,7 +89,7 @@ func TestListIsOneStep(t *testing.T) {
 		t.Fatalf("holders %+v", r.Holders)
 	}
 	k := r.Holders[0]
-	if k.Container != "list" || k.Elements != 100_000 || k.RetainedBytes != 100_000*64+56 || len(k.Path) != 2 || !k.Path[1].Recursive {
+	if k.Container != "list" || k.Elements != 20_000 || k.RetainedBytes != 20_000*64+56 || len(k.Path) != 2 || !k.Path[1].Recursive {
 		t.Errorf("the holder is %+v", k)
 	}
 }
@@ -107,7 +107,23 @@ func TestShared(t *testing.T) {
 		t.Fatalf("holders %+v", r.Holders)
 	}
 	k := r.Holders[0]
-	if !k.Shared || k.Root.Name != "main.worker" || k.Root.Count != 2 || k.Root.String() != "2 goroutines in main.worker" || len(k.SharedBy) != 1 || k.SharedBy[0] != "global main.box" {
+	if k.Shared || k.Root.Name != "main.box" || len(k.UsedBy) != 1 || k.UsedBy[0] != "2 goroutines in main.worker" {
+		t.Errorf("the holder is %+v", k)
+	}
+}
+
+func TestSharedByGoroutines(t *testing.T) {
+	h := newHeap(t)
+	cache := h.typ(heapgraph.Type{Name: "main.Cache", Kind: heapgraph.KindStruct, Size: 32})
+	c := h.new(cache, 32, h.bytes(1<<20))
+	h.root(heapgraph.Root{Kind: heapgraph.Stack, Name: "main.main"}, c)
+	h.root(heapgraph.Root{Kind: heapgraph.Stack, Name: "main.worker"}, h.new(0, 24, c))
+	r := h.analyse()
+	if len(r.Holders) != 1 {
+		t.Fatalf("holders %+v", r.Holders)
+	}
+	k := r.Holders[0]
+	if !k.Shared || k.Root.String() != "goroutine in main.main" || len(k.SharedBy) != 1 || k.SharedBy[0] != "goroutine in main.worker" {
 		t.Errorf("the holder is %+v", k)
 	}
 }

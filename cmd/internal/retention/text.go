@@ -35,6 +35,9 @@ func (r *Report) WriteText(out io.Writer, width int, paint term.Painter) error {
 			}
 			fmt.Fprintln(w, term.Cut(strings.Repeat(" ", 19)+line, width))
 		}
+		if len(h.UsedBy) > 0 {
+			fmt.Fprintln(w, term.Cut(strings.Repeat(" ", 19)+"in use by "+strings.Join(h.UsedBy, ", "), width))
+		}
 	}
 	for i := range r.Hints {
 		h := &r.Hints[i]

@@ -84,7 +84,7 @@ Exit codes: 0, 2 could not run, 3 not enough evidence to tell.`,
 			}
 			return oomRun(ctx, env, opt, args.targets[0])
 		},
-		sub: []command{oomListCommand()},
+		sub: []command{oomListCommand(), oomWatchCommand()},
 	}
 }
 

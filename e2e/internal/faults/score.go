@@ -73,8 +73,11 @@ func Judge(f *Fault, r *Run) Score {
 		case GrowsLive:
 			s.Growth = r.Said.LivePerMinute / r.Truth
 		case GrowsGoroutines:
-			if first.Unit == "count" {
-				s.Growth = first.PerMinute / r.Truth
+			// A connection of an HTTP client has two: what was said is the sum.
+			for _, f := range r.Said.Findings {
+				if f.Unit == "count" {
+					s.Growth += f.PerMinute / r.Truth
+				}
 			}
 		default:
 			if first.Unit == "bytes" {

@@ -27,5 +27,6 @@ func get(address string) []byte {
 }
 
 func render(address string) []byte {
-	return append(make([]byte, 0, 1<<10), address...)
+	page := []byte("<h1>" + address + "</h1>")
+	return append(page, make([]byte, 1024-len(page))...)
 }

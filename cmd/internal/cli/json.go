@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"io"
 
+	"github.com/heapwright/heapwright/cmd/internal/exectrace"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/report"
+	"github.com/heapwright/heapwright/cmd/internal/leak"
 	"github.com/heapwright/heapwright/cmd/internal/postmortem"
 	"github.com/heapwright/heapwright/record"
 )
@@ -16,10 +18,12 @@ const (
 	schemaRecord   = "heapwright.record/1"
 	schemaProfile  = "heapwright.profile/1"
 	schemaDiagnose = "heapwright.diagnose/1"
+	schemaLeaks    = leak.Schema
 	schemaEscapes  = "heapwright.escapes/1"
 	schemaOOM      = postmortem.Schema
 	schemaOOMList  = "heapwright.oom-list/1"
 	schemaPredict  = "heapwright.predict/1"
+	schemaTrace    = exectrace.Schema
 	schemaForecast = "heapwright.forecast/1"
 	schemaBacktest = "heapwright.backtest/1"
 	schemaCheck    = "heapwright.check/1"

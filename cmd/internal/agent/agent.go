@@ -10,6 +10,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose"
 	"github.com/heapwright/heapwright/cmd/internal/goproc"
+	"github.com/heapwright/heapwright/cmd/internal/horizon"
 	"github.com/heapwright/heapwright/cmd/internal/recorder"
 	"github.com/heapwright/heapwright/record"
 )
@@ -56,7 +57,9 @@ type Process struct {
 	CyclesPerSecond      *float64
 	AllocBytesPerSecond  *float64
 	CPUCores             *float64
-	GoroutineGrowthRatio *float64 // goroutines now over those some minutes ago, less one
+	GoroutineGrowthRatio *float64         // goroutines now over those some minutes ago, less one
+	TimeToLimitSeconds   *float64         // until memory reaches its limit; 30 days when that is further or not in sight
+	Outlook              *horizon.Outlook // what that is from; not to be changed; nil while too little is known
 
 	Findings []diagnose.Finding
 	Worst    *diagnose.Severity

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/view"
+	"github.com/heapwright/heapwright/cmd/internal/horizon"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -15,6 +16,8 @@ type figures struct {
 	limit, headroom, headroomRatio    *float64
 	limitKind                         string
 	goroutineGrowth                   *float64
+	timeToLimit                       *float64 // seconds
+	outlook                           *horizon.Outlook
 }
 
 func known(v float64, ok bool) *float64 {
@@ -22,6 +25,27 @@ func known(v float64, ok bool) *float64 {
 		return nil
 	}
 	return &v
+}
+
+// forecast sets when memory will reach the limit, from what the window holds. Without a
+// container's limit that is when GOMEMLIMIT begins to hurt.
+func (f *figures) forecast(rec *record.Recording) {
+	f.timeToLimit, f.outlook = nil, nil
+	if len(rec.Samples) == 0 || f.limitKind == "host" || f.limitKind == "" {
+		return
+	}
+	o := horizon.Forecast(horizon.Read(rec, time.Time{}), rec.Samples[len(rec.Samples)-1].Time, horizon.Options{})
+	if o.Points == 0 {
+		return // too little is known yet
+	}
+	f.outlook = o
+	left := o.Left(horizon.Furthest)
+	if f.limitKind == "gomemlimit" {
+		if left = horizon.Furthest; o.Hurts != nil {
+			left = min(left, max(0, o.Hurts.Time.Sub(o.At)))
+		}
+	}
+	f.timeToLimit = known(left.Seconds(), true)
 }
 
 // rates sets what the time between two samples says.

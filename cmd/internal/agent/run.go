@@ -527,6 +527,7 @@ func (a *Agent) show(t *target, r result) {
 		p.LimitBytes, p.LimitKind, p.HeadroomBytes, p.HeadroomRatio = f.limit, f.limitKind, f.headroom, f.headroomRatio
 		p.GCCPURatio, p.AssistRatio, p.CyclesPerSecond, p.AllocBytesPerSecond = f.gcCPU, f.assist, f.cycles, f.alloc
 		p.CPUCores, p.GoroutineGrowthRatio = f.cpu, f.goroutineGrowth
+		p.TimeToLimitSeconds, p.Outlook = f.timeToLimit, f.outlook
 		if p.Spark.End != t.spark.end {
 			p.Spark = t.spark.spark()
 		}

@@ -228,6 +228,9 @@ func (t *target) read(ctx context.Context, a *Agent, w reading) (r result) {
 			t.points = append(t.points, timed{p, t.sample.Time})
 		}
 		t.points = append(t.points, timed{series.PointOf(series.Up, 1), t.sample.Time})
+		if v := t.figures.timeToLimit; v != nil {
+			t.points = append(t.points, timed{series.PointOf(series.TimeToLimit, *v), t.sample.Time})
+		}
 	}
 	return r
 }
@@ -244,6 +247,7 @@ func (t *target) judge(a *Agent) []diagnose.Finding {
 	rec := t.window.recording(room)
 	t.mu.Unlock()
 	findings := diagnose.Run(rec, diagnose.Options{Rules: rules})
+	t.figures.forecast(rec)
 	select {
 	case a.room <- rec.Samples:
 	default:

@@ -415,6 +415,10 @@ func title(r *Rule, v float64) string {
 		if r.Below != nil {
 			return fmt.Sprintf("%s of the memory limit is left, less than %s", text(v), text(*r.Below))
 		}
+	case TimeToLimitSeconds:
+		if r.Below != nil {
+			return fmt.Sprintf("Memory is forecast to reach its limit in %s", text(v))
+		}
 	case GCCPURatio:
 		if r.Above != nil {
 			return fmt.Sprintf("GC takes %s of the CPU, more than %s", text(v), text(*r.Above))

@@ -511,7 +511,7 @@ func TestConfigChecks(t *testing.T) {
 		names = append(names, r.Name)
 	}
 	slices.Sort(names)
-	if got := strings.Join(names, " "); got != "finding gc-cpu-high goroutine-growth headroom-critical headroom-low oom-kill" {
+	if got := strings.Join(names, " "); got != "finding gc-cpu-high goroutine-growth headroom-critical headroom-low limit-soon oom-kill" {
 		t.Errorf("the rules are %s", got)
 	}
 }

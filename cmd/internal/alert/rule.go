@@ -29,6 +29,7 @@ const (
 	Goroutines           Signal = "goroutines"             // of the program
 	GoroutineGrowthRatio Signal = "goroutine_growth_ratio" // goroutines now over those some minutes ago, less one
 	OOMKills             Signal = "oom_kills"              // counted by the kernel; a rule fires when it rises
+	TimeToLimitSeconds   Signal = "time_to_limit_seconds"  // until memory is forecast to reach its limit
 	Finding              Signal = "finding"                // the diagnosis has a finding of at least a level
 	ProcessGone          Signal = "process_gone"           // the process ended and did not come back
 )
@@ -37,7 +38,7 @@ const (
 var units = map[Signal]func(name string, v float64, source string) diagnose.Evidence{
 	HeadroomRatio: rule.Ratio, HeadroomBytes: rule.Bytes, GCCPURatio: rule.Ratio, AssistRatio: rule.Ratio,
 	CyclesPerSecond: rule.PerSecond, AllocBytesPerSecond: rule.ByteRate, CPUCores: rule.Cores, RSSBytes: rule.Bytes,
-	Goroutines: rule.Count, GoroutineGrowthRatio: rule.Ratio, OOMKills: rule.Count,
+	Goroutines: rule.Count, GoroutineGrowthRatio: rule.Ratio, OOMKills: rule.Count, TimeToLimitSeconds: rule.Seconds,
 }
 
 // A Rule says when there is an alert, and when no longer. Between the threshold at which
@@ -98,6 +99,11 @@ func Defaults() []Rule {
 			Name: "headroom-critical", Severity: diagnose.Critical, Signal: HeadroomRatio,
 			Below: at(0.05), For: 30 * time.Second, ClearAbove: at(0.08), ClearFor: 5 * time.Minute,
 			Remedy: "The kernel may kill the process any moment. Raise the limit now if you can; then see what the heap holds.",
+		},
+		{
+			Name: "limit-soon", Severity: diagnose.Warning, Signal: TimeToLimitSeconds,
+			Below: at(3600), For: time.Minute, ClearAbove: at(7200), ClearFor: 10 * time.Minute,
+			Remedy: "Memory rises steadily towards its limit. See what grows (`heapwright leaks PID`, or the profile at this moment against one of an hour ago), and raise the limit or restart in time; `heapwright forecast PID` shows the course.",
 		},
 		{
 			Name: "gc-cpu-high", Severity: diagnose.Warning, Signal: GCCPURatio,

@@ -30,6 +30,7 @@ func observation(p *agent.Process) alert.Observation {
 		// The host's memory is nobody's limit: what is left of it says nothing of this process.
 		set(alert.HeadroomRatio, p.HeadroomRatio)
 		set(alert.HeadroomBytes, p.HeadroomBytes)
+		set(alert.TimeToLimitSeconds, p.TimeToLimitSeconds)
 	}
 	set(alert.GCCPURatio, p.GCCPURatio)
 	set(alert.AssistRatio, p.AssistRatio)

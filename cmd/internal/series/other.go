@@ -87,6 +87,8 @@ var (
 		Help: "The share of mark assists in the process's CPU time over the same window."}
 	Headroom = &Def{Name: "heapwright_headroom_bytes", Unit: "bytes", Tier: Slow,
 		Help: "What is left of the memory limit beside what the process will need: its live heap (the heap goal, where no GOMEMLIMIT inside the limit holds it back), stacks, the rest of the runtime, and what is not Go's."}
+	TimeToLimit = &Def{Name: "heapwright_time_to_limit_seconds", Unit: "seconds", Tier: PerDiagnosis,
+		Help: "Time until memory is forecast to reach the container's limit, or where there is none the live heap GOMEMLIMIT; 30 days when that is further or not in sight."}
 	Up = &Def{Name: "heapwright_up", Tier: PerDiagnosis,
 		Help: "1 while the process is watched, 0 once when it has ended."}
 	finding = &Def{Name: "heapwright_finding", Tier: PerDiagnosis, Labels: []string{"id", "severity"},
@@ -99,7 +101,7 @@ var (
 		Help: "When the process started, in seconds since 1970."}
 )
 
-var otherDefs = []*Def{GCCPURatio, AssistRatio, Headroom, Up, finding, goroutines, info, startTime}
+var otherDefs = []*Def{GCCPURatio, AssistRatio, Headroom, TimeToLimit, Up, finding, goroutines, info, startTime}
 
 // PointOf is a point of a series without further labels.
 func PointOf(d *Def, value float64) Point { return Point{Def: d, Name: d.Name, Value: value} }

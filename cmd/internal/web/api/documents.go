@@ -4,6 +4,7 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/alert"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose"
 	"github.com/heapwright/heapwright/cmd/internal/history"
+	"github.com/heapwright/heapwright/cmd/internal/horizon"
 	"github.com/heapwright/heapwright/cmd/internal/vault"
 	"github.com/heapwright/heapwright/record"
 )
@@ -100,6 +101,8 @@ type ProcessRow struct {
 	CPUCores              *float64 `json:"cpu_cores"`
 	Goroutines            *int64   `json:"goroutines"`
 	GoroutineGrowthRatio  *float64 `json:"goroutine_growth_ratio"`
+	TimeToLimitSeconds    *float64 `json:"time_to_limit_seconds"` // 2592000: further, or not in sight
+	Outlook               *Outlook `json:"outlook"`
 	GOGCPercent           *int64   `json:"gogc_percent"`     // -1: off
 	GOMEMLIMITBytes       *int64   `json:"gomemlimit_bytes"` // 9223372036854775807: none
 	GOMAXPROCS            *int64   `json:"gomaxprocs"`
@@ -110,6 +113,20 @@ type ProcessRow struct {
 	Spark    *Spark             `json:"spark"`
 	Error    *string            `json:"error"`
 	Hint     *string            `json:"hint"`
+}
+
+// An Outlook is what was said last of when memory will reach its limit.
+type Outlook struct {
+	State     horizon.State `json:"state"`
+	Reason    string        `json:"reason"`
+	At        Time          `json:"at"` // the instant at which it was said
+	Need      *float64      `json:"need_bytes"`
+	Killed    Time          `json:"killed"`
+	KilledLow Time          `json:"killed_low"`
+	// KilledHigh is null where it may never come, too.
+	KilledHigh Time `json:"killed_high"`
+	NotBefore  Time `json:"not_before"`
+	GCHurts    Time `json:"gc_hurts"`
 }
 
 // A Brief is a finding in one line.

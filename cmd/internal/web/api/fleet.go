@@ -9,6 +9,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/agent"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose"
+	"github.com/heapwright/heapwright/cmd/internal/horizon"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -40,6 +41,23 @@ func rows(ps []agent.Process, now time.Time) []ProcessRow {
 	return out
 }
 
+func outlookOf(o *horizon.Outlook) *Outlook {
+	if o == nil {
+		return nil
+	}
+	out := &Outlook{State: o.State, Reason: o.Reason, At: Time{o.At}, Need: finite(o.NeedBytes)}
+	if k := o.Killed; k != nil {
+		out.Killed, out.KilledLow, out.KilledHigh = Time{k.Time}, Time{k.Low}, Time{k.High}
+	}
+	if o.NotBefore != nil {
+		out.NotBefore = Time{*o.NotBefore}
+	}
+	if o.Hurts != nil {
+		out.GCHurts = Time{o.Hurts.Time}
+	}
+	return out
+}
+
 func rowOf(p *agent.Process, now time.Time) ProcessRow {
 	i := &p.Info
 	row := ProcessRow{
@@ -50,6 +68,7 @@ func rowOf(p *agent.Process, now time.Time) ProcessRow {
 		LimitBytes:            finiteAt(p.LimitBytes), LimitKind: nonZero(p.LimitKind), HeadroomBytes: finiteAt(p.HeadroomBytes), HeadroomRatio: finiteAt(p.HeadroomRatio),
 		GCCPURatio: finiteAt(p.GCCPURatio), AssistRatio: finiteAt(p.AssistRatio), CyclesPerSecond: finiteAt(p.CyclesPerSecond),
 		AllocBytesPerSecond: finiteAt(p.AllocBytesPerSecond), CPUCores: finiteAt(p.CPUCores), GoroutineGrowthRatio: finiteAt(p.GoroutineGrowthRatio),
+		TimeToLimitSeconds: finiteAt(p.TimeToLimitSeconds), Outlook: outlookOf(p.Outlook),
 		Worst: p.Worst, Findings: []Brief{}, Error: nonZero(shown(p.Error)), Hint: nonZero(shown(p.Hint)),
 	}
 	if finite(p.Trouble) != nil {

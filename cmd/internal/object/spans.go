@@ -83,9 +83,16 @@ func (f *spanFields) parse(at uint64, b []byte) (s rawSpan, state byte) {
 	return s, b[f.state]
 }
 
+// maxSmallPages is more than any span of small objects has pages: the size classes
+// need 10 at most.
+const maxSmallPages = 64
+
 // plausible says whether a span in use can be one.
 func (s *span) plausible() bool {
 	bytes := uint64(s.npages) << pageShift
+	if s.large && s.slots != 1 || !s.large && s.npages > maxSmallPages {
+		return false
+	}
 	return s.base != 0 && s.base%pageSize == 0 && s.npages > 0 && s.base+bytes > s.base && s.base+bytes <= 1<<48 &&
 		s.slots > 0 && s.slots <= heapgraph.MaxSlots && s.elem >= 8 && s.elem%8 == 0 && s.elem <= maxObjBytes &&
 		s.elem <= bytes/uint64(s.slots)
@@ -108,6 +115,7 @@ func (w *walk) readSpans() error {
 		return implausible("it says %d spans", n)
 	}
 	w.listed = n
+	w.room, w.overfull = w.memory(), false
 	if err := w.readPhase(); err != nil {
 		return err
 	}
@@ -124,10 +132,16 @@ func (w *walk) readSpans() error {
 		}
 		for try := 0; len(todo) > 0; try++ {
 			var err error
+			if w.overfull {
+				return implausible("its spans are larger than its memory")
+			}
 			if todo, err = w.spanChunk(todo, w.opt.Paused || try+1 == maxSpanTries); err != nil {
 				return err
 			}
 		}
+	}
+	if w.overfull {
+		return implausible("its spans are larger than its memory")
 	}
 	return w.placeSpans()
 }
@@ -258,10 +272,13 @@ func (w *walk) addSpan(s *rawSpan, live []uint64) {
 	if s.large && s.slots == 1 && s.allocs > 0 && s.sweepgen != w.sweepgen-2 {
 		live[0] = 1
 	}
-	if len(w.liveBits)+len(live) > 1<<32-1 {
-		w.badSpans++
+	// A list that repeats itself would have no end otherwise.
+	bytes := uint64(s.npages) << pageShift
+	if bytes > w.room || len(w.liveBits)+len(live) > 1<<32-1 {
+		w.overfull = true
 		return
 	}
+	w.room -= bytes
 	s.liveAt = uint32(len(w.liveBits))
 	w.liveBits = append(w.liveBits, live...)
 	if r := s.slots % 64; r != 0 {
@@ -275,17 +292,11 @@ func (w *walk) addSpan(s *rawSpan, live []uint64) {
 func (w *walk) placeSpans() error {
 	slices.SortFunc(w.spans, func(a, b span) int { return cmp.Compare(a.base, b.base) })
 	kept := w.spans[:0]
-	room := w.memory()
 	for _, s := range w.spans {
-		bytes := uint64(s.npages) << pageShift
 		if n := len(kept); n > 0 && s.base < kept[n-1].base+uint64(kept[n-1].npages)<<pageShift {
 			w.badSpans++
 			continue
 		}
-		if bytes > room {
-			return implausible("its spans are larger than its memory")
-		}
-		room -= bytes
 		kept = append(kept, s)
 	}
 	w.spans = kept

@@ -130,9 +130,9 @@ type types struct {
 	itabs  map[uint64]uint64
 	funcs  map[uint64]*shape
 
-	hchanBuf, hchanType uint64
-	hasChan             bool
-	depth               int
+	hchanBuf uint64
+	hasChan  bool
+	depth    int
 }
 
 // A shapeKey is a type and in which role: a map's header and its table are of the

@@ -45,6 +45,8 @@ type walk struct {
 	spans    []span
 	listed   uint64 // spans in the process's list, dead ones included
 	badSpans int
+	room     uint64 // bytes that further spans can have
+	overfull bool   // they had more
 	sweepgen uint32
 	marking  bool
 

@@ -8,10 +8,12 @@ import (
 	"github.com/heapwright/heapwright/record"
 )
 
-// A moment is one look: a sample, and the look at the cgroup that is nearest to it.
+// A moment is one look: a sample, and the looks at the cgroup that are nearest to it.
 type moment struct {
-	s *record.Sample
-	g *Group // nil when there is none
+	s   *record.Sample
+	g   *Group // that says what the usage is made of; nil when there is none
+	use *Group // that says at least how much it is; nil when there is none
+	own int    // PID of the process
 }
 
 // groupNear is how far a look at a cgroup may lie from a sample to say something about
@@ -49,8 +51,8 @@ func (m moment) total() (bytes float64, of string, ok bool) {
 	if v, ok := m.value(record.FieldCgroupUsageBytes); ok && v > 0 {
 		return v, "cgroup", true
 	}
-	if m.g != nil && m.g.UsageBytes > 0 && m.g.UsageBytes <= maxBytes {
-		return float64(m.g.UsageBytes), "cgroup", true
+	if g := m.use; g != nil && g.UsageBytes > 0 && g.UsageBytes <= maxBytes {
+		return float64(g.UsageBytes), "cgroup", true
 	}
 	v, ok := m.value(record.FieldRSSBytes)
 	return v, "process", ok && v > 0
@@ -78,7 +80,10 @@ func (m moment) rows(survival float64) []Row {
 		case beyond > 0:
 			add(Outside, "in the process, not Go's", beyond, measured)
 		case beyond < 0:
-			add(NotResident, "of that never touched or swapped out", beyond, measured)
+			left += untouched(out, -beyond)
+			if beyond = left - (total - anon); math.Round(beyond) < 0 {
+				add(NotResident, "of that never touched or swapped out", beyond, measured)
+			}
 		}
 	} else if !ok && anonKnown {
 		add(WholeProcess, "the process", anon, measured)
@@ -87,10 +92,7 @@ func (m moment) rows(survival float64) []Row {
 	case of == "process":
 		file := min(m.or0(record.FieldRSSFileBytes), max(0, left))
 		add(PageCache, "pages of files", file, measured)
-	case m.g == nil || len(m.g.Parts) == 0:
-		if m.g != nil {
-			add(SiblingMemory, "other processes", m.siblings(anon, total), measured)
-		}
+	case m.g == nil:
 		add(OtherCharges, "page cache, kernel and what else is charged", left, "rest")
 	default:
 		p := m.g.Parts
@@ -103,6 +105,28 @@ func (m moment) rows(survival float64) []Row {
 	}
 	add(Unaccounted, "not accounted for", left, "rest")
 	return out
+}
+
+// untouched takes what was mapped and never written off the rows of the heap, and
+// returns how much it took. A little of that is everywhere: spans are mapped in advance.
+// Where it is much, the program asked for memory that it never used, or not yet: it is
+// taken to be what was allocated last.
+func untouched(rows []Row, bytes float64) (took float64) {
+	const little = 8 << 20
+	if bytes <= little {
+		return 0
+	}
+	for _, m := range []Memory{HeapGarbage, HeapLive, GoHeap} {
+		for i := range rows {
+			if r := &rows[i]; r.Memory == m {
+				off := min(float64(r.Bytes), math.Round(bytes-took))
+				r.Bytes -= int64(off)
+				r.How = estimated
+				took += off
+			}
+		}
+	}
+	return took
 }
 
 const (
@@ -156,6 +180,9 @@ func (m moment) goRows(survival float64, add func(Memory, string, float64, strin
 func (m moment) siblings(own, total float64) float64 {
 	sum := 0.0
 	for _, s := range m.g.Siblings {
+		if s.PID == m.own && s.PID != 0 {
+			continue
+		}
 		v := s.AnonBytes
 		if v == 0 {
 			v = s.RSSBytes
@@ -241,29 +268,40 @@ func moments(e *Evidence) []moment {
 		if n := len(out); n > 0 && s.Time.Before(out[n-1].s.Time) {
 			continue
 		}
-		if e.Kill != nil && !e.Kill.Time.IsZero() && s.Time.After(e.Kill.Time.Add(time.Second)) {
-			continue // the clock of the kernel's record and ours may differ a little
+		if e.Kill != nil && !e.Kill.Time.IsZero() && s.Time.After(e.Kill.Time.Add(clocks)) {
+			continue
 		}
-		m := moment{s: s}
+		m := moment{s: s, own: e.Recording.Process.PID, g: nearestGroup(e.Groups, s.Time, func(g *Group) bool { return len(g.Parts) > 0 || len(g.Siblings) > 0 })}
+		m.use = nearestGroup(e.Groups, s.Time, func(g *Group) bool { return g.UsageBytes > 0 })
 		if _, _, ok := m.total(); !ok {
 			continue
 		}
 		out = append(out, m)
 	}
-	for i := range out {
-		out[i].g = nearestGroup(e.Groups, out[i].s.Time)
-	}
 	return out
 }
 
-func nearestGroup(groups []Group, t time.Time) *Group {
+// clocks is by how much the kernel's clock, in which a kill has its time, and ours may
+// differ: what was seen so little after a kill may have been before it.
+const clocks = 100 * time.Millisecond
+
+// nearestGroup is the look at a cgroup that is nearest to an instant, of those that will
+// do. Looks are in order of time.
+func nearestGroup(groups []Group, t time.Time, will func(*Group) bool) *Group {
 	var best *Group
-	for i := range groups {
-		g := &groups[i]
-		d := absolute(g.Time.Sub(t))
-		if d <= groupNear && (best == nil || d < absolute(best.Time.Sub(t))) {
+	consider := func(g *Group) bool {
+		if !will(g) {
+			return false
+		}
+		if d := absolute(g.Time.Sub(t)); d <= groupNear && (best == nil || d < absolute(best.Time.Sub(t))) {
 			best = g
 		}
+		return true
+	}
+	at, _ := slices.BinarySearchFunc(groups, t, func(g Group, t time.Time) int { return g.Time.Compare(t) })
+	for i := at; i < len(groups) && !consider(&groups[i]); i++ {
+	}
+	for i := at - 1; i >= 0 && !consider(&groups[i]); i-- {
 	}
 	return best
 }

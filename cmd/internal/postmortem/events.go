@@ -32,7 +32,7 @@ const (
 const (
 	maxTasks    = 512
 	maxLines    = 400
-	maxGroups   = 256
+	maxGroups   = 4096
 	maxSiblings = 128 // of a look
 	maxCaptures = 512
 	maxNotices  = 512

@@ -134,24 +134,30 @@ func (x *examination) pickBase() (*moment, *Capture) {
 	if oldest != nil {
 		return nearest(x.ms, oldest.Time), oldest
 	}
+	if len(x.ms) < 2 {
+		return nil, nil
+	}
+	// Without a quiet moment, the first look. The first heap profile belongs to it when
+	// not much came between the two.
+	first := &x.ms[0]
 	for i := range x.rec.Profiles {
 		if p := &x.rec.Profiles[i]; p.Kind == record.ProfileHeap {
+			was, _, _ := first.total()
 			if m := nearest(x.ms, p.Time); m != x.last {
-				return m, &Capture{Time: p.Time, Why: "first"}
+				if then, _, ok := m.total(); ok && then-was <= 0.25*(total-was) {
+					return first, &Capture{Time: p.Time, Why: "first"}
+				}
 			}
 			break
 		}
 	}
-	if len(x.ms) > 1 {
-		return &x.ms[0], nil
-	}
-	return nil, nil
+	return first, nil
 }
 
 // before reports whether an instant is before the kill, as far as that is known.
 func (x *examination) before(t time.Time) bool {
 	k := x.killed()
-	return k.IsZero() || !t.After(k.Add(time.Second))
+	return k.IsZero() || !t.After(k.Add(clocks))
 }
 
 // lastCapture is the last capture that a heap profile belongs to.
@@ -322,10 +328,11 @@ const (
 
 func (x *examination) course() {
 	c := &x.r.Course
-	step := max(1, (len(x.ms)+mostPoints-1)/mostPoints)
-	for i := range x.ms {
-		if i%step == 0 || i == len(x.ms)-1 {
-			c.Points = append(c.Points, x.ms[i].point())
+	points := x.points()
+	step := max(1, (len(points)+mostPoints-1)/mostPoints)
+	for i := range points {
+		if i%step == 0 || i == len(points)-1 {
+			c.Points = append(c.Points, points[i])
 		}
 	}
 	if x.base == nil || x.last == x.base || math.IsNaN(x.was) {
@@ -333,10 +340,10 @@ func (x *examination) course() {
 		return
 	}
 	var pts []trend.Point
-	for i := range x.ms {
-		if m := &x.ms[i]; !m.s.Time.Before(x.base.s.Time) {
-			if v, _, ok := m.total(); ok {
-				pts = append(pts, trend.Point{T: m.s.Time.Sub(x.base.s.Time).Seconds(), V: v})
+	for i := range points {
+		if p := &points[i]; !p.Time.Before(x.base.s.Time) && !p.Time.After(x.last.s.Time) {
+			if v := cmp.Or(p.Usage, p.RSS); v != nil {
+				pts = append(pts, trend.Point{T: p.Time.Sub(x.base.s.Time).Seconds(), V: float64(*v)})
 			}
 		}
 	}
@@ -374,6 +381,25 @@ func (x *examination) course() {
 	}
 }
 
+// points are all looks in order of time: samples, and looks at the cgroup between them.
+func (x *examination) points() []Moment {
+	out := make([]Moment, 0, len(x.ms)+len(x.e.Groups))
+	for i := range x.ms {
+		out = append(out, x.ms[i].point())
+	}
+	for i := range x.e.Groups {
+		g := &x.e.Groups[i]
+		if k := x.killed(); len(x.ms) == 0 || x.r.Composition.Of != "cgroup" || g.Time.Before(x.ms[0].s.Time) || !k.IsZero() && g.Time.After(k.Add(clocks)) {
+			continue
+		}
+		if v := bytesOf(float64(g.UsageBytes)); v != nil {
+			out = append(out, Moment{Time: g.Time, Usage: v, Limit: bytesOf(float64(g.LimitBytes))})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Moment) int { return a.Time.Compare(b.Time) })
+	return out
+}
+
 func (m *moment) point() Moment {
 	p := Moment{Time: m.s.Time}
 	set := func(to **int64, f record.Field) {
@@ -407,7 +433,11 @@ func (x *examination) facts() {
 		r.Kill.Tasks = append([]Task{}, r.Kill.Tasks[:min(len(r.Kill.Tasks), mostTasks)]...)
 	}
 	if n := len(x.e.Groups); n > 0 {
-		g := &x.e.Groups[n-1]
+		g := x.e.Groups[n-1]
+		if x.last != nil && x.last.g != nil {
+			g.Siblings, g.SiblingsLeftOut = x.last.g.Siblings, x.last.g.SiblingsLeftOut
+		}
+		g.Siblings = slices.DeleteFunc(slices.Clone(g.Siblings), func(s Sibling) bool { return s.PID == x.rec.Process.PID && s.PID != 0 })
 		r.Group = &GroupFacts{Path: g.Path, LimitPath: g.LimitPath, Version: g.Version, LimitBytes: bytesOf(x.limit), UsageBytes: bytesOf(float64(g.UsageBytes)),
 			Siblings: append([]Sibling{}, g.Siblings[:min(len(g.Siblings), mostTasks)]...), SiblingsLeftOut: g.SiblingsLeftOut + max(0, len(g.Siblings)-mostTasks)}
 	}

@@ -139,16 +139,22 @@ func grow(v *view.View, was, now, wasSince, nowSince *record.Profile, survival f
 	recent(nowSince, 1)
 	recent(wasSince, -1)
 
-	grown, allocated := 0.0, 0.0
 	out := make([]SiteGrowth, 0, len(sums))
 	for _, s := range sums {
 		half := z90 * math.Sqrt(s.variance)
 		s.Low, s.High = s.GrowthBytes-half, s.GrowthBytes+half
 		s.Significant = s.Low > 0
 		s.AllocBytes = max(0, s.AllocBytes)
-		grown += max(0, s.GrowthBytes)
-		allocated += s.AllocBytes
 		out = append(out, s.SiteGrowth)
+	}
+	slices.SortFunc(out, func(a, b SiteGrowth) int {
+		return cmp.Or(cmp.Compare(b.GrowthBytes, a.GrowthBytes), cmp.Compare(b.AllocBytes, a.AllocBytes), compareFrames(a.Site, b.Site), compareFrames(a.Leaf, b.Leaf))
+	})
+	// In this order, so that the sums are the same each time.
+	grown, allocated := 0.0, 0.0
+	for i := range out {
+		grown += max(0, out[i].GrowthBytes)
+		allocated += out[i].AllocBytes
 	}
 	for i := range out {
 		if grown > 0 {
@@ -158,9 +164,6 @@ func grow(v *view.View, was, now, wasSince, nowSince *record.Profile, survival f
 			out[i].AllocShare = out[i].AllocBytes / allocated
 		}
 	}
-	slices.SortFunc(out, func(a, b SiteGrowth) int {
-		return cmp.Or(cmp.Compare(b.GrowthBytes, a.GrowthBytes), cmp.Compare(b.AllocBytes, a.AllocBytes), compareFrames(a.Site, b.Site), compareFrames(a.Leaf, b.Leaf))
-	})
 	return out
 }
 

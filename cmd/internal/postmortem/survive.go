@@ -34,7 +34,7 @@ func (x *examination) survive() {
 	case x.limit == 0:
 		s.Text = "No limit is known to fit settings to."
 		return
-	case x.r.Composition.Of != "cgroup" || x.has[HeapLive] == 0:
+	case x.r.Composition.Of != "cgroup" || x.has[HeapLive]+x.has[HeapGarbage] == 0:
 		s.Text = "What of the usage was Go's is not known, so that no settings can be fitted."
 		return
 	}
@@ -49,6 +49,11 @@ func (x *examination) survive() {
 		if g := x.garbage() + max(0, x.has[Fragmentation]); g > 0.05*x.limit {
 			s.Text += fmt.Sprintf(" The Go heap could have given back %s at most, which puts it off.", rule.FormatBytes(g))
 		}
+		return
+	}
+	if !known(x.survival) && x.garbage() > 0.3*x.total {
+		s.How, s.GOMEMLIMITBytes = "arithmetic", bytesOf(x.goLimit())
+		s.Text = fmt.Sprintf("With GOMEMLIMIT=%s the collector would have run before the limit was met. Whether it would have found enough to free is not known: none ran after most of the heap was allocated.", rule.MemLimit(x.goLimit()))
 		return
 	}
 	if least >= fitsBelow*x.limit {

@@ -156,7 +156,8 @@ func (x *examination) garbage() float64 { return max(0, x.has[HeapGarbage]) }
 // flat reports whether the limit was met although nothing much grew, and although the
 // collector could not have helped.
 func (x *examination) flat() bool {
-	if x.limit == 0 || !known(x.was) {
+	const atRest = 10 * time.Second
+	if x.limit == 0 || !known(x.was) || x.quiet == nil && x.last.s.Time.Sub(x.base.s.Time) < atRest {
 		return false
 	}
 	unseen := 0.0
@@ -330,7 +331,12 @@ func (x *examination) nameGarbage(grown, of string) {
 	v.Cause = fmt.Sprintf("Garbage that awaited a collection %s, %s.", grown, of)
 	goal, okGoal := x.last.value(record.FieldHeapGoalBytes)
 	beside := max(0, x.total-x.has[HeapLive]-x.has[HeapGarbage])
-	if okGoal && x.limit > 0 && goal+beside > x.limit {
+	gogc, okGOGC := x.last.s.Value(record.FieldGOGCPercent)
+	off := okGOGC && gogc < 0
+	if off && settingsOf(x.last.s).NoLimit {
+		v.Cause += " The collector was off: GOGC=off, and no GOMEMLIMIT."
+	}
+	if okGoal && !off && x.limit > 0 && goal+beside > x.limit {
 		v.Cause += fmt.Sprintf(" The collector was not due before a heap of %s, and with the %s beside it that is more than the limit.", rule.FormatBytes(goal), rule.FormatBytes(beside))
 	}
 	v.Remedy = "Set GOMEMLIMIT somewhat below the container's limit, so that the collector runs before the limit is met."
@@ -365,6 +371,9 @@ func (x *examination) topSibling() (s, was *Sibling) {
 	most := int64(-1)
 	for i := range x.last.g.Siblings {
 		now := &x.last.g.Siblings[i]
+		if now.PID == x.rec.Process.PID {
+			continue
+		}
 		var before *Sibling
 		if x.base != nil && x.base.g != nil && x.base.g != x.last.g {
 			for j := range x.base.g.Siblings {
@@ -438,7 +447,11 @@ func (x *examination) confidence(amount map[Memory]float64, total float64) {
 		}
 	}
 	if (v.Memory == HeapLive || v.Memory == HeapGarbage) && !known(x.survival) && x.garbage() > 0.3*x.total {
-		lower(0, "no collection ended after it was allocated, so whether it was alive is not known")
+		to := 0
+		if x.last.s.Has.Has(record.FieldGOGCPercent) && x.last.s.GOGCPercent < 0 {
+			to = 1 // with the collector off, that is why
+		}
+		lower(to, "no collection ended after it was allocated, so whether it was alive is not known")
 	}
 	if v.Memory == HeapLive && v.Site == nil {
 		lower(1, "no site stands out of the heap profiles")
@@ -478,7 +491,7 @@ func (x *examination) alternatives(amount map[Memory]float64) {
 			}
 		case m == HeapGarbage && v.Memory == HeapLive && has > 0:
 			why = fmt.Sprintf("it was %s at the last look, and grows with what is alive", rule.FormatBytes(has))
-		case (m == PageCache || m == Shared || m == KernelMemory || m == SiblingMemory) && (x.last.g == nil || len(x.last.g.Parts) == 0 && m != SiblingMemory):
+		case (m == PageCache || m == Shared || m == KernelMemory || m == SiblingMemory) && x.last.g == nil:
 			if x.r.Composition.Of == "process" || x.has[OtherCharges] < 0.2*x.total {
 				continue
 			}

@@ -176,7 +176,7 @@ func pageOf(r *postmortem.Report) *page {
 	for _, c := range r.Captures {
 		row := captureRow{Time: clock(c.Time), Why: clean(c.Why), Before: "-", Took: "-", Used: bytes(c.UsageBytes), What: clean(strings.Join(c.Kinds, ", "))}
 		if c.BeforeKill != nil {
-			row.Before = rule.FormatSeconds(*c.BeforeKill)
+			row.Before = before(*c.BeforeKill)
 		}
 		if c.Took > 0 {
 			row.Took = rule.FormatSeconds(c.Took)
@@ -212,6 +212,15 @@ func pageOf(r *postmortem.Report) *page {
 	return p
 }
 
+// before writes how long before the kill something was: the clocks agree to a
+// millisecond at best.
+func before(seconds float64) string {
+	if seconds < 1e-3 {
+		return "less than 1 ms"
+	}
+	return rule.FormatSeconds(seconds)
+}
+
 func bytes(v *int64) string {
 	if v == nil {
 		return "-"
@@ -233,7 +242,7 @@ func tiles(r *postmortem.Report) []fact {
 		add("limit", bytes(c.LimitBytes))
 		add("in use at the last look", bytes(&c.TotalBytes))
 		if c.BeforeKill != nil {
-			add("last look before the kill", rule.FormatSeconds(max(0, *c.BeforeKill)))
+			add("last look before the kill", before(*c.BeforeKill))
 		}
 	}
 	if s := r.Survival.Now; s.GOGCPercent != nil {
@@ -303,7 +312,7 @@ func compositionOf(r *postmortem.Report) *compositionView {
 	v := &compositionView{GrewHead: "Grew"}
 	v.Caption = fmt.Sprintf("What the %s in use were made of at the last look", rule.FormatBytes(float64(c.TotalBytes)))
 	if c.BeforeKill != nil && *c.BeforeKill >= 0 {
-		v.Caption += ", " + rule.FormatSeconds(*c.BeforeKill) + " before the kill"
+		v.Caption += ", " + before(*c.BeforeKill) + " before the kill"
 	}
 	if c.Of == "process" {
 		v.Caption += ": of the process alone, since nothing is known of a cgroup"

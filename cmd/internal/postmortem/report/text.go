@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -149,7 +150,7 @@ func captures(r *postmortem.Report) string {
 		}
 		s := c.Why
 		if c.BeforeKill != nil && *c.BeforeKill >= 0 {
-			s += " " + rule.FormatSeconds(*c.BeforeKill) + " before the kill"
+			s += " " + before(*c.BeforeKill) + " before the kill"
 		}
 		if c.Took > 0 {
 			s += ", took " + rule.FormatSeconds(c.Took)
@@ -230,7 +231,7 @@ func (p *printer) composition(r *postmortem.Report) error {
 	}
 	head := "at the last look"
 	if c.BeforeKill != nil && *c.BeforeKill >= 0 {
-		head = rule.FormatSeconds(*c.BeforeKill) + " before the kill"
+		head = before(*c.BeforeKill) + " before the kill"
 	} else if !r.Killed {
 		head = "now"
 	}
@@ -241,6 +242,9 @@ func (p *printer) composition(r *postmortem.Report) error {
 	rows := slices.Clone(c.Rows)
 	slices.SortStableFunc(rows, func(a, b postmortem.Row) int { return cmp.Compare(b.Bytes, a.Bytes) })
 	for _, row := range rows {
+		if little := c.TotalBytes / 200; row.Memory != r.Verdict.Memory && max(row.Bytes, -row.Bytes) < little && max(row.Grew(), -row.Grew()) < little {
+			continue
+		}
 		style := term.Plain
 		if row.Memory == r.Verdict.Memory {
 			style = term.Bold
@@ -249,7 +253,7 @@ func (p *printer) composition(r *postmortem.Report) error {
 		if row.How == "estimated" {
 			name += t.Note("estimated: of what was allocated since the last collection, as much is taken to be alive as earlier collections found")
 		}
-		t.Row(texttab.Cell{Text: name, Style: style}, texttab.Cell{Text: human.Bytes(float64(row.Bytes)), Style: style},
+		t.Row(texttab.Cell{Text: name, Style: style}, texttab.Cell{Text: size(row.Bytes), Style: style},
 			texttab.Cell{Text: share(row.Bytes, c.TotalBytes)}, texttab.Cell{Text: grown(row.Was, row.Grew()), Style: style})
 	}
 	total := "in use"
@@ -280,6 +284,14 @@ func share(part, of int64) string {
 		return "-"
 	}
 	return human.Percent(float64(part) / float64(of))
+}
+
+// size writes a number of bytes that may be negative.
+func size(v int64) string {
+	if v < 0 {
+		return "-" + human.Bytes(float64(-v))
+	}
+	return human.Bytes(float64(v))
 }
 
 func grown(was *int64, by int64) string {
@@ -322,8 +334,8 @@ func (p *printer) growth(r *postmortem.Report) error {
 			if byAlloc {
 				part = s.AllocShare
 			}
-			t.Row(texttab.Cell{Text: rule.FrameString(s.Site), Style: style}, texttab.Cell{Text: human.Bytes(s.GrowthBytes), Style: style},
-				texttab.Cell{Text: fmt.Sprintf("%s to %s", human.Bytes(max(0, s.Low)), human.Bytes(max(0, s.High)))}, texttab.Cell{Text: human.Percent(part)}, texttab.Cell{Text: human.Bytes(s.AllocBytes)})
+			t.Row(texttab.Cell{Text: rule.FrameString(s.Site), Style: style}, texttab.Cell{Text: human.Bytes(math.Max(0, math.Round(s.GrowthBytes/1024)*1024)), Style: style},
+				texttab.Cell{Text: fmt.Sprintf("%s to %s", human.Bytes(max(0, s.Low)), human.Bytes(max(0, s.High)))}, texttab.Cell{Text: human.Percent(part)}, texttab.Cell{Text: human.Bytes(math.Round(s.AllocBytes/1024) * 1024)})
 		}
 		p.line("")
 		if p.err == nil {

@@ -63,7 +63,7 @@ func timeline(r *postmortem.Report, part time.Duration) (figure, bool) {
 	var b strings.Builder
 	add := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
 	for _, v := range byteTicks(most) {
-		add(`<line class="grid" x1="0" x2="100%%" y1="%.1f" y2="%.1f"/><text x="0" y="%.1f" dy="-3" class="halo">%s</text>`, y(v), y(v), y(v), html.EscapeString(rule.FormatBytes(v)))
+		add(`<line class="grid" x1="0" x2="100%%" y1="%.1f" y2="%.1f"/>`, y(v), y(v))
 	}
 	lines := []struct {
 		class, name string
@@ -100,6 +100,9 @@ func timeline(r *postmortem.Report, part time.Duration) (figure, bool) {
 		f.Keys = append(f.Keys, fact{l.class, l.name})
 	}
 	add(`</svg>`)
+	for _, v := range byteTicks(most) { // above the lines
+		add(`<text x="0" y="%.1f" dy="-3" class="halo">%s</text>`, y(v), html.EscapeString(rule.FormatBytes(v)))
+	}
 	if limit > 0 && limit <= most {
 		add(`<line class="limit" x1="0" x2="100%%" y1="%.1f" y2="%.1f"/>`, y(limit), y(limit))
 		f.Keys = append(f.Keys, fact{"limit", "limit " + rule.FormatBytes(limit)})
@@ -134,7 +137,7 @@ func timeline(r *postmortem.Report, part time.Duration) (figure, bool) {
 		if place < 0 || place > 1 {
 			continue
 		}
-		text, anchor := "-"+rule.FormatSeconds(s), "middle"
+		text, anchor := "−"+rule.FormatSeconds(s), "middle"
 		if i == 0 {
 			text = zeroName
 		}

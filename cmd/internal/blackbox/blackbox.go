@@ -66,16 +66,19 @@ type Postmortem struct {
 	GroupKills uint64
 }
 
-// A Host is the machine: its processes, and what it says of their memory. It is used by
-// one goroutine, but for Attach.
+// A Host is the machine: its processes, and what it says of their memory. What does not
+// say otherwise is used by one goroutine.
 type Host interface {
 	// PIDs are the processes that there are.
 	PIDs() ([]int, error)
 	// Program names what a process runs: two that are the same are the same file. It is ""
 	// for a kernel thread, or when the process is gone.
 	Program(pid int) string
+	// Identify says what a process is, for less than Attach costs. An error that is a
+	// goproc.ErrNotGo says that its program is none of ours. Several goroutines use it.
+	Identify(pid int) (record.Process, error)
 	// Attach takes hold of a process. An error that is a recorder.ErrEnded says that it
-	// is no more, one that is a goproc.ErrNotGo that its program is none of ours.
+	// is no more. Several goroutines use it.
 	Attach(ctx context.Context, pid int) (Source, error)
 	// Command is the kernel's name of a process, "" when it is gone.
 	Command(pid int) string

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/cgroup"
+	"github.com/heapwright/heapwright/cmd/internal/goproc"
 	"github.com/heapwright/heapwright/cmd/internal/oom"
 	"github.com/heapwright/heapwright/cmd/internal/postmortem"
 	"github.com/heapwright/heapwright/cmd/internal/process"
@@ -218,6 +219,9 @@ func (m *Machine) Bells() (Bells, error) {
 	}
 	return b, nil
 }
+
+// Identify implements Host.
+func (m *Machine) Identify(pid int) (record.Process, error) { return goproc.Identify(pid) }
 
 // Attach implements Host.
 func (m *Machine) Attach(ctx context.Context, pid int) (Source, error) {

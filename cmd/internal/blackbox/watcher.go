@@ -37,7 +37,8 @@ const (
 	// captureBudget is what a capture may take before it leaves out what is dearer.
 	captureBudget = 60 * time.Millisecond
 	maxAttaching  = 4
-	maxLooks      = 240 // kept of a group
+	leftOut       = time.Second // until somebody who was left out is looked at again: it may exec
+	maxLooks      = 240         // kept of a group
 )
 
 // Stats are what a Watcher says of itself.
@@ -95,9 +96,9 @@ type Watcher struct {
 // A candidate is a process that was seen, and may become one that is watched.
 type candidate struct {
 	program string
+	since   time.Duration
 	next    time.Duration
 	wait    time.Duration
-	tries   int
 	busy    bool
 }
 
@@ -371,10 +372,16 @@ func (w *Watcher) scan(ctx context.Context, now time.Duration) {
 	}
 	there := make(map[int]*candidate, len(pids))
 	tooMany := 0
+	// Who came last goes first: the others have lived for a while.
+	slices.Sort(pids)
+	slices.Reverse(pids)
+	slices.SortStableFunc(pids, func(a, b int) int {
+		return cmp.Compare(w.since(b, now), w.since(a, now))
+	})
 	for _, pid := range pids {
 		c := w.seen[pid]
 		if c == nil {
-			c = &candidate{wait: scanInterval}
+			c = &candidate{wait: scanInterval, since: now}
 		}
 		there[pid] = c
 		if c.busy || now < c.next || w.procs[pid] != nil {
@@ -384,7 +391,7 @@ func (w *Watcher) scan(ctx context.Context, now time.Duration) {
 		if program == c.program {
 			c.wait = min(2*c.wait, 5*time.Minute)
 		} else {
-			c.program, c.wait, c.tries = program, scanInterval, 0
+			c.program, c.wait = program, scanInterval
 		}
 		c.next = now + c.wait
 		switch {
@@ -401,6 +408,14 @@ func (w *Watcher) scan(ctx context.Context, now time.Duration) {
 	w.count(func(s *Stats) { s.TooMany = tooMany })
 }
 
+// since is when a process was first seen, now for one that is new.
+func (w *Watcher) since(pid int, now time.Duration) time.Duration {
+	if c := w.seen[pid]; c != nil {
+		return c.since
+	}
+	return now
+}
+
 // attach takes hold of a process, beside the loop.
 func (w *Watcher) attach(ctx context.Context, pid int, c *candidate) {
 	c.busy = true
@@ -408,12 +423,19 @@ func (w *Watcher) attach(ctx context.Context, pid int, c *candidate) {
 	w.working.Add(1)
 	go func() {
 		defer w.working.Done()
-		src, err := w.opt.Host.Attach(ctx, pid)
+		info, err := w.opt.Host.Identify(pid)
+		left := err == nil && !w.opt.Select(&info)
+		var src Source
+		if err == nil && !left {
+			src, err = w.opt.Host.Attach(ctx, pid)
+		}
 		w.result(ctx, func() {
 			c.busy = false
 			w.attaching--
-			c.tries++
 			switch {
+			case left:
+				c.next, c.wait = w.now()+leftOut, leftOut
+				return
 			case errors.Is(err, goproc.ErrNotGo):
 				if len(w.notGo) > 10_000 {
 					clear(w.notGo)
@@ -447,11 +469,8 @@ func (w *Watcher) result(ctx context.Context, f, undo func()) {
 
 func (w *Watcher) watch(pid int, src Source) {
 	info := src.Process()
-	if !w.opt.Select(&info) || w.procs[pid] != nil {
+	if w.procs[pid] != nil {
 		src.Close()
-		if c := w.seen[pid]; c != nil {
-			c.next = w.now() + 5*time.Minute
-		}
 		return
 	}
 	p := &proc{pid: pid, info: info, source: src, ring: newRing(), life: life{pid: pid, command: w.opt.Host.Command(pid)}}

@@ -49,7 +49,7 @@ func TestDiagnoseTraceFile(t *testing.T) {
 	f := newFakeEnv()
 	path, page := traceFile(t, "go1.24.13"), filepath.Join(t.TempDir(), "x.html")
 	f.run(t, ExitOK, "diagnose", "--trace", path, "--html", page)
-	for _, want := range []string{"format of Go 1.23", "time in which goroutines ran or wanted to", "main.handle.func1", "GC mark termination", "marking", "request"} {
+	for _, want := range []string{"format of Go 1.23", "time in which goroutines ran or wanted to", "main.main", "GC mark termination", "marking", "request"} {
 		if !strings.Contains(f.out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &f.out)
 		}

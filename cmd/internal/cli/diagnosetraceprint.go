@@ -37,8 +37,9 @@ func (d *traceDocument) print(env Env) error {
 	case "url":
 		who = d.From.Name
 	}
-	fmt.Fprintf(w, "%s: %s, %s in the format of Go 1.%d%s, %s\n", paint.Paint(term.Bold, term.Clean(who)), rule.FormatSeconds(t.Seconds),
+	head := fmt.Sprintf("%s: %s, %s in the format of Go 1.%d%s, %s", term.Clean(who), rule.FormatSeconds(t.Seconds),
 		plural(int(t.Events), "event"), t.Format, procs, plural(d.Cycles.N, "GC cycle"))
+	fmt.Fprintln(w, term.Wrap(head, "", width))
 	fmt.Fprintf(w, "\n%s\n", paint.Paint(term.Bold, term.Wrap(d.Verdict, "", width)))
 	if t.Cut != "" {
 		fmt.Fprintf(w, "%s\n", term.Wrap("The trace could not be read to its end, and what follows is of the part before: "+term.Clean(t.Cut)+".", "", width))

@@ -25,11 +25,11 @@ const (
 )
 
 // blockedByGC are the reasons for which a goroutine waits for the collector: credit
-// for its assist, the end of a cycle, and "preempted", which is a goroutine that is
-// held while its stack is scanned.
+// for its assist, the end of marking for a weak pointer, and "preempted", which is a
+// goroutine that is held while its stack is scanned. One that waits "until GC ends"
+// has called runtime.GC, and gets what it asked for.
 var blockedByGC = map[string]bool{
 	"GC mark assist wait for work": true,
-	"wait until GC ends":           true,
 	"GC weak to strong wait":       true,
 	"preempted":                    true,
 }

@@ -61,6 +61,9 @@ func Judge(r *Report) {
 	for _, check := range []func(*Report) []rule.Finding{tasks, stopping, assists, steals, sweeps, always, forced} {
 		for _, f := range check(r) {
 			f.Evidence = slices.DeleteFunc(f.Evidence, func(e rule.Evidence) bool { return !e.Finite() })
+			if r.Cycles.N < fewCycles && f.Confidence == rule.High && f.ID != idForced {
+				f.Confidence, f.ConfidenceReason = rule.Medium, fmt.Sprintf("there were only %d cycles in the trace", r.Cycles.N)
+			}
 			r.Findings = append(r.Findings, f)
 		}
 	}

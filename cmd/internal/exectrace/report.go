@@ -225,7 +225,7 @@ type Steal struct {
 // overlap.
 type Cost struct {
 	Assist  float64 `json:"assist"`  // marking, running
-	Blocked float64 `json:"blocked"` // waiting in an assist, or for the end of a cycle
+	Blocked float64 `json:"blocked"` // waiting in an assist, or while its stack is scanned
 	Sweep   float64 `json:"sweep"`   // sweeping before an allocation
 	Stopped float64 `json:"stopped"` // could have run, or ran GC's own code, while the world was stopped for GC
 	// Delayed is waiting for a P that mark workers held: of n goroutines that wait

@@ -248,6 +248,7 @@ func TestJSONContract(t *testing.T) {
 			{"profile", "4123"}, {"profile", "4123", "--type", "mutex"}, {"profile", "4123", "--type", "goroutine", "--top=9"}}},
 		{schemaDiagnose, newFakeEnv(), ExitOK, [][]string{{"diagnose", leak}}},
 		{schemaEscapes, newFakeEnv(), ExitOK, nil},
+		{schemaLeaks, newFakeEnv(), ExitFinding, [][]string{{"leaks", leak}}},
 		{schemaPredict, tuned, ExitOK, [][]string{{"predict", orders, "-o", "x.svg"}, {"predict", orders, "--container-limit", "off", "--gogc", "50", "--memory-limit", "70MiB"}}},
 		{schemaCheck, tuned, ExitFinding, // the simulated server is not paced as Go is
 			[][]string{{"predict", orders, "--check", orders}}},
@@ -283,6 +284,8 @@ func TestJSONContract(t *testing.T) {
 				var doc map[string]any
 				decode(t, experiments.out.Bytes(), &doc)
 				compare(t, tc.schema, keys, seen, "", doc)
+			case schemaLeaks:
+				compare(t, tc.schema, keys, seen, "", document(t, leaksExample()))
 			case schemaEscapes:
 				compare(t, tc.schema, keys, seen, "", document(t, escapesExample()))
 			case schemaTune:

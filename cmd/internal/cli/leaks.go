@@ -490,7 +490,7 @@ func (d *leaksDocument) print(env Env) error {
 	}
 	fmt.Fprintln(w, paint.Paint(term.Faint, term.Wrap(head, "", width)))
 	if g := v.LiveHeap; g != nil {
-		fmt.Fprintf(w, "live heap %s  %s\n", paint.Paint(term.Cyan, leakSpark(g.Series)), growthText(g))
+		fmt.Fprintf(w, "live heap %s %s\n", paint.Paint(term.Cyan, leakSpark(g.Series)), growthText(g))
 	}
 	for i := range v.Findings {
 		printLeak(w, &v.Findings[i], i+1, width, paint)
@@ -525,7 +525,7 @@ func (d *leaksDocument) print(env Env) error {
 // printLeak writes one finding.
 func printLeak(w io.Writer, f *leak.Finding, n, width int, paint term.Painter) {
 	fmt.Fprintf(w, "\n%s %s\n", paint.Paint(severityStyle(f.Severity), fmt.Sprintf("%d.", n)), paint.Paint(term.Bold, strings.TrimPrefix(term.Wrap(term.Clean(f.Title), "   ", width), "   ")))
-	fmt.Fprintf(w, "   %s  %s\n", paint.Paint(term.Cyan, leakSpark(f.Growth.Series)), growthText(&f.Growth))
+	fmt.Fprintf(w, "   %s %s\n", paint.Paint(term.Cyan, leakSpark(f.Growth.Series)), growthText(&f.Growth))
 	if f.Site.Func != "" {
 		role := "allocated"
 		if f.Kind == leak.Goroutine {
@@ -558,21 +558,30 @@ func printLeak(w io.Writer, f *leak.Finding, n, width int, paint term.Painter) {
 	}
 }
 
-// growthText is growth with its interval.
+// growthText is growth with its 95% interval, and where it has got to.
 func growthText(g *leak.Growth) string {
 	if g.Unit == "count" {
-		return fmt.Sprintf("%+.0f an hour (95%%: %.0f to %.0f), from %.0f to %.0f", g.PerHour, g.Low, g.High, g.Start, g.End)
+		return fmt.Sprintf("%+.0f/h (%.0f to %.0f), now %.0f", g.PerHour, g.Low, g.High, g.End)
 	}
 	sign := "+"
 	if g.PerHour < 0 {
 		sign = ""
 	}
-	return fmt.Sprintf("%s%s/h (95%%: %s to %s), from %s to %s", sign, rule.FormatBytes(g.PerHour), rule.FormatBytes(g.Low), rule.FormatBytes(g.High), rule.FormatBytes(g.Start), rule.FormatBytes(g.End))
+	return fmt.Sprintf("%s%s/h (%s to %s), now %s", sign, bytesShort(g.PerHour), bytesShort(g.Low), bytesShort(g.High), bytesShort(g.End))
+}
+
+// bytesShort leaves out the digit after the point where there are enough before it.
+func bytesShort(v float64) string {
+	s := rule.FormatBytes(v)
+	if i := strings.IndexByte(s, '.'); i >= 3 {
+		return s[:i] + s[i+2:]
+	}
+	return s
 }
 
 // leakSpark draws values from the least to the largest.
 func leakSpark(values []float64) string {
-	const columns = 24
+	const columns = 16
 	if len(values) == 0 {
 		return strings.Repeat(" ", columns)
 	}

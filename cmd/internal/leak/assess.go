@@ -109,20 +109,6 @@ func assess(c *curve, exact, refills bool, alpha float64) assessment {
 	}
 	a.pChance = binomialUpper(a.events, up)
 
-	if (exact || refills) && a.growth > 0 {
-		if r := refill(c); r.rises >= 3 {
-			// Each is sampled, or larger than the one before in any case.
-			a.pChance = min(a.pChance, math.Exp2(-float64(r.rises+r.plateaus)))
-			a.rate, a.low, a.high = fit.Slope, max(fit.Low, 0), fit.High
-			if r.rate > 0 {
-				a.rate, a.low, a.high = r.rate, min(a.low, r.rate), max(a.high, r.rate)
-			}
-			a.center, a.sigma = r.center, 0
-			a.course = r.course
-			return a
-		}
-	}
-
 	noise := 0.0 // of the slope, from sampling alone
 	if last := c.n[n-1]; !exact && last > 0 {
 		noise = z95 * math.Sqrt(float64(a.events)) * c.v[n-1] / float64(last) / span
@@ -130,7 +116,20 @@ func assess(c *curve, exact, refills bool, alpha float64) assessment {
 	a.rate = fit.Slope
 	a.low = a.rate - math.Hypot(fit.Slope-fit.Low, noise)
 	a.high = a.rate + math.Hypot(fit.High-fit.Slope, noise)
-	if a.growth <= 0 || a.p() > alpha || a.net <= 0 {
+	if a.growth <= 0 {
+		return a
+	}
+	if exact || refills {
+		// A room that is made larger by a factor: few samples, or many at a time.
+		if r := refill(c); r.rises >= 3 && 3*r.rises <= n && r.course == steady {
+			// Each is sampled, or larger than the one before in any case.
+			a.pChance = min(a.pChance, math.Exp2(-float64(3*r.rises)))
+			a.rate, a.low, a.high = r.rate, min(max(fit.Low, 0), r.rate), max(fit.High, r.rate)
+			a.center, a.course = r.center, steady
+			return a
+		}
+	}
+	if a.pChance > alpha || a.net <= 0 {
 		return a
 	}
 
@@ -270,11 +269,10 @@ func growsWithLoad(c *curve, i0, i1 int, a *assessment) bool {
 // A filling is what the room of one slice or map tells of what is in it: it is
 // known at the moments when it became full.
 type filling struct {
-	rises    int // how often it was made larger
-	plateaus int
-	rate     float64 // of what is in it, per second
-	center   float64
-	course   course
+	rises  int     // how often it was made larger
+	rate   float64 // of what is in it, per second
+	center float64
+	course course
 }
 
 // refill reads the filling from a curve that stands, and jumps up. A curve that

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -19,6 +18,7 @@ type vote struct {
 	cause  CauseID
 	weight float64
 	sign   string
+	grows  bool // a container, which itself grew
 }
 
 const (
@@ -29,7 +29,7 @@ const (
 )
 
 func (b *ballot) add(cause CauseID, weight float64, format string, args ...any) {
-	b.votes = append(b.votes, vote{cause, weight, fmt.Sprintf(format, args...)})
+	b.votes = append(b.votes, vote{cause: cause, weight: weight, sign: fmt.Sprintf(format, args...)})
 }
 
 // result is the cause with the most votes, and its signs, the strongest first.
@@ -140,7 +140,7 @@ func (j *judge) classifyHeap(f *Finding, parts []grown, goroutines []Finding) {
 			if total > 0 {
 				share = max(0.25, parts[i].growth/total)
 			}
-			b.add(m.cause, m.weight*share, "%s (%s)", m.sign, rule.FrameString(parts[i].frame))
+			b.votes = append(b.votes, vote{m.cause, m.weight * share, m.sign, true})
 		}
 	}
 	j.httpSigns(&b, f.Stack)
@@ -186,6 +186,10 @@ func (j *judge) companions(b *ballot, f *Finding) {
 			}
 		}
 		if near < 0 {
+			// What nothing else explains counts wherever it grows.
+			if m.weight >= decides && s.n[last] >= s.n[0]+2 && best[m.cause].weight < 1 {
+				best[m.cause] = vote{m.cause, 1, fmt.Sprintf("%s, in %s", m.sign, shortName(s.frame.Func)), false}
+			}
 			continue
 		}
 		w := hints
@@ -202,7 +206,7 @@ func (j *judge) companions(b *ballot, f *Finding) {
 			w *= 1.5
 		}
 		if w > best[m.cause].weight {
-			best[m.cause] = vote{m.cause, w, fmt.Sprintf("%s, nearby, in %s", m.sign, shortName(s.frame.Func))}
+			best[m.cause] = vote{m.cause, w, fmt.Sprintf("%s, nearby, in %s", m.sign, shortName(s.frame.Func)), s.v[last] > s.v[0]}
 		}
 	}
 	for _, v := range best {

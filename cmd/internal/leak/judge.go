@@ -173,6 +173,10 @@ func (j *judge) judgeHeap() bool {
 	slices.SortStableFunc(j.growing, bySize)
 	slices.SortStableFunc(noise, bySize)
 	for _, g := range noise[:min(len(noise), 3)] {
+		if kind, text := courseText(g.course); text != "" && g.pChance <= j.alpha {
+			j.notLeak(kind, &g, text)
+			continue
+		}
 		j.notLeak(Noise, &g, fmt.Sprintf("%s more: within what sampling and chance do (p = %s)", rule.FormatBytes(g.growth), formatP(g.p)))
 	}
 	return true

@@ -63,7 +63,7 @@ func (j *judge) heldBy(f *Finding, b *ballot) {
 			if h.Holder >= 0 && h.Holder < len(r.Holders) {
 				e.Retained = max(e.Retained, r.Holders[h.Holder].RetainedBytes)
 				if name, _ := container(h.Path); name == "" {
-					containers[r.Holders[h.Holder].Container] += n
+					containers[r.Holders[h.Holder].Container] += n / 2
 				}
 			}
 			j.pathSigns(b, h, n)
@@ -87,19 +87,49 @@ func (j *judge) heldBy(f *Finding, b *ballot) {
 			b.add(c.cause, typical*n/float64(samples), "%s holds them", c.what)
 		}
 	}
-	// What only the graph shows counts where it is about the same memory.
+	// Whether what holds them is made larger itself, as append and maps do.
+	growing := slices.ContainsFunc(b.votes, func(v vote) bool {
+		return v.grows && (v.cause == SliceUnbounded || v.cause == MapUnbounded || v.cause == SyncMapUnbounded || v.cause == ListUnbounded)
+	})
 	for i := range r.Hints {
 		h := &r.Hints[i]
-		if _, ok := Find(h.Kind); !ok || f.Growth.End <= 0 || len(roots) > 0 && !roots[rootName(h.Root)] && h.Root.Name != "" {
+		if _, ok := Find(h.Kind); !ok || f.Growth.End <= 0 || !roots[rootName(h.Root)] {
 			continue
 		}
+		w := hintWeight(CauseID(h.Kind), growing)
 		switch share := float64(h.Bytes) / f.Growth.End; {
 		case share >= 0.5:
-			b.add(CauseID(h.Kind), decides+1, "%s", h.Text)
+			b.add(CauseID(h.Kind), w, "%s", h.Text)
 		case share >= 0.2:
-			b.add(CauseID(h.Kind), typical, "%s", h.Text)
+			b.add(CauseID(h.Kind), w/2, "%s", h.Text)
 		}
 	}
+}
+
+// hintWeight is what a fact that the graph shows counts. A large container is a
+// fact about most heaps. That much is kept for little (a part of an array, what a
+// closure captured) explains growth where the container stays as it is; where that
+// grows too, it comes first.
+func hintWeight(cause CauseID, growing bool) float64 {
+	switch cause {
+	case SliceUnbounded, MapUnbounded, ListUnbounded, SyncMapUnbounded:
+		return hints
+	case MapNeverShrinks: // it is empty: nothing is put into it that stays
+		return 2 * decides
+	case Callbacks:
+		if growing {
+			return typical + hints
+		}
+		return hints
+	case ClosureCapture:
+		return typical + breaks
+	case SubSlice, Substring, AppendAliasing, BufferNeverSmall:
+		if growing {
+			return typical
+		}
+		return decides + 1
+	}
+	return decides + 1
 }
 
 // pathSigns are what the types on the way from a root tell; n is a weight in
@@ -124,7 +154,7 @@ func (j *judge) pathSigns(b *ballot, h *retention.SiteHolder, n float64) {
 			strings.Contains(s.Type, "context.timerCtx") && s.Objects > 10:
 			b.add(ContextNotDone, typical+hints, "they are children of a context that lives on")
 		case strings.HasPrefix(s.Type, "[]func(") || strings.HasPrefix(s.Type, "map[") && strings.Contains(s.Type, "]func("):
-			b.add(Callbacks, typical+hints, "%s holds them", s.Type)
+			b.add(Callbacks, hints, "%s holds them", s.Type)
 		}
 	}
 	if name, what := container(h.Path); name != "" {
@@ -132,26 +162,32 @@ func (j *judge) pathSigns(b *ballot, h *retention.SiteHolder, n float64) {
 	}
 }
 
-// container is what the step of a path that leads to the most is: where one object,
-// or a few, refer to many.
+// container is what holds the many on a path: the last step at which one object, or
+// a few, refer to many; or what the path ends in.
 func container(path []retention.Step) (name, what string) {
-	best := 8.0 // at least so many for one
-	for i := 1; i < len(path); i++ {
-		if ratio := float64(path[i].Objects) / float64(max(path[i-1].Objects, 1)); ratio > best {
-			if n := containerOf(path[i].Type, path[i].Recursive); n == "map" || n == "list" || n == "sync.Map" {
-				best, name, what = ratio, n, path[i].Type
-			} else if n := containerOf(path[i-1].Type, path[i-1].Recursive); n != "" {
-				best, name, what = ratio, n, path[i-1].Type
+	const many = 8.0 // at least so many for one
+	for i := len(path) - 1; i > 0; i-- {
+		if float64(path[i].Objects) < many*float64(max(path[i-1].Objects, 1)) {
+			continue
+		}
+		for _, s := range []*retention.Step{&path[i-1], &path[i]} {
+			if n := containerOf(s.Type); n != "" {
+				return n, s.Type
 			}
 		}
 	}
-	return name, what
+	if n := len(path); n > 0 {
+		if name := containerOf(path[n-1].Type); name == "map" || name == "list" || name == "sync.Map" {
+			return name, path[n-1].Type
+		}
+	}
+	return "", ""
 }
 
 // containerOf is what a type of the runtime or the standard library is part of. The
 // names are those of Go 1.20 to 1.27: map.group and map.bucket stand for the types
 // that the compiler makes for maps.
-func containerOf(typ string, recursive bool) string {
+func containerOf(typ string) string {
 	switch {
 	case typ == "runtime.hmap":
 		return "map"
@@ -163,13 +199,13 @@ func containerOf(typ string, recursive bool) string {
 		return "map"
 	case strings.Contains(typ, "sync.entry") || strings.Contains(typ, "HashTrieMap") || strings.Contains(typ, "sync.indirect") || strings.HasPrefix(typ, "sync.Map"):
 		return "sync.Map"
-	case strings.HasPrefix(typ, "list.Element") || strings.HasPrefix(typ, "ring.Ring") || recursive:
+	case strings.HasPrefix(typ, "list.Element") || strings.HasPrefix(typ, "ring.Ring"):
 		return "list"
 	case strings.HasPrefix(typ, "sync.pool") || strings.HasPrefix(typ, "sync.Pool"):
 		return "pool"
-	case strings.HasPrefix(typ, "chan "):
+	case strings.HasPrefix(typ, "chan ") || strings.HasPrefix(typ, "[]chan "):
 		return "chan"
-	case strings.HasPrefix(typ, "[]") && !strings.HasPrefix(typ, "[]uint8"):
+	case strings.HasPrefix(typ, "[]") && !strings.HasPrefix(typ, "[]uint8") && !strings.HasPrefix(typ, "[]func("):
 		return "slice"
 	}
 	return ""

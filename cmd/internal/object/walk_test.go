@@ -3,16 +3,20 @@ package object
 import (
 	"bufio"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/heapgraph"
+	"github.com/heapwright/heapwright/cmd/internal/pause"
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
 	"github.com/heapwright/heapwright/cmd/internal/remote"
 )
 
@@ -299,4 +303,98 @@ func TestReleases(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Where the graph does not fit, it is coarser, and its totals are the same.
+func TestBudget(t *testing.T) {
+	s := startShapes(t, build(t, "", nil, "-ldflags=-s -w"), fmt.Sprint(testN))
+	tg := s.attach()
+	exact := walkHeap(t, tg, Options{})
+	seen := []heapgraph.Coarse{heapgraph.Exact}
+	for budget := int64(3 << 20); budget > 300<<10; budget = budget * 31 / 32 {
+		h := walkHeap(t, tg, Options{MaxMemory: budget})
+		if last := seen[len(seen)-1]; h.stats.Coarse < last {
+			t.Errorf("with %d bytes: %q, with more %q", budget, h.stats.Coarse, last)
+		} else if h.stats.Coarse > last {
+			seen = append(seen, h.stats.Coarse)
+		}
+		if h.LiveObjects != exact.LiveObjects || h.LiveBytes != exact.LiveBytes {
+			t.Errorf("with %d bytes: %d objects of %d bytes, want %d and %d", budget, h.LiveObjects, h.LiveBytes, exact.LiveObjects, exact.LiveBytes)
+		}
+		if (len(h.stats.Notes) > 0) != (h.stats.Coarse != heapgraph.Exact) {
+			t.Errorf("with %d bytes: notes %q", budget, h.stats.Notes)
+		}
+	}
+	if want := []heapgraph.Coarse{heapgraph.Exact, heapgraph.FoldNoscan, heapgraph.SpanPerNode}; !slices.Equal(seen, want) {
+		t.Errorf("levels %q, want %q", seen, want)
+	}
+	var large *heapgraph.TooLargeError
+	if _, _, err := Walk(context.Background(), tg, Options{MaxMemory: 1 << 10}); !errors.As(err, &large) {
+		t.Errorf("with 1 KiB: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, _, err := Walk(ctx, tg, Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: %v", err)
+	}
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+	if _, _, err := Walk(context.Background(), tg, Options{}); !errors.Is(err, procmem.ErrExited) {
+		t.Errorf("of a process that has ended: %v", err)
+	}
+}
+
+// A heap that changes all the time is read to its end, and what changed is counted.
+// What holds still in it is all there.
+func TestBusy(t *testing.T) {
+	for _, release := range []string{"", "go1.20.14", "go1.24.13"} {
+		t.Run("go"+release, func(t *testing.T) {
+			s := startShapes(t, build(t, release, nil, "-ldflags=-s -w"), fmt.Sprint(testN))
+			fmt.Fprintln(s.in, "churn")
+			tg := s.attach()
+			for range 5 {
+				h := walkHeap(t, tg, Options{})
+				held := h.from(func(r *heapgraph.Root) bool {
+					return r.Kind == heapgraph.Stack && strings.HasPrefix(r.CreatedBy, "main.build")
+				})
+				if held < 20*1001 {
+					t.Errorf("goroutines hold %d objects, want %d", held, 20*1001)
+				}
+				steady := h.from(func(r *heapgraph.Root) bool {
+					return strings.HasSuffix(r.Name, "used by main.build")
+				})
+				if steady < 5*testN {
+					t.Errorf("variables of main.build hold %d objects", steady)
+				}
+			}
+			// The same while it stands still: then nothing has moved.
+			p, err := pause.Stop(context.Background(), tg.Process(), pause.Options{For: time.Minute})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Resume()
+			h := walkHeap(t, tg, Options{Paused: true})
+			again := walkHeap(t, tg, Options{})
+			if st := again.stats; st.LateSpans+st.MovedSpans+st.NewSpans > 0 || st.Cycles > 0 || h.LiveObjects != again.LiveObjects || h.EdgeCount() != again.EdgeCount() {
+				t.Errorf("paused: %d objects and %d references, then %d and %d; %+v", h.LiveObjects, h.EdgeCount(), again.LiveObjects, again.EdgeCount(), *st)
+			}
+		})
+	}
+}
+
+func BenchmarkWalk(b *testing.B) {
+	s := startShapes(b, build(b, "", nil, "-ldflags=-s -w"), "100000")
+	tg := s.attach()
+	b.ResetTimer()
+	var objects, bytes uint64
+	for range b.N {
+		_, stats, err := Walk(context.Background(), tg, Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		objects, bytes = objects+stats.Objects, bytes+stats.Bytes
+	}
+	b.SetBytes(int64(bytes) / int64(b.N))
+	b.ReportMetric(float64(b.Elapsed())/float64(objects), "ns/object")
+	b.ReportMetric(float64(objects)/float64(b.N), "objects")
 }

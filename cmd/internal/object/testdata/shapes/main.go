@@ -145,6 +145,22 @@ func grow(n int) *tree {
 	return &tree{key: n, left: grow((n - 1) / 2), right: grow(n - 1 - (n-1)/2)}
 }
 
+// churn keeps changing a map, a list and a slice of its own.
+func churn() {
+	m := map[int]*entry{}
+	var l *node
+	for i := 0; ; i++ {
+		m[i%5000] = &entry{data: make([]byte, i%300)}
+		l = &node{next: l}
+		if i%3000 == 0 {
+			l = nil
+		}
+		if i%7 == 0 {
+			delete(m, i/2%5000)
+		}
+	}
+}
+
 func read(names ...string) []uint64 {
 	s := make([]metrics.Sample, len(names))
 	for i := range names {
@@ -181,8 +197,15 @@ func main() {
 	for {
 		v := read("/gc/heap/objects:objects", "/memory/classes/heap/objects:bytes")
 		fmt.Println(v[0], v[1])
-		if _, err := in.ReadString('\n'); err != nil {
+		line, err := in.ReadString('\n')
+		if err != nil {
 			return
+		}
+		if line == "churn\n" {
+			debug.SetGCPercent(50)
+			for i := 0; i < 3; i++ {
+				go churn()
+			}
 		}
 		runtime.GC()
 	}

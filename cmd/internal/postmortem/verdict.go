@@ -3,11 +3,13 @@ package postmortem
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/trend"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -46,6 +48,7 @@ func (x *examination) verdict() {
 	if !known(x.was) || total < enoughGrowth*x.total {
 		amount, total, x.byShare = x.has, x.total, true
 	}
+	amount = x.roomIsGarbage(amount)
 	switch {
 	case x.flat():
 		x.tooSmall()
@@ -157,7 +160,7 @@ func (x *examination) garbage() float64 { return max(0, x.has[HeapGarbage]) }
 // collector could not have helped.
 func (x *examination) flat() bool {
 	const atRest = 10 * time.Second
-	if x.limit == 0 || !known(x.was) || x.quiet == nil && x.last.s.Time.Sub(x.base.s.Time) < atRest {
+	if x.limit == 0 || !known(x.was) || x.quiet == nil && x.last.s.Time.Sub(x.base.s.Time) < atRest || x.leaking() {
 		return false
 	}
 	unseen := 0.0
@@ -165,6 +168,51 @@ func (x *examination) flat() bool {
 		unseen = x.unseen
 	}
 	return x.was >= fullAlready*x.limit && x.total-x.was+unseen <= flatGrowth*x.limit && x.total-x.garbage() >= fullAlready*x.limit
+}
+
+// roomIsGarbage counts free memory of the heap that comes and goes with collections as
+// garbage: it is the room that the collector has, and the next cycle fills it again. What
+// stays free through the last third of the time is fragmentation.
+func (x *examination) roomIsGarbage(amount map[Memory]float64) map[Memory]float64 {
+	free := func(m *moment) (float64, bool) {
+		inUse, ok1 := m.value(record.FieldHeapInUseBytes)
+		live, ok2 := m.value(record.FieldHeapLiveBytes)
+		return max(0, inUse-max(live, m.or0(record.FieldHeapObjectsBytes))) + m.or0(record.FieldHeapFreeBytes), ok1 && ok2
+	}
+	stays, ok := free(x.last)
+	if !ok || amount[Fragmentation] <= 0 {
+		return amount
+	}
+	since := x.ms[0].s.Time
+	if x.base != nil {
+		since = x.base.s.Time
+	}
+	third := x.last.s.Time.Add(-x.last.s.Time.Sub(since) / 3)
+	for i := range x.ms {
+		if v, ok := free(&x.ms[i]); ok && x.ms[i].s.Time.After(third) {
+			stays = min(stays, v)
+		}
+	}
+	if !x.byShare && x.base != nil {
+		was, _ := free(x.base)
+		stays = max(0, stays-was)
+	}
+	out := maps.Clone(amount)
+	out[Fragmentation] = min(amount[Fragmentation], stays)
+	out[HeapGarbage] += amount[Fragmentation] - out[Fragmentation]
+	return out
+}
+
+// leaking reports whether what collections found alive rose steadily to the end.
+func (x *examination) leaking() bool {
+	var pts []trend.Point
+	for i := range x.ms {
+		if v, ok := x.ms[i].value(record.FieldHeapMarkedBytes); ok {
+			pts = append(pts, trend.Point{T: x.ms[i].s.Time.Sub(x.ms[0].s.Time).Seconds(), V: v})
+		}
+	}
+	f, ok := trend.Theil(pts)
+	return ok && f.Rising() && f.Steady() && f.Growth > littleOf*x.limit
 }
 
 // largest is the kind that an amount is most of. The heap is taken as one first: its

@@ -88,6 +88,7 @@ type report struct {
 	victim  int      // who was chosen, 0 when that was not said
 	killed  []int
 	group   bool // the kernel kills all of a group
+	old     bool // a kernel that may take a child in place of who was chosen
 }
 
 type section int
@@ -206,7 +207,7 @@ func (rep *report) concerns(pid int) bool {
 	if len(rep.killed) > 0 {
 		return rep.group
 	}
-	return rep.victim == 0 || rep.victim == pid || rep.kill.TaskGroup != "" && rep.kill.Constraint == ""
+	return rep.victim == 0 || rep.victim == pid || rep.old
 }
 
 func (p *Parser) remember(pid int) {
@@ -320,7 +321,10 @@ func (rep *report) line(text string, pageSize uint64) bool {
 	case strings.Contains(text, ": Kill process "): // before Linux 5.1
 		_, rest, _ := strings.Cut(text, ": Kill process ")
 		if pid, _, _, ok := process(rest, ") score "); ok {
-			rep.victim = pid
+			rep.victim, rep.old = pid, true
+		}
+		if strings.HasPrefix(text, "Memory cgroup") {
+			k.Constraint = "CONSTRAINT_MEMCG"
 		}
 		return true
 	case strings.HasPrefix(text, "Tasks in ") && strings.Contains(text, " are going to be killed due to memory.oom.group set"):
@@ -337,11 +341,13 @@ func (rep *report) line(text string, pageSize uint64) bool {
 		return true
 	case strings.HasPrefix(text, "Memory cgroup stats for "):
 		rep.section = statLines
-		// Before Linux 5.2 all of it is in this line, after a colon that the path may have too.
+		// Before Linux 5.2 all of it is in this line, after a colon that the path may have
+		// too, and there is such a line for each group below, of itself alone.
 		if i := strings.LastIndex(text, ": cache:"); i >= 0 {
 			for word := range strings.FieldsSeq(text[i+1:]) {
-				if key, value, ok := strings.Cut(word, ":"); ok {
-					rep.stat(key, kilobytes(value))
+				key, value, _ := strings.Cut(word, ":")
+				if p, ok := stats[key]; ok {
+					rep.part(p, rep.kill.Parts[p]+kilobytes(value))
 				}
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/heapwright/heapwright/record"
 )
@@ -89,7 +90,10 @@ type Builder struct {
 	rootNode []rootExtra
 }
 
-type rootExtra struct{ bytes, objects uint64 }
+type rootExtra struct {
+	bytes, objects uint64
+	last           uint64 // goroutine
+}
 
 type pendingSample struct {
 	addr uint64
@@ -486,7 +490,11 @@ func (b *Builder) AddRoot(r Root) RootID {
 		b.g.Roots = append(b.g.Roots, r)
 		b.rootNode = append(b.rootNode, rootExtra{})
 	}
-	b.g.Roots[id].Count++
+	// A goroutine counts once, however often its stack has the frame.
+	if at := &b.rootNode[id]; b.g.Roots[id].Count == 0 || r.Goroutine == 0 || r.Goroutine != at.last {
+		b.g.Roots[id].Count++
+		at.last = r.Goroutine
+	}
 	return RootID(id)
 }
 
@@ -547,6 +555,7 @@ func (b *Builder) Graph() (*Graph, error) {
 		g.rootIDs = append(g.rootIDs, NodeID(g.objects+1+i))
 	}
 	g.edges = slices.Clip(g.edges[:end])
+	g.inferMaps()
 	g.rank()
 	if g.extra != nil {
 		for i, x := range b.rootNode {
@@ -564,19 +573,25 @@ func (b *Builder) Graph() (*Graph, error) {
 	return &out, nil
 }
 
-// rankOf is which roots others yield to: a goroutine uses what a global keeps, and
-// what it was called with may lie on its stack long after; a finalizer keeps what
-// its object refers to, but only once the object is dead does that matter.
-func rankOf(k RootKind) uint8 {
-	switch k {
-	case Global:
+// ranks is how many ranks of roots there are.
+const ranks = 5
+
+// rank is which roots yield to which: a goroutine uses what a global keeps, and what
+// it was called with may lie on its stack long after; what a function of the program
+// has, it hands to the runtime's; a finalizer keeps what its object refers to, but
+// only once the object is dead does that matter.
+func (r *Root) rank() uint8 {
+	switch {
+	case r.Kind == Global:
 		return 0
-	case Stack:
-		return 1
-	case Other:
+	case r.Kind == Other && len(r.Frames) == 0:
+		return 1 // timers, for one
+	case r.Kind == Stack && !strings.HasPrefix(r.Name, "runtime."):
 		return 2
+	case r.Kind == Stack || r.Kind == Other:
+		return 3
 	}
-	return 3
+	return ranks - 1
 }
 
 // rank finds for each node the first rank whose roots reach it.
@@ -586,9 +601,9 @@ func (g *Graph) rank() {
 		g.ranks[i] = unreached
 	}
 	var todo []NodeID
-	for rank := rankOf(Global); rank <= rankOf(Finalizer); rank++ {
+	for rank := range uint8(ranks) {
 		for i := range g.Roots {
-			if rankOf(g.Roots[i].Kind) == rank {
+			if g.Roots[i].rank() == rank {
 				g.ranks[g.rootIDs[i]] = rank
 				todo = append(todo, g.rootIDs[i])
 			}

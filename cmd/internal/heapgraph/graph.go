@@ -69,7 +69,7 @@ type Root struct {
 	Addr, Size uint64
 	Type       TypeID
 	// Count is how many roots that are equal in kind, name and frames this one
-	// stands for.
+	// stands for, each goroutine counted once.
 	Count int
 }
 
@@ -266,8 +266,9 @@ func (g *Graph) Edges(n NodeID) []NodeID {
 // Keeps says whether a reference from one node to another counts for who keeps what.
 // Of what a global reaches, goroutines are users and not keepers: the object that a
 // request works on refers to the server, and a frame to what its function was once
-// called with. What goroutines reach in turn is not kept by the runtime's own roots,
-// and what is not dead not by finalizers. So what is said to be kept by a global is
+// called with. Between the two are the runtime's variables, which have the timers.
+// What goroutines reach is not kept by the runtime's own stacks, and what is not
+// dead not by finalizers. So what is said to be kept by a global is
 // free without that once no goroutine uses it any more.
 func (g *Graph) Keeps(from, to NodeID) bool {
 	return from == SuperRoot || g.ranks[from] == g.ranks[to]

@@ -344,13 +344,45 @@ func TestRanksOfRoots(t *testing.T) {
 	g, err := b.Graph()
 	must(t, err)
 	// Object 2 is dead, and its finalizer keeps 3. 1 is used by main.main and the
-	// finalizer; 4, which main.main has alone, refers to it as well.
+	// finalizer; 4, which a timer has, refers to it as well.
 	tree := dominators(t, g)
-	const finalizer, files, stack, timers = 7, 8, 9, 10
-	for n, want := range map[NodeID]NodeID{1: files, 2: 1, 3: None, 4: finalizer, 5: stack, 6: timers} {
+	const finalizer, files, timers = 7, 8, 10
+	for n, want := range map[NodeID]NodeID{1: files, 2: 1, 3: None, 4: finalizer, 5: timers, 6: timers} {
 		if got := tree.Dominator(n); got != want {
 			t.Errorf("the dominator of %d is %d, want %d", n, int32(got), int32(want))
 		}
+	}
+}
+
+func TestMapsByTheirGroups(t *testing.T) {
+	b := NewBuilder(BuildOptions{})
+	sizes := []uint64{48, 8, 32, 1024, 48, 272, 48}
+	at := func(i int) uint64 { return base + uint64(i)*8192 }
+	for i, size := range sizes {
+		must(t, b.AddSpan(Span{Base: at(i), ElemSize: size, Slots: 1}))
+	}
+	groups := b.AddType(Type{Name: "noalg.map.group[string]*main.T", Kind: KindMapGroups, Size: 200})
+	must(t, b.Layout())
+	b.SetType(4, groups)
+	b.SetType(6, groups)
+	for i, to := range []int{1, 2, 3, -1, 5, -1, 0} {
+		must(t, b.Begin(NodeID(i+1)))
+		if to >= 0 {
+			b.Edge(at(to))
+		}
+	}
+	g, err := b.Graph()
+	must(t, err)
+	for i, want := range []string{
+		"map[string]*main.T", "tables of map[string]*main.T", "table of map[string]*main.T", "noalg.map.group[string]*main.T",
+		"map[string]*main.T", "noalg.map.group[string]*main.T", "",
+	} {
+		if got := g.Type(NodeID(i + 1)).Name; got != want {
+			t.Errorf("object %d is a %q, want %q", i, got, want)
+		}
+	}
+	if g.Type(1).Kind != KindMap || g.Type(2).Kind != KindPointers || g.Type(3).Kind != KindMapTable {
+		t.Error("a kind is wrong")
 	}
 }
 

@@ -2,6 +2,7 @@ package retention
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,6 +40,7 @@ const (
 	classPool
 	classConn
 	classFunc
+	classTimers
 )
 
 // classOf goes by the names that types have in the standard library.
@@ -53,7 +55,7 @@ func classOf(t *heapgraph.Type) class {
 	case heapgraph.KindFunc:
 		return classFunc
 	}
-	switch name := strings.TrimPrefix(t.Name, "*"); name {
+	switch base(t.Name) {
 	case "context.valueCtx":
 		return classValueContext
 	case "context.cancelCtx", "context.timerCtx", "context.afterFuncCtx":
@@ -62,10 +64,22 @@ func classOf(t *heapgraph.Type) class {
 		return classDefer
 	case "sync.poolLocal", "sync.poolChainElt":
 		return classPool
-	case "net/http.persistConn":
+	case "http.persistConn":
 		return classConn
+	case "runtime.timerWhen", "*runtime.timer":
+		return classTimers
 	}
 	return classNone
+}
+
+// base returns the name of a type with only the last part of its package's path, as
+// the types of a program themselves have it.
+func base(name string) string {
+	end := len(name)
+	if i := strings.IndexByte(name, '['); i > 0 {
+		end = i
+	}
+	return name[strings.LastIndexByte(name[:end], '/')+1:]
 }
 
 // A tally sums up objects of one class in one group.
@@ -108,7 +122,16 @@ func (a *analysis) hints() error {
 	if err := h.windows(); err != nil {
 		return err
 	}
-	slices.SortStableFunc(a.r.Hints, func(x, y Hint) int { return cmp.Compare(y.Bytes, x.Bytes) })
+	// What is special comes before what any container is.
+	general := func(x Hint) int {
+		if strings.HasSuffix(x.Kind, "-unbounded") {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(a.r.Hints, func(x, y Hint) int {
+		return cmp.Or(cmp.Compare(general(x), general(y)), cmp.Compare(y.Bytes, x.Bytes))
+	})
 	a.r.Hints = a.r.Hints[:min(len(a.r.Hints), maxHints)]
 	return nil
 }
@@ -121,6 +144,9 @@ func (h *hinter) count() {
 		}
 		for n := r.First; n < r.First+heapgraph.NodeID(r.Nodes); n++ {
 			c := h.classes[h.g.TypeOf(n)]
+			if c == classNone && !r.Noscan && h.maybeChan(n) {
+				c = classChan
+			}
 			if c == classNone || !h.tree.Reached(n) {
 				continue
 			}
@@ -247,16 +273,59 @@ func (h *hinter) channels() {
 // timers: a thousand, or a weight.
 func (h *hinter) timers() {
 	h.each(classTimer, func(id uint32, t *tally) {
-		if t.objects < crowd || t.bytes < hintBytes {
+		// Those in a heap of timers are told below.
+		if p := &h.owned.groups[h.owned.groups[id].parent]; p.root == heapgraph.None && h.classes[h.owned.kinds.list[p.kind].typ] == classTimers {
 			return
 		}
-		kind := "timer-forgotten"
-		if strings.Contains(h.name(&h.owned.groups[id]), "Ticker") {
-			kind = "ticker-forgotten"
-		}
-		h.hint(kind, id, t.bytes, map[string]float64{"timers": float64(t.objects)},
-			"%s timers are waiting, and keep %s with what they will call.", thousands(t.objects), human.Bytes(float64(t.bytes)))
+		h.timer(id, t.objects, t.bytes, strings.Contains(h.name(&h.owned.groups[id]), "Ticker"))
 	})
+	h.each(classTimers, func(id uint32, t *tally) {
+		timers, bytes := uint64(0), uint64(0)
+		for _, kid := range h.owned.children(id, 1) {
+			timers += h.owned.groups[kid].objects
+			bytes += h.owned.groups[kid].retained
+		}
+		h.timer(id, timers, bytes, h.tick(h.owned.groups[id].rep))
+	})
+}
+
+func (h *hinter) timer(id uint32, timers, bytes uint64, ticks bool) {
+	if timers < crowd || bytes < hintBytes {
+		return
+	}
+	kind, what := "timer-forgotten", "timers"
+	if ticks {
+		kind, what = "ticker-forgotten", "tickers"
+	}
+	h.hint(kind, id, bytes, map[string]float64{"timers": float64(timers)},
+		"%s %s are waiting, and keep %s with what they will call.", thousands(timers), what, human.Bytes(float64(bytes)))
+}
+
+// tick says whether most of the timers in a heap of them are periodic. An entry is a
+// pointer to the timer and when it is due; in the timer, the word after when is the
+// period (src/runtime/time.go of Go 1.23 to 1.27).
+func (h *hinter) tick(heap heapgraph.NodeID) bool {
+	w, ok := h.words(heap, int(min(h.g.SlotSize(heap), 4096)/8))
+	if !ok {
+		return false
+	}
+	ticks, others := 0, 0
+	timer := make([]byte, 64)
+	for ; len(w) >= 2 && w[0] != 0; w = w[2:] {
+		n := h.opt.Look(w[0], timer) / 8
+		for i := 0; i+1 < n; i++ {
+			if binary.LittleEndian.Uint64(timer[i*8:]) != w[1] {
+				continue
+			}
+			if binary.LittleEndian.Uint64(timer[i*8+8:]) != 0 {
+				ticks++
+			} else {
+				others++
+			}
+			break
+		}
+	}
+	return ticks > others
 }
 
 // contexts: long chains of values, and crowds of contexts that could be cancelled.
@@ -381,14 +450,15 @@ func (h *hinter) funcs() {
 			continue
 		}
 		values := map[string]float64{"closures": float64(s.t.objects)}
+		p := &h.owned.groups[up]
+		// A list that functions are appended to is at least half full; a table with a
+		// place for each is not such.
+		if s.t.objects >= 100 && up != 0 && p.nodes <= 4 && p.root == heapgraph.None && s.t.objects*24 >= p.own {
+			h.hint("callbacks-never-removed", s.first, s.t.bytes, values,
+				"%s functions are registered in one %s.", thousands(s.t.objects), h.name(p))
+		}
 		h.hint("closure-capture", s.first, s.t.bytes, values,
 			"%s %s what they captured, %s.", plural(s.t.objects, "closure"), keepWord(s.t.objects), human.Bytes(float64(s.t.bytes)))
-		p := &h.owned.groups[up]
-		if s.t.objects < 100 || up == 0 || p.nodes > 4 || p.root != heapgraph.None {
-			continue
-		}
-		h.hint("callbacks-never-removed", s.first, s.t.bytes, values,
-			"%s functions are registered in one %s.", thousands(s.t.objects), h.name(p))
 	}
 }
 
@@ -423,7 +493,7 @@ func (h *hinter) containers() {
 		if k.Elements < crowd || k.RetainedBytes < h.least {
 			continue
 		}
-		kind, what := "", ""
+		kind, what, verb := "", "", "has"
 		switch k.Container {
 		case "map":
 			kind, what = "map-unbounded", "map"
@@ -431,7 +501,7 @@ func (h *hinter) containers() {
 				kind, what = "string-interning", "map of strings to themselves"
 			}
 		case "slice":
-			kind, what = "slice-unbounded", "slice"
+			kind, what, verb = "slice-unbounded", "slice", "has room for"
 		case "list":
 			kind, what = "list-unbounded", "list"
 		case "sync.Map":
@@ -442,7 +512,7 @@ func (h *hinter) containers() {
 		h.r.Hints = append(h.r.Hints, Hint{
 			Kind: kind, Bytes: k.RetainedBytes, Root: k.Root, Path: k.Path,
 			Values: map[string]float64{"elements": float64(k.Elements)},
-			Text:   fmt.Sprintf("A %s has %s elements, which with it make up %s of what is live.", what, thousands(k.Elements), human.Percent(k.Share)),
+			Text:   fmt.Sprintf("A %s %s %s elements, which with it make up %s of what is live.", what, verb, thousands(k.Elements), human.Percent(k.Share)),
 		})
 	}
 }

@@ -141,27 +141,28 @@ func (a *analysis) container(chain []uint32, holding int) (at int, container str
 		switch {
 		case strings.HasPrefix(name, "sync.poolLocal") || strings.HasPrefix(name, "[]sync.poolLocal") || strings.HasPrefix(name, "sync.poolChain"):
 			container, at = "pool", i
-		case strings.HasPrefix(name, "sync.Map") || strings.Contains(name, "sync.HashTrieMap["):
+		case strings.Contains(name, "sync.HashTrieMap[") || strings.Contains(name, "sync.indirect[") ||
+			base(name) == "sync.Map" || strings.HasSuffix(name, "]*sync.entry") || strings.HasPrefix(name, "sync.entry["):
 			container, at = "sync.Map", i
-		case strings.HasPrefix(name, "container/list.List"):
+		case base(name) == "list.List":
 			container, at = "list", i
+		case (container == "" && i == holding || container == "slice" && at == holding && i == holding-1) && (k.is == heapgraph.KindChan || k.typ == 0 && a.maybeChan(p.rep)):
+			container, at = "chan", i
 		case k.is == heapgraph.KindMap && (container == "" || container == "map"):
 			container, at = "map", i
 		case (k.is == heapgraph.KindMapGroups || k.is == heapgraph.KindMapTable) && container == "":
 			container, at = "map", i
-		case k.is == heapgraph.KindChan && container == "":
-			container, at = "chan", i
 		case (k.array || k.is == heapgraph.KindArray || k.is == heapgraph.KindPointers && !directory(&a.g.Types[k.typ])) && container == "" && i >= holding-1:
 			container, at = "slice", i
 		}
 	}
 	if container == "" && holding+1 < len(chain) {
 		// The single object may hold a list by its first element.
-		if n := group(holding + 1); n.recursive && n.nodes >= many {
+		if n := group(holding + 1); n.recursive && n.nodes >= many && a.owned.kinds.list[n.kind].typ != 0 {
 			container = "list"
 		}
 	}
-	if p := group(holding); container == "" && p.recursive && p.nodes >= many {
+	if p := group(holding); container == "" && p.root == heapgraph.None && p.recursive && p.nodes >= many && a.owned.kinds.list[p.kind].typ != 0 {
 		container = "list"
 	}
 	elements = a.elements(chain, at, container)

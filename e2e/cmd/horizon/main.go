@@ -2,7 +2,7 @@
 // `heapwright record` look at them, and asks `heapwright forecast --backtest` at many
 // instants of each recording what it would have said.
 //
-//	horizon [-dir DIR] [-heapwright BINARY] [-together 4] [-only REGEXP] [-rounds 1]
+//	horizon [-dir DIR] [-heapwright BINARY] [-together 4] [-only REGEXP] [-rounds 1] [-from 0]
 //
 // It goes on where it stopped: a run whose recording is in DIR is not made again. It needs
 // root and cgroup v1, and builds nats-server, unless it is there.
@@ -14,12 +14,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -58,22 +61,45 @@ func course(name, course string, limit int, env string, args ...string) subject 
 	return s
 }
 
+// long is a subject that takes longer to its end.
+func long(s subject) subject {
+	s.lasts = 240 * time.Second
+	return s
+}
+
+// vary changes what a subject keeps and how fast it grows by up to a third, for the rounds
+// after the first.
+func vary(s subject, round int) subject {
+	rnd := rand.New(rand.NewPCG(uint64(round), uint64(len(s.name))))
+	factor := 0.75 + 0.55*rnd.Float64()
+	s.args = slices.Clone(s.args)
+	for i := range s.args {
+		if i > 0 && s.args[i-1] == "-rate" {
+			if v, err := strconv.ParseFloat(s.args[i], 64); err == nil {
+				s.args[i] = strconv.FormatFloat(v*factor, 'f', 3, 64)
+			}
+		}
+	}
+	s.nats = int(float64(s.nats) * factor)
+	return s
+}
+
 // subjects are half those that are killed and half those that are not. Rates are such that
 // an end comes after 10 seconds to 3 minutes: what takes hours in production takes the
 // same course.
 func subjects() []subject {
 	const soft = "GOMEMLIMIT=230MiB"
 	return []subject{
-		course("linear 1", "linear", 256, "", "-rate", "1"),
+		long(course("linear 1", "linear", 256, "", "-rate", "1")),
 		course("linear 2", "linear", 256, "", "-rate", "2"),
 		course("linear 4", "linear", 256, "", "-rate", "4"),
 		course("linear 10", "linear", 256, "", "-rate", "10"),
 		course("linear, GOGC 50", "linear", 256, "GOGC=50", "-rate", "2"),
 		course("linear, GOGC 200", "linear", 256, "GOGC=200", "-rate", "1"),
 		course("linear, much garbage", "linear", 256, "", "-rate", "1.5", "-garbage", "200"),
-		course("linear, little garbage", "linear", 256, "", "-rate", "1.5", "-garbage", "1"),
+		long(course("linear, little garbage", "linear", 256, "", "-rate", "1.5", "-garbage", "1")),
 		course("linear, GOMEMLIMIT", "linear", 256, soft, "-rate", "3"),
-		course("linear, GOMEMLIMIT, slower", "linear", 256, soft, "-rate", "2"),
+		long(course("linear, GOMEMLIMIT, slower", "linear", 256, soft, "-rate", "2")),
 		course("linear, GOMEMLIMIT, GOGC off", "linear", 256, soft+" GOGC=off", "-rate", "3"),
 		course("late", "late", 256, "", "-rate", "2.5"),
 		course("late, GOMEMLIMIT", "late", 256, soft, "-rate", "4"),
@@ -85,12 +111,12 @@ func subjects() []subject {
 		course("goroutines", "goroutines", 256, "", "-rate", "3"),
 		course("outside", "outside", 256, "", "-rate", "3"),
 		course("outside, GOMEMLIMIT", "outside", 256, soft, "-rate", "3"),
-		{name: "nats, a stream that grows", nats: 2 << 20, limit: 256, lasts: 150 * time.Second},
+		{name: "nats, a stream that grows", nats: 2 << 20, limit: 256, lasts: 240 * time.Second},
 		{name: "nats, a stream that grows faster", nats: 5 << 20, limit: 256, lasts: 100 * time.Second},
 
 		course("healthy: level", "level", 96, ""),
 		course("healthy: level, GOMEMLIMIT", "level", 64, "GOMEMLIMIT=56MiB", "-garbage", "100"),
-		course("healthy: level, much garbage", "level", 96, "", "-garbage", "300"),
+		course("healthy: level, much garbage", "level", 160, "", "-garbage", "300"),
 		course("healthy: level, GOGC off", "level", 256, soft+" GOGC=off"),
 		course("healthy: warm", "warm", 256, ""),
 		course("healthy: warm, GOMEMLIMIT", "warm", 180, "GOMEMLIMIT=160MiB"),
@@ -120,6 +146,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	heapwright := fs.String("heapwright", "", "the binary; built if empty")
 	together := fs.Int("together", 4, "programs at a time")
 	only := fs.String("only", "", "subjects whose names match")
+	from := fs.Int("from", 0, "the first round; in all but round 0 rates are varied")
 	rounds := fs.Int("rounds", 1, "how often")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -157,10 +184,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		})
 	}
 	var files []string
-	for round := range *rounds {
+	for round := *from; round < *from+*rounds; round++ {
 		for _, s := range subjects() {
 			if !match.MatchString(s.name) || ctx.Err() != nil {
 				continue
+			}
+			if round > 0 {
+				s = vary(s, round)
 			}
 			if s.args != nil {
 				s.args = append(s.args, "-seed", fmt.Sprint(round+1))

@@ -77,8 +77,8 @@ type Score struct {
 	False       int     `json:"false_alarms"`            // warnings in recordings of those that were not killed
 	FalseIn     int     `json:"recordings_false_alarms"` // recordings that have any
 
-	Deadlines int     `json:"deadlines"` // instants at which there was one, and it is known what came
-	Covered   float64 `json:"coverage_ratio"`  // share of them where it lay in the interval; each recording counts the same
+	Deadlines int     `json:"deadlines"`      // instants at which there was one, and it is known what came
+	Covered   float64 `json:"coverage_ratio"` // share of them where it lay in the interval; each recording counts the same
 	CoverLow  float64 `json:"coverage_low_ratio"`
 	CoverHigh float64 `json:"coverage_high_ratio"`
 	Width     float64 `json:"width_ratio"` // median length of the interval, of the time that was left

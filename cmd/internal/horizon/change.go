@@ -177,12 +177,14 @@ func within(segs []segment, blocks []trend.Point) bool {
 	for j := i - 1; j >= 0; {
 		k := runOf(segs, j)
 		if segs[j].slope > 0 {
-			gain, peak := segs[j].end-segs[k].start, segs[j].end
+			// It went on until the next began.
+			end := blocks[segs[j+1].from].T
+			gain, peak := segs[j].end-segs[k].start, segs[j].end+segs[j].slope*(end-blocks[segs[j].to-1].T)
 			lowest := math.Inf(1)
 			for _, s := range segs[j+1:] {
 				lowest = min(lowest, s.start, s.end)
 			}
-			took := blocks[segs[j].to-1].T - blocks[segs[k].from].T
+			took := end - blocks[segs[k].from].T
 			if gain > 0 && lowest < peak-gain/2 && lasts <= 1.25*took && now <= 1.05*peak {
 				return true
 			}

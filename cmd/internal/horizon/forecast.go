@@ -24,6 +24,7 @@ const (
 	// Furthest is how far is looked at most.
 	Furthest = 30 * 24 * time.Hour
 
+	overdue     = 3       // times that a cycle takes, after which the trend of cycles says nothing of now
 	leastGrowth = 1 << 20 // bytes in the time of the trend, for a deadline
 	hurts       = 0.25    // of the CPU; gc-cpu-high in the alerts goes by the same
 	held        = 0.7     // of memory that the last cycle's goal must be, for growth to be kept
@@ -67,6 +68,8 @@ func Forecast(c *Course, now time.Time, opt Options) *Outlook {
 		f.beside, ok = fit(beside)
 		ok = ok && f.hasLive
 		f.alloc, f.last = c.allocates(live), live[len(live)-1]
+		// Where no cycle has ended for much longer than one takes, its trend is over.
+		ok = ok && (!(f.alloc > 0) || -f.last.T <= overdue*max(f.climb(f.last.T), -live[0].T/float64(len(live))))
 	}
 	if !ok {
 		// Too few cycles: memory itself, which rises whether it is garbage or not.
@@ -83,11 +86,21 @@ func Forecast(c *Course, now time.Time, opt Options) *Outlook {
 	return o
 }
 
+// rest is the memory beside the heap's peak at a time ahead, where it is high. It is below
+// zero where the heap has not been at its goal yet: from that nothing grows beyond it.
+func (f *outlooker) rest(t float64) float64 {
+	v := f.beside.at(t)
+	if f.hasLive && f.beside.at(0) < 0 {
+		v = min(v, 0)
+	}
+	return v + f.beside.upper
+}
+
 // leading is the line that most of the growth up to a time ahead is of.
 func (f *outlooker) leading(t float64) *line {
 	if f.hasLive {
 		heap := f.peak(max(0, f.live.at(t))) - f.peak(max(0, f.live.at(0)))
-		if rest := f.beside.at(t) - f.beside.at(0); heap >= rest {
+		if rest := f.rest(t) - f.rest(0); heap >= rest {
 			return &f.live
 		}
 	}
@@ -106,7 +119,7 @@ func (f *outlooker) factor() float64 {
 // need is the peak of memory at a time ahead, in seconds, with its 95% interval.
 func (f *outlooker) need(t float64) (mid, low, high float64) {
 	// The kernel kills at a peak, not at a mean.
-	rest := f.beside.at(t) + f.beside.upper
+	rest := f.rest(t)
 	lower := math.Hypot(f.beside.low95(t), f.beside.upper)
 	if !f.hasLive {
 		return rest, rest - lower, rest + f.beside.high95(t)
@@ -178,7 +191,7 @@ func (f *outlooker) ends(at, climbs float64) float64 {
 		return at + climbs*f.climb(at)
 	}
 	// It has passed it. If the last cycle's goal is beyond the limit it is the last.
-	rest := f.beside.at(0) + f.beside.upper
+	rest := f.rest(0)
 	begin, live := f.last.T, f.last.V
 	if peak := f.peak(live); peak+rest < f.limit {
 		begin += (peak - live) / f.alloc
@@ -205,11 +218,6 @@ func (f *outlooker) judge(o *Outlook, live []trend.Point) {
 	}
 	low, mid, high := f.first(f.upper), f.first(f.middle), f.first(f.lower)
 	low, mid, high = f.ends(low, 0.5), f.ends(mid, 1.5), f.ends(high, 2.5)
-	if o.NeedBytes >= f.limit {
-		f.deadline(o, low, mid, high)
-		o.State, o.Reason = Over, "the next GC cycles do not hold memory below the limit"
-		return
-	}
 	notBefore := o.At.Add(seconds(low))
 	if low < 0 {
 		notBefore = o.At.Add(seconds(f.reach))
@@ -251,6 +259,9 @@ func (f *outlooker) deadline(o *Outlook, low, mid, high float64) {
 	o.Reason = "memory rises steadily"
 	if o.Daily {
 		o.Reason = "memory rises with the day's rhythm"
+	}
+	if o.NeedBytes >= f.limit {
+		o.State, o.Reason = Over, "the next GC cycles do not hold memory below the limit"
 	}
 	k := &Instant{Time: o.At.Add(seconds(mid)), Low: o.At.Add(seconds(max(0, min(low, mid))))}
 	if high >= 0 {

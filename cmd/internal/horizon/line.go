@@ -80,18 +80,49 @@ func few(pts []trend.Point) (l line, ok bool) {
 	}
 	l.slope = median(slopes)
 	l.low, l.high = slopes[0], slopes[len(slopes)-1]
-	rises := 0
-	for i, p := range pts {
+	for _, p := range pts {
 		residuals = append(residuals, p.V-l.slope*p.T)
-		if i > 0 && p.V > pts[i-1].V {
-			rises++
-		}
 	}
 	l.level = median(residuals)
 	l.spread(residuals)
 	l.rises = pts[0].T
-	l.since, l.points, l.steady = pts[0].T, len(pts), rises >= len(pts)-2 && l.low > l.slope/4
+	l.since, l.points = pts[0].T, len(pts)
+	l.steady = l.low > l.slope/4 && steadily(pts)
 	return l, true
+}
+
+// stretches is how many equal stretches of time the shape of a rise is judged on.
+const stretches = 8
+
+// steadily reports whether a series grows all the time, without slowing down and not by a
+// few steps, as [trend.Fit.Steady] does, by the same shares. But points that lie far apart
+// are no gap here: GC cycles become rare where a heap grows.
+func steadily(pts []trend.Point) bool {
+	pts = medians(pts, 4*stretches)
+	first, last := pts[0], pts[len(pts)-1]
+	var at [stretches + 1]float64
+	i := 0
+	for k := range at {
+		t := first.T + (last.T-first.T)*float64(k)/stretches
+		for i+2 < len(pts) && pts[i+1].T < t {
+			i++
+		}
+		a, b := pts[i], pts[min(i+1, len(pts)-1)]
+		at[k] = a.V
+		if b.T > a.T {
+			at[k] += (b.V - a.V) * min((t-a.T)/(b.T-a.T), 1)
+		}
+	}
+	growth := at[stretches] - at[0]
+	rises, largest := 0, 0.0
+	for k := 1; k <= stretches; k++ {
+		d := at[k] - at[k-1]
+		largest = max(largest, d)
+		if d > 0 {
+			rises++
+		}
+	}
+	return growth > 0 && rises >= 6 && largest <= 0.45*growth && at[stretches]-at[stretches/2] >= 0.4*growth && at[stretches]-at[stretches-2] >= 0.15*growth
 }
 
 // spread sets how far values lie around the line.
@@ -132,7 +163,7 @@ func fit(pts []trend.Point) (l line, ok bool) {
 		return l, false
 	}
 	l.slope, l.low, l.high, l.points = f.Slope, f.Low, f.High, len(window)
-	l.since, l.changed, l.steady = window[0].T, from > 0, f.Steady()
+	l.since, l.changed, l.steady = window[0].T, from > 0, steadily(window)
 	residuals := make([]float64, len(window))
 	for i, p := range window {
 		residuals[i] = p.V - f.Slope*p.T
@@ -199,11 +230,11 @@ func (l *line) quicken(segs []segment, blocks []trend.Point) {
 // where the newest segment alone does not rise.
 func risingSince(blocks []trend.Point, segs []segment) (int, bool) {
 	last := segs[len(segs)-1]
-	if f, ok := trend.Theil(blocks[last.from:]); ok && f.Rising() && f.Steady() {
+	if f, ok := trend.Theil(blocks[last.from:]); ok && f.Rising() && steadily(blocks[last.from:]) {
 		return 0, false
 	}
 	for _, s := range segs[:max(0, len(segs)-3)] {
-		if f, ok := trend.Theil(blocks[s.from:]); ok && f.Rising() && f.Steady() {
+		if f, ok := trend.Theil(blocks[s.from:]); ok && f.Rising() && steadily(blocks[s.from:]) {
 			return s.from, true
 		}
 	}

@@ -90,19 +90,22 @@ func agreesWithMetrics(t *testing.T, r *Report, m map[string]float64) {
 	if want := m["/sched/pauses/total/gc:seconds n"]; n != want {
 		t.Errorf("%v stops for GC, and %v by the metrics", n, want)
 	}
-	between := func(what string, got, want, low, high, slack float64) {
+	between := func(what string, got, want, low, high, slack, over float64) {
 		t.Logf("%s: %.4g in the trace, %.4g by the metrics (%+.1f%%)", what, got, want, 100*(got/want-1))
-		if got < low*want-slack || got > high*want+slack {
+		if got < low*want-slack || got > high*want+slack+over {
 			t.Errorf("%s: %v, and %v by the metrics", what, got, want)
 		}
 	}
 	const ms = 0.001
-	between("pauses", sum, m["/sched/pauses/total/gc:seconds sum"], 0.85, 1.15, ms)
+	// Where the kernel takes the thread off the CPU between the end of a pause by the
+	// metrics and that in the trace, it is longer by a time slice or two.
+	const slices = 30 * ms
+	between("pauses", sum, m["/sched/pauses/total/gc:seconds sum"], 0.85, 1.15, ms, slices)
 	// The metrics count until the thread that stops the world has been woken.
-	between("stopping", stopping, m["/sched/pauses/stopping/gc:seconds sum"], 0, 1.15, ms)
-	between("dedicated marking", r.Processors.Dedicated, m["/cpu/classes/gc/mark/dedicated:cpu-seconds"], 0.95, 2, 20*ms)
-	between("idle marking", r.Processors.Idle, m["/cpu/classes/gc/mark/idle:cpu-seconds"], 0.95, 2, 20*ms)
-	between("assists", r.Processors.Assist, m["/cpu/classes/gc/mark/assist:cpu-seconds"], 0.95, 3, 50*ms)
+	between("stopping", stopping, m["/sched/pauses/stopping/gc:seconds sum"], 0, 1.15, ms, slices)
+	between("dedicated marking", r.Processors.Dedicated, m["/cpu/classes/gc/mark/dedicated:cpu-seconds"], 0.95, 2, 20*ms, slices)
+	between("idle marking", r.Processors.Idle, m["/cpu/classes/gc/mark/idle:cpu-seconds"], 0.95, 2, 20*ms, slices)
+	between("assists", r.Processors.Assist, m["/cpu/classes/gc/mark/assist:cpu-seconds"], 0.95, 3, 50*ms, slices)
 	// One in eight is measured by the runtime (gTrackingPeriod): in this the
 	// comparison is a rough one.
 	t.Logf("delay: %.4g in the trace, %.4g by the metrics", r.Delay.All.Sum, 8*m["/sched/latencies:seconds sum"])

@@ -221,13 +221,18 @@ func (j *judge) sort() []grown {
 			continue
 		}
 		switch g.course {
+		case unclear:
+			// A site with few samples may be a line as well as a curve. The live heap knows.
+			if g.center <= mostCenter && !g.load && j.liveLeaks() && g.growth >= suspectPart*j.live.Slope*j.live.Span {
+				leaks = append(leaks, *g)
+				continue
+			}
+			j.unclear = append(j.unclear, fmt.Sprintf("%s (+%s)", rule.FrameString(g.frame), rule.FormatBytes(g.growth)))
 		case steady:
 			leaks = append(leaks, *g)
 		case slowing, stopped, step, saw:
 			kind, text := courseText(g.course)
 			j.notLeak(kind, g, text)
-		case unclear:
-			j.unclear = append(j.unclear, fmt.Sprintf("%s (+%s)", rule.FrameString(g.frame), rule.FormatBytes(g.growth)))
 		}
 	}
 	if len(leaks) == 0 && j.liveLeaks() {
@@ -245,13 +250,13 @@ func (j *judge) sort() []grown {
 	if kind, ended := j.liveEnded(); ended {
 		var rest []grown
 		for i := range leaks {
-			if g := &leaks[i]; g.growth >= 0.5*j.live.Slope*j.live.Span {
-				_, text := courseText(kind)
-				k, _ := courseText(kind)
-				j.notLeak(k, g, "the live heap, which it is most of, "+text)
+			g := &leaks[i]
+			if g.growth < 0.5*j.live.Slope*j.live.Span || kind == slowing && j.goesOn(g) {
+				rest = append(rest, *g)
 				continue
 			}
-			rest = append(rest, leaks[i])
+			k, text := courseText(kind)
+			j.notLeak(k, g, "the live heap, which it is most of, "+text)
 		}
 		leaks = rest
 	}
@@ -275,27 +280,65 @@ func (j *judge) liveLeaks() bool {
 		growth >= leastLive && growth >= leastLivePart*max(j.live.Start, 0)
 }
 
-// suspects are the sites that the growth of the live heap is most likely at, where
-// there are too few samples for one to be significant by itself: what grows is
-// certain then, and where is the best guess.
+// goesOn reports whether the live heap, which grew faster at first, went on in the
+// second half of the window as fast as a site grows: a leak under a warm-up.
+func (j *judge) goesOn(g *grown) bool {
+	pts := j.view.Marked()
+	middle := (pts[0].T + pts[len(pts)-1].T) / 2
+	i, _ := slices.BinarySearchFunc(pts, middle, func(p trend.Point, t float64) int { return cmp.Compare(p.T, t) })
+	fit, ok := trend.Theil(pts[i:])
+	return ok && fit.Rising() && fit.Steady() && g.growth <= 1.25*fit.Slope*j.live.Span
+}
+
+// suspects are the functions that the growth of the live heap is most likely at,
+// where no site has samples enough to be significant by itself: what grows is
+// certain then, and where is the best guess. Sites of one function count together.
 func (j *judge) suspects() []grown {
 	growth := j.live.Slope * j.live.Span
-	var out []grown
+	known := 0.0
+	for i := range j.growing {
+		known += j.growing[i].growth
+	}
+	if known >= 0.5*growth {
+		return nil // it is known what it is, and that this is no leak
+	}
+	index := map[string]*site{}
+	var sums []*site
 	for _, s := range j.sites {
+		sum := index[s.frame.Func]
+		if sum == nil {
+			sum = &site{frame: s.frame, stack: s.stack, key: s.key, curve: newCurve(len(s.v)), stackBytes: s.v[len(s.v)-1]}
+			copy(sum.t, s.t)
+			index[s.frame.Func] = sum
+			sums = append(sums, sum)
+		} else if last := s.v[len(s.v)-1]; last > sum.stackBytes {
+			sum.frame, sum.stack, sum.stackBytes = s.frame, s.stack, last
+		}
+		for k := range s.v {
+			sum.v[k] += s.v[k]
+			sum.n[k] += s.n[k]
+			sum.allocs[k] += s.allocs[k]
+		}
+	}
+	var out []grown
+	for _, s := range append(sums, j.sites...) {
 		a := assess(&s.curve, s.exact, s.refills, 0.2)
-		if a.course == slowing || a.course == stopped || a.course == saw || a.load || a.growth < suspectPart*growth || a.pChance > 0.05 || a.net < 3 {
+		if a.course == stopped || a.course == saw || a.load || a.growth < suspectPart*growth || a.pChance > 0.05 || a.net < 3 {
 			continue
 		}
-		out = append(out, grown{site: s, assessment: a, p: j.live.PValue})
+		out = append(out, grown{site: s, assessment: a, p: j.live.PValue, guess: true})
 	}
 	slices.SortStableFunc(out, func(x, y grown) int {
 		return cmp.Or(cmp.Compare(x.pChance, y.pChance), cmp.Compare(y.growth, x.growth))
 	})
-	out = out[:min(len(out), 3)]
-	for i := range out {
-		out[i].guess = true
+	// A function, and the same as one of its sites.
+	for i := 0; i < len(out); i++ {
+		out = slices.DeleteFunc(out, func(g grown) bool { return g.site != out[i].site && g.frame.Func == out[i].frame.Func })
 	}
-	return out
+	if len(out) == 0 {
+		j.unclear = append(j.unclear, fmt.Sprintf("the live heap (+%s), at sites that too few samples tell apart", rule.FormatBytes(growth)))
+	}
+	return out[:min(len(out), 2)]
 }
 
 // liveEnded reports whether the growth of the live heap slows down, or has ended.

@@ -44,11 +44,15 @@ func (j *judge) heldBy(f *Finding, b *ballot) {
 	roots := map[string]bool{}
 	samples := 0
 	for i := range r.Sites {
+		if j.code.site(r.Sites[i].Stack).Func == f.Site.Func {
+			samples += r.Sites[i].Samples
+		}
+	}
+	for i := range r.Sites {
 		s := &r.Sites[i]
 		if j.code.site(s.Stack).Func != f.Site.Func {
 			continue
 		}
-		samples += s.Samples
 		for k := range s.Holders {
 			h := &s.Holders[k]
 			n := h.Share * float64(s.Samples)
@@ -66,7 +70,7 @@ func (j *judge) heldBy(f *Finding, b *ballot) {
 					containers[r.Holders[h.Holder].Container] += n / 2
 				}
 			}
-			j.pathSigns(b, h, n)
+			j.pathSigns(b, h, n/float64(samples))
 		}
 	}
 	if samples == 0 {
@@ -132,33 +136,30 @@ func hintWeight(cause CauseID, growing bool) float64 {
 	return decides + 1
 }
 
-// pathSigns are what the types on the way from a root tell; n is a weight in
-// samples.
-func (j *judge) pathSigns(b *ballot, h *retention.SiteHolder, n float64) {
-	if h.Share < 0.3 {
-		return
-	}
+// pathSigns are what the types on the way from a root tell; part is how many of the
+// sampled objects are kept so.
+func (j *judge) pathSigns(b *ballot, h *retention.SiteHolder, part float64) {
 	if h.Root.Kind == "finalizer" {
-		b.add(FinalizerChain, typical, "finalizers hold them")
+		b.add(FinalizerChain, part*(typical), "finalizers hold them")
 	}
 	for i := range h.Path {
 		s := &h.Path[i]
 		switch {
 		case strings.Contains(s.Type, "runtime.timer"):
-			b.add(TimerForgotten, typical+hints, "the runtime's timers hold them")
+			b.add(TimerForgotten, part*(typical+hints), "the runtime's timers hold them")
 		case strings.Contains(s.Type, "runtime._defer"):
-			b.add(DeferInLoop, typical+hints, "deferred calls hold them")
+			b.add(DeferInLoop, part*(typical+hints), "deferred calls hold them")
 		case strings.Contains(s.Type, "context.valueCtx") && s.Recursive && s.Objects > 100:
-			b.add(ContextValues, typical+hints, "a chain of %d contexts with values is on the way", s.Objects)
+			b.add(ContextValues, part*(typical+hints), "a chain of %d contexts with values is on the way", s.Objects)
 		case strings.Contains(s.Type, "context.cancelCtx") && s.Objects > 10 && !s.Recursive, strings.Contains(s.Type, "context.canceler"),
 			strings.Contains(s.Type, "context.timerCtx") && s.Objects > 10:
-			b.add(ContextNotDone, typical+hints, "they are children of a context that lives on")
+			b.add(ContextNotDone, part*(typical+hints), "they are children of a context that lives on")
 		case strings.HasPrefix(s.Type, "[]func(") || strings.HasPrefix(s.Type, "map[") && strings.Contains(s.Type, "]func("):
-			b.add(Callbacks, hints, "%s holds them", s.Type)
+			b.add(Callbacks, part*(hints), "%s holds them", s.Type)
 		}
 	}
 	if name, what := container(h.Path); name != "" {
-		b.add(containerCauses[name].cause, typical*h.Share, "%s holds them: %s", containerCauses[name].what, what)
+		b.add(containerCauses[name].cause, typical*part, "%s holds them: %s", containerCauses[name].what, what)
 	}
 }
 

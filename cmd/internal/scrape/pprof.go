@@ -39,7 +39,7 @@ func (c *Client) Goroutines(ctx context.Context) (*record.Goroutines, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, err := convertGoroutines(p)
+	g, err := convertGoroutines(p, "goroutine")
 	if err != nil {
 		return nil, b.fail("", "", err)
 	}
@@ -54,7 +54,7 @@ func (c *Client) GoroutineLeaks(ctx context.Context) (*record.Goroutines, error)
 	if err != nil {
 		return nil, err
 	}
-	g, err := convertGoroutines(p)
+	g, err := convertGoroutines(p, "goroutineleak")
 	if err != nil {
 		return nil, b.fail("", "", err)
 	}
@@ -242,8 +242,8 @@ func convertProfile(p *profile.Profile, kind record.ProfileKind) (*record.Profil
 }
 
 // convertGoroutines makes Goroutines of a pprof profile.
-func convertGoroutines(p *profile.Profile) (*record.Goroutines, error) {
-	at, err := columns(p, "goroutine")
+func convertGoroutines(p *profile.Profile, kind string) (*record.Goroutines, error) {
+	at, err := columns(p, kind)
 	if err != nil {
 		return nil, err
 	}

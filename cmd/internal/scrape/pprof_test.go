@@ -269,7 +269,7 @@ func TestProfileErrors(t *testing.T) {
 func TestConvertGoroutinesRefuses(t *testing.T) {
 	for _, n := range []int64{-1, 1 << 40} {
 		p := &profile.Profile{SampleType: []*profile.ValueType{{Type: "goroutine", Unit: "count"}}, Sample: []*profile.Sample{{Value: []int64{n}}}}
-		if _, err := convertGoroutines(p); err == nil {
+		if _, err := convertGoroutines(p, "goroutine"); err == nil {
 			t.Errorf("%d goroutines are believed", n)
 		}
 	}
@@ -280,7 +280,7 @@ func TestConvertGoroutinesRefuses(t *testing.T) {
 			{Value: []int64{3}, Label: map[string][]string{"tenant": {"b"}}},
 		},
 	}
-	g, err := convertGoroutines(labels)
+	g, err := convertGoroutines(labels, "goroutine")
 	if err != nil || len(g.Groups) != 2 || g.Total != 5 || g.Groups[0].Labels["tenant"] != "b" {
 		t.Errorf("%v, %+v", err, g)
 	}
@@ -310,7 +310,7 @@ func FuzzProfile(f *testing.F) {
 				}
 			}
 		}
-		if g, err := convertGoroutines(p); err == nil && g.Total < 0 {
+		if g, err := convertGoroutines(p, "goroutine"); err == nil && g.Total < 0 {
 			t.Fatalf("%d goroutines", g.Total)
 		}
 	})

@@ -35,7 +35,7 @@ type notifier interface {
 
 // An Alerter is an engine with those who are told.
 type Alerter struct {
-	link   func(process string, at time.Time) string
+	link   func(*Alert) string
 	log    *slog.Logger
 	stdout io.Writer
 	ending sync.WaitGroup // notifiers of before
@@ -46,13 +46,13 @@ type Alerter struct {
 	notifiers []notifier
 }
 
-// Start starts what a configuration says. link makes the address of a moment of a
-// process in the UI; it may be nil. The error says all that is wrong.
-func Start(cfg Config, link func(process string, at time.Time) string, log *slog.Logger) (*Alerter, error) {
+// Start starts what a configuration says. link makes the address of what an alert is
+// about: a moment of a process in the UI, or a post-mortem; it may be nil. The error says all that is wrong.
+func Start(cfg Config, link func(*Alert) string, log *slog.Logger) (*Alerter, error) {
 	return start(cfg, link, log, os.Stdout)
 }
 
-func start(cfg Config, link func(process string, at time.Time) string, log *slog.Logger, stdout io.Writer) (*Alerter, error) {
+func start(cfg Config, link func(*Alert) string, log *slog.Logger, stdout io.Writer) (*Alerter, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, fmt.Errorf("starting the alerts: %w", err)
 	}
@@ -149,7 +149,7 @@ func (a *Alerter) tell(now time.Time, alerts []Alert) {
 // addLink adds the link to the moment from which the alert is.
 func (a *Alerter) addLink(al *Alert) {
 	if a.link != nil {
-		al.Link = a.link(al.Process, al.Since)
+		al.Link = a.link(al)
 	}
 }
 

@@ -55,6 +55,7 @@ const (
 type Alert struct {
 	Rule      string              `json:"rule"`
 	Process   string              `json:"process"`
+	Signal    Signal              `json:"signal"`            // that the rule looks at
 	Finding   string              `json:"finding,omitempty"` // ID, where the rule is about findings
 	Severity  diagnose.Severity   `json:"severity"`
 	State     string              `json:"state"` // firing or resolved
@@ -380,7 +381,7 @@ func copyOf(a *Alert) Alert {
 func (e *Engine) describe(now time.Time, t track, got reading, o *Observation) Alert {
 	r := &e.rules[t.rule]
 	a := Alert{
-		Rule: r.Name, Process: t.process, Finding: t.finding, Severity: got.severity,
+		Rule: r.Name, Signal: r.Signal, Process: t.process, Finding: t.finding, Severity: got.severity,
 		Value: got.value, Threshold: r.threshold(), Remedy: r.Remedy, Evidence: []diagnose.Evidence{},
 	}
 	if got.finding != nil {

@@ -397,7 +397,7 @@ func TestReal(t *testing.T) {
 		NoDefaults: true, Rules: []Rule{low}, Stdout: true,
 		Webhooks:      []Webhook{{URL: s.URL + "/hook"}, {URL: s.URL + "/moved"}},
 		Alertmanagers: []Alertmanager{{URL: s.URL, BearerTokenFile: token}},
-	}, func(process string, at time.Time) string { return "http://ui/" + process }, quiet, &out)
+	}, func(a *Alert) string { return "http://ui/" + a.Process }, quiet, &out)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,6 +98,7 @@ func check(d *strictyaml.Decoder, f *File) {
 		c.Bad("storage.token_file", "it is for storage.url, which is not given")
 	}
 	c.atLeast("history.max_bytes", f.History.MaxBytes, 1<<20)
+	c.atLeast("oom.max_bytes", f.OOM.MaxBytes, 1<<20)
 
 	c.access(f)
 	c.alerts(&f.Alerts)

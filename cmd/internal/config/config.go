@@ -44,6 +44,7 @@ type File struct {
 	Access      Access         `yaml:"access"`
 	Alerts      alert.Config   `yaml:"alerts"`
 	Forward     forward.Config `yaml:"forward"`
+	OOM         OOM            `yaml:"oom"`
 	Experiments Experiments    `yaml:"experiments"`
 	Log         Log            `yaml:"log"`
 }
@@ -113,6 +114,13 @@ type History struct {
 	MaxBytes Bytes `yaml:"max_bytes"`
 }
 
+// OOM is the black box: what is kept of processes that the kernel kills for want of
+// memory.
+type OOM struct {
+	Enabled  bool  `yaml:"enabled"`
+	MaxBytes Bytes `yaml:"max_bytes"`
+}
+
 // TLS has the server's certificate; without, it speaks plain HTTP, on loopback only.
 type TLS struct {
 	CertFile     string `yaml:"cert_file"`
@@ -169,6 +177,7 @@ func Default() *File {
 		Snapshots:   Snapshots{Interval: 5 * time.Minute, MaxBytes: 1 << 30, PerProcess: 128 << 20, MaxAge: 15 * day},
 		Storage:     Storage{Retention: 15 * day},
 		History:     History{MaxBytes: 64 << 20},
+		OOM:         OOM{Enabled: true, MaxBytes: 512 << 20},
 		Experiments: Experiments{},
 		Log:         Log{Level: "info", Format: "text"},
 	}

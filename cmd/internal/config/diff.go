@@ -71,7 +71,7 @@ func restart(path string) bool {
 
 // restarts are the keys, and sections, that a running agent cannot take over: what it
 // holds open, and who may talk to it.
-const restarts = "schema listen external_url data storage snapshots.max_bytes snapshots.per_process_bytes snapshots.max_age history tls access forward experiments log"
+const restarts = "schema listen external_url data storage snapshots.max_bytes snapshots.per_process_bytes snapshots.max_age history oom tls access forward experiments log"
 
 // format writes a value as the file has it, in one line.
 func format(v reflect.Value) string {

@@ -128,6 +128,10 @@ var keys = []key{
 	{"forward.otlp", "By OTLP/HTTP, to a collector; with the keys of remote_write.", "otlp:\n- {url: \"http://collector.example.com:4318\"}"},
 	{"forward.pyroscope", "Profiles, to Pyroscope; with the keys of remote_write.", "pyroscope:\n- {url: \"http://pyroscope.example.com:4040\"}"},
 
+	{"oom", "The black box: profiles and memory of a process, taken just before the kernel kills it for want of memory, kept as post-mortems.", ""},
+	{"oom.enabled", "Whether it runs. It reads the processes that are watched a little more often as they near their limits.", ""},
+	{"oom.max_bytes", "The oldest post-mortems are deleted when there are more than this on disk.", ""},
+
 	{"experiments", "What heapwright compare measured.", ""},
 	{"experiments.dirs", "Directories with its results (.hwcmp), to be shown.", "dirs: [/srv/experiments]"},
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/agent"
 	"github.com/heapwright/heapwright/cmd/internal/alert"
+	"github.com/heapwright/heapwright/cmd/internal/blackbox"
 	"github.com/heapwright/heapwright/cmd/internal/config"
 	"github.com/heapwright/heapwright/cmd/internal/exposition"
 	"github.com/heapwright/heapwright/cmd/internal/forward"
@@ -58,6 +59,8 @@ type daemon struct {
 	forward *forward.Forwarder
 	agent   *agent.Agent
 	server  *web.Server
+	box     *blackbox.Watcher // nil for none
+	deaths  *deaths
 	// base is where links in alerts begin; nil until the server listens.
 	base     atomic.Pointer[string]
 	closings []func(context.Context) error
@@ -127,6 +130,9 @@ func (d *daemon) open() (err error) {
 	if err != nil {
 		return err
 	}
+	if err := d.openBlackBox(); err != nil {
+		return err
+	}
 	if err := d.tell(f); err != nil {
 		return err
 	}
@@ -144,7 +150,7 @@ func (d *daemon) open() (err error) {
 // tell starts what tells others: alerts, and samples sent on.
 func (d *daemon) tell(f *config.File) error {
 	var err error
-	if d.alerts, err = alert.Start(f.Alerts, d.link, d.opt.Logger); err != nil {
+	if d.alerts, err = alert.Start(f.Alerts, d.alertLink, d.opt.Logger); err != nil {
 		return err
 	}
 	d.atEnd(d.alerts.Close)
@@ -192,7 +198,7 @@ func settings(f *config.File) agent.Settings {
 // at once.
 func (d *daemon) newServer() (*web.Server, error) {
 	opt := webOptions(d.opt.File, d.opt.Dir)
-	opt.UI, opt.API, opt.Metrics = d.opt.UI, api.Handler(d.sources()), exposition.Handler(d.opt.Version, d.agent, d.store.Stats)
+	opt.UI, opt.API, opt.Metrics = d.opt.UI, api.Handler(d.sources()), exposition.Handler(d.opt.Version, d.agent, d.store.Stats, d.boxStats())
 	opt.Store, opt.Live, opt.Ready, opt.Logger = d.reader, live{d.agent}, d.ready, d.opt.Logger
 	opt.Rules = d.rules
 	return web.New(opt)
@@ -222,6 +228,10 @@ func (d *daemon) sources() api.Sources {
 	if d.forward != nil {
 		src.Forward = d.forward
 	}
+	src.Postmortems = d.oomDir()
+	if d.box != nil {
+		src.BlackBox = d.box
+	}
 	if f.Access.AllowChanges {
 		src.Changer = d.opt.Changer
 	}
@@ -240,6 +250,9 @@ func (d *daemon) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	parts := []func(context.Context) error{d.server.Run, d.agent.Run, d.reload}
+	if d.box != nil {
+		parts = append(parts, d.box.Run)
+	}
 	failed := make(chan error, len(parts))
 	for _, part := range parts {
 		go func() { failed <- part(ctx) }()

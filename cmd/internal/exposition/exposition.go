@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/heapwright/heapwright/cmd/internal/agent"
+	"github.com/heapwright/heapwright/cmd/internal/blackbox"
 	"github.com/heapwright/heapwright/cmd/internal/series"
 	"github.com/heapwright/heapwright/cmd/internal/store"
 )
@@ -22,9 +23,10 @@ type Agent interface {
 }
 
 // Handler serves the page. Stats is how the store is, nil for no store.
-func Handler(version string, a Agent, stats func() store.Stats) http.Handler {
+// Box is how the black box is, nil for none.
+func Handler(version string, a Agent, stats func() store.Stats, box func() blackbox.Stats) http.Handler {
 	r := prometheus.NewPedanticRegistry()
-	r.MustRegister(&collector{version: version, agent: a, stats: stats})
+	r.MustRegister(&collector{version: version, agent: a, stats: stats, box: box})
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4, ErrorHandling: promhttp.ContinueOnError})
 }
 
@@ -32,6 +34,7 @@ type collector struct {
 	version string
 	agent   Agent
 	stats   func() store.Stats
+	box     func() blackbox.Stats
 }
 
 // descs are those of the names in package series.
@@ -83,6 +86,29 @@ var owns = []own{
 		func(_ agent.Status, s store.Stats) float64 { return float64(s.Bytes.Total()) }),
 }
 
+// A boxed is a number of the black box's.
+type boxed struct {
+	desc  *prometheus.Desc
+	value func(*blackbox.Stats) float64
+}
+
+func boxMetric(name, help string, value func(*blackbox.Stats) float64) boxed {
+	return boxed{prometheus.NewDesc("heapwright_agent_oom_"+name, help, nil, nil), value}
+}
+
+var boxes = []boxed{
+	boxMetric("kills_total", "Watched processes that the kernel killed for want of memory, those whose whole container went with them too.",
+		func(s *blackbox.Stats) float64 { return float64(s.Kills) }),
+	boxMetric("captures_total", "Times that profiles were taken because a process neared its memory limit, or as what to hold that against.",
+		func(s *blackbox.Stats) float64 { return float64(s.Captures) }),
+	boxMetric("failed_captures_total", "Of these, those in which something could not be taken.",
+		func(s *blackbox.Stats) float64 { return float64(s.Failed) }),
+	boxMetric("capture_seconds_total", "Time that they took. No process is stopped meanwhile.",
+		func(s *blackbox.Stats) float64 { return s.CaptureTime.Seconds() }),
+	boxMetric("lost_log_records_total", "Records of the kernel's log that were overwritten before they were read.",
+		func(s *blackbox.Stats) float64 { return float64(s.LostRecords) }),
+}
+
 var buildInfo = prometheus.NewDesc("heapwright_build_info", "1; the version of Heapwright, in the label.", []string{"version"}, nil)
 
 // Describe implements prometheus.Collector.
@@ -92,6 +118,9 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 	for _, o := range owns {
 		ch <- o.desc
+	}
+	for _, b := range boxes {
+		ch <- b.desc
 	}
 	ch <- buildInfo
 }
@@ -105,6 +134,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, o := range owns {
 		ch <- prometheus.MustNewConstMetric(o.desc, o.kind, o.value(status, stats))
+	}
+	if c.box != nil {
+		s := c.box()
+		for _, b := range boxes {
+			ch <- prometheus.MustNewConstMetric(b.desc, prometheus.CounterValue, b.value(&s))
+		}
 	}
 	var points []series.Point
 	for _, p := range c.agent.Processes() {

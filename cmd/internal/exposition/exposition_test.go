@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/heapwright/heapwright/cmd/internal/agent"
+	"github.com/heapwright/heapwright/cmd/internal/blackbox"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose"
 	"github.com/heapwright/heapwright/cmd/internal/series"
 	"github.com/heapwright/heapwright/cmd/internal/store"
@@ -38,7 +39,7 @@ func process(id string) agent.Process {
 // that a process can have now.
 func TestHandler(t *testing.T) {
 	gone := agent.Process{ID: "gone"}
-	h := Handler("v1", fake{[]agent.Process{process("a"), process("a:2"), gone}}, func() store.Stats { return store.Stats{Series: 3} })
+	h := Handler("v1", fake{[]agent.Process{process("a"), process("a:2"), gone}}, func() store.Stats { return store.Stats{Series: 3} }, func() blackbox.Stats { return blackbox.Stats{Kills: 2, Captures: 7} })
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	if w.Code != 200 {
@@ -79,7 +80,7 @@ func BenchmarkHandler(b *testing.B) {
 	for i := range 1000 {
 		ps = append(ps, process(fmt.Sprint("p", i)))
 	}
-	h := Handler("v1", fake{ps}, nil)
+	h := Handler("v1", fake{ps}, nil, nil)
 	for b.Loop() {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))

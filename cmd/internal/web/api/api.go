@@ -19,6 +19,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/agent"
 	"github.com/heapwright/heapwright/cmd/internal/alert"
+	"github.com/heapwright/heapwright/cmd/internal/blackbox"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose"
 	"github.com/heapwright/heapwright/cmd/internal/forward"
 	"github.com/heapwright/heapwright/cmd/internal/history"
@@ -45,6 +46,10 @@ type Sources struct {
 	Alerts   Alerts
 	Forward  Forward
 	Changer  Changer // nil: nothing may be changed
+	// BlackBox keeps post-mortems in the directory Postmortems; nil where it does not run.
+	// The directory may have those of an earlier time even so.
+	BlackBox    BlackBox
+	Postmortems string
 
 	// Labels are what everything of this host has in the store, where others may have
 	// something in it too.
@@ -79,6 +84,9 @@ type Alerts interface {
 	Status() []alert.Status
 }
 
+// A BlackBox is *blackbox.Watcher.
+type BlackBox interface{ Stats() blackbox.Stats }
+
 // A Forward is *forward.Forwarder.
 type Forward interface{ Status() []forward.Status }
 
@@ -104,6 +112,7 @@ type server struct {
 	twins   *twins
 
 	summaries summaries
+	deaths    deaths
 }
 
 // Handler answers all requests below [Prefix].
@@ -157,6 +166,9 @@ func (s *server) routes() map[string]map[string]endpoint {
 		"experiments":             {get: s.experiments},
 		"experiments/{id}":        {get: s.experiment},
 		"experiments/{id}/report": {get: s.report},
+		"oom":                     {get: s.postmortems},
+		"oom/{id}":                {get: s.postmortem},
+		"oom/{id}/report":         {get: s.postmortemReport},
 		"alerts":                  {get: s.alerts},
 		"status":                  {get: s.status},
 		"change":                  {post: s.change},

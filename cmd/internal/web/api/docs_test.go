@@ -61,7 +61,7 @@ func TestManual(t *testing.T) {
 	for section, docs := range map[string][]any{
 		"Errors": {ErrorDocument{}}, "session": {SessionDocument{}}, "processes": {ProcessesDocument{}}, "series": {SeriesDocument{}}, "cycles": {CyclesDocument{}},
 		"findings": {FindingsDocument{}}, "events": {EventsDocument{}}, "explain/ID": {ExplainDocument{}}, "snapshots": {SnapshotsDocument{}, SnapshotDocument{}},
-		"profile": {FlameDocument{}}, "goroutines": {GoroutinesDocument{}}, "experiments": {ExperimentsDocument{}}, "alerts": {AlertsDocument{}}, "status": {StatusDocument{}},
+		"profile": {FlameDocument{}}, "goroutines": {GoroutinesDocument{}}, "experiments": {ExperimentsDocument{}}, "oom": {OOMsDocument{}}, "alerts": {AlertsDocument{}}, "status": {StatusDocument{}},
 		"change, undo": {ChangeDocument{}}, "live": {LiveSample{}}, "forecast": {ForecastDocument{}}, "plan": {PlanDocument{}},
 	} {
 		want, got := map[string]bool{}, map[string]bool{}
@@ -92,7 +92,7 @@ func TestManual(t *testing.T) {
 		}
 	}
 	for _, schema := range []string{schemaSession, schemaProcesses, schemaProcess, schemaSeries, schemaCycles, schemaFindings, schemaEvents, schemaExplain, schemaSnapshots, schemaSnapshot,
-		schemaProfile, schemaGoroutines, schemaForecast, schemaFront, schemaPlan, schemaExperiments, schemaAlerts, schemaStatus, schemaChange} {
+		schemaProfile, schemaGoroutines, schemaForecast, schemaFront, schemaPlan, schemaExperiments, schemaOOMs, schemaAlerts, schemaStatus, schemaChange} {
 		if !strings.Contains(string(b), "`"+schema+"`") {
 			t.Errorf("%s is not in the manual", schema)
 		}

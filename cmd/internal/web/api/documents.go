@@ -28,6 +28,7 @@ const (
 	schemaFront       = "heapwright.front/1"
 	schemaPlan        = "heapwright.plan/1"
 	schemaExperiments = "heapwright.experiments/1"
+	schemaOOMs        = "heapwright.postmortems/1"
 	schemaAlerts      = "heapwright.alerts/1"
 	schemaStatus      = "heapwright.status/1"
 	schemaChange      = "heapwright.change/1"
@@ -398,6 +399,32 @@ type ExperimentRow struct {
 	File      string   `json:"file"`
 	Bytes     int64    `json:"bytes"`
 	Error     *string  `json:"error"` // why it cannot be read
+}
+
+// An OOMsDocument lists post-mortems, the latest first.
+type OOMsDocument struct {
+	Schema      string   `json:"schema"`
+	Enabled     bool     `json:"enabled"` // the black box runs
+	Watched     int      `json:"watched"` // processes
+	Captures    uint64   `json:"captures_total"`
+	Problem     *string  `json:"problem"` // why less is known than could be: of the kernel's log
+	Postmortems []OOMRow `json:"postmortems"`
+	LeftOut     int      `json:"left_out"` // older ones that are not listed
+}
+
+// An OOMRow is the post-mortem of one kill.
+type OOMRow struct {
+	ID         string  `json:"id"`
+	Time       Time    `json:"time"`
+	Name       string  `json:"name"`
+	PID        int     `json:"pid"`
+	Bytes      int64   `json:"bytes"`  // of the file
+	Memory     *string `json:"memory"` // the verdict; null when it was not yet read
+	Title      *string `json:"title"`
+	Confidence *string `json:"confidence"`
+	Site       *string `json:"site"`
+	LimitBytes *int64  `json:"limit_bytes"`
+	Error      *string `json:"error"` // why it cannot be read
 }
 
 // An AlertsDocument is what is wrong now, and by which rules.

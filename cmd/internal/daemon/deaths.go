@@ -1,0 +1,155 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/agent"
+	"github.com/heapwright/heapwright/cmd/internal/alert"
+	"github.com/heapwright/heapwright/cmd/internal/blackbox"
+	"github.com/heapwright/heapwright/cmd/internal/history"
+	"github.com/heapwright/heapwright/cmd/internal/postmortem"
+	"github.com/heapwright/heapwright/cmd/internal/postmortem/report"
+	"github.com/heapwright/heapwright/record"
+)
+
+// maxDeaths is how many post-mortems links are remembered for.
+const maxDeaths = 1000
+
+// deaths is what the black box told of.
+type deaths struct {
+	mu sync.Mutex
+	// unseen are the kills, by process, that no counter of a cgroup shows: it went with
+	// them.
+	unseen map[string]float64
+	recent []death
+}
+
+type death struct {
+	process string // the agent's ID
+	id      string // of the post-mortem
+	at      time.Time
+}
+
+// openBlackBox makes the black box, where the file wants one.
+func (d *daemon) openBlackBox() (err error) {
+	f := d.opt.File
+	d.deaths = &deaths{unseen: map[string]float64{}}
+	if !f.OOM.Enabled {
+		return nil
+	}
+	d.box, err = blackbox.New(blackbox.Options{
+		Dir: d.oomDir(), Logger: d.opt.Logger, MaxBytes: int64(f.OOM.MaxBytes), MaxProcesses: f.Discovery.MaxProcesses, On: d.died,
+		Select: func(p *record.Process) bool { return f.Discovery.Watches(p.Name, p.Module, p.MainPackage) },
+	})
+	if err != nil {
+		return fmt.Errorf("starting the black box: %w", err)
+	}
+	return nil
+}
+
+func (d *daemon) oomDir() string { return filepath.Join(d.opt.Dir, "oom") }
+
+// died is told of a kill. The black box does not wait for what is made of it.
+func (d *daemon) died(p blackbox.Postmortem) { go d.tellOf(p) }
+
+func (d *daemon) tellOf(p blackbox.Postmortem) {
+	r := postmortem.Examine(p.Evidence)
+	e := record.Event{Time: time.Now(), Kind: record.EventOOMKill, Text: report.Headline(r), Data: map[string]string{"memory": string(r.Verdict.Memory)}}
+	if k := p.Evidence.Kill; k != nil && !k.Time.IsZero() {
+		e.Time = k.Time
+	}
+	id := strings.TrimSuffix(filepath.Base(p.File), filepath.Ext(p.File))
+	if p.File != "" {
+		e.Data["postmortem"] = id
+	}
+	if s := r.Verdict.Site; s != nil {
+		e.Data["site"] = s.String()
+	}
+	process := d.named(&p.Process)
+	d.deaths.add(death{process, id, e.Time}, p.GroupKills == 0)
+	if err := d.history.Event(process, e); err != nil && !errors.Is(err, history.ErrTooMany) {
+		d.opt.Logger.Error("the kill is not in the history", "process", process, "error", err.Error())
+	}
+}
+
+// named is the agent's ID of a process; its name, where the agent never saw it.
+func (d *daemon) named(p *record.Process) string {
+	all := d.agent.Processes()
+	for i := range all {
+		// The agent may have found another life in its place already.
+		if all[i].Info.PID == p.PID {
+			return all[i].ID
+		}
+	}
+	var like *agent.Process
+	for i := range all {
+		if q := &all[i]; q.Info.Name == p.Name && q.Info.Exe == p.Exe && (like == nil || !q.Up) {
+			like = q
+		}
+	}
+	if like != nil {
+		return like.ID
+	}
+	return p.Name
+}
+
+func (x *deaths) add(one death, unseen bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if unseen {
+		x.unseen[one.process]++
+	}
+	if len(x.recent) == maxDeaths {
+		x.recent = append(x.recent[:0], x.recent[maxDeaths/2:]...)
+	}
+	x.recent = append(x.recent, one)
+}
+
+// kills is how many kills of a process no counter shows.
+func (x *deaths) kills(process string) float64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.unseen[process]
+}
+
+// near is the post-mortem of a process that was killed around an instant, "" for none.
+func (x *deaths) near(process string, at time.Time) string {
+	const around = 2 * time.Minute // the agent reads counters now and then, and alerts step after that
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i := len(x.recent) - 1; i >= 0; i-- {
+		if one := &x.recent[i]; one.process == process && one.id != "" && at.Sub(one.at).Abs() <= around {
+			return one.id
+		}
+	}
+	return ""
+}
+
+// alertLink is where the UI shows what an alert is about: of a kill the post-mortem, of
+// all else the process at that moment.
+func (d *daemon) alertLink(a *alert.Alert) string {
+	if a.Signal == alert.OOMKills {
+		if id := d.deaths.near(a.Process, a.Since); id != "" {
+			path := "/ui/oom?id=" + url.QueryEscape(id)
+			if base := d.base.Load(); base != nil {
+				return *base + path
+			}
+			return path
+		}
+	}
+	return d.link(a.Process, a.Since)
+}
+
+// boxStats are the black box's, for /metrics.
+func (d *daemon) boxStats() func() blackbox.Stats {
+	if d.box == nil {
+		return nil
+	}
+	return d.box.Stats
+}

@@ -47,6 +47,12 @@ func (w *walk) scan() error {
 		if err := w.scanRound(round, int(size)); err != nil {
 			return err
 		}
+		// So that the list does not grow with the heap.
+		if len(w.pending) >= maxPending/16 {
+			if err := w.follow(); err != nil {
+				return err
+			}
+		}
 		done += size
 		if w.opt.Progress != nil {
 			w.opt.Progress(min(done, total), total)
@@ -268,6 +274,8 @@ func (w *walk) object(n heapgraph.NodeID, s *span, base, off uint64, data, bitma
 	if sh == nil && off == 0 && len(data) >= 8 {
 		if c := w.types.closure(le.Uint64(data)); c != nil {
 			w.b.SetType(n, c.id)
+		} else if sh = w.recognise(s, data); sh != nil {
+			w.b.SetType(n, sh.id)
 		}
 	}
 	if sh != nil {
@@ -387,6 +395,9 @@ func (w *walk) setType(v uint64, sl slot, extra uint64) {
 	}
 	header := w.header(s)
 	if off != header {
+		if sl.kind == slotPointer && (off == 8 || off == 16) {
+			w.setTimer(n, s, v, sl.typ, off)
+		}
 		return
 	}
 	if sl.kind == slotString {
@@ -395,14 +406,22 @@ func (w *walk) setType(v uint64, sl slot, extra uint64) {
 		}
 		return
 	}
-	if sl.kind == slotDirectory && extra == 0 {
-		r := w.types.get(sl.typ)
-		if r == nil {
-			return
-		}
-		sl = slot{kind: slotPointer, typ: r.group}
+	r := w.types.get(sl.typ)
+	if r == nil {
+		return
 	}
-	sh := w.types.shapeOf(sl)
+	if sl.kind == slotDirectory && extra == 0 {
+		sl = slot{kind: slotPointer, typ: groupOf(r)}
+	}
+	var sh *shape
+	switch {
+	case sl.kind == slotDirectory && r.kind != kindMap:
+		sh = w.types.directory(r)
+	case sl.kind == slotTable && r.kind != kindMap:
+		sh = w.types.mapPart(sl.typ, slotTable)
+	default:
+		sh = w.types.shapeOf(sl)
+	}
 	if sh == nil || sh.id == 0 {
 		return
 	}
@@ -438,6 +457,21 @@ func (w *walk) setType(v uint64, sl slot, extra uint64) {
 	w.b.SetType(n, sh.id)
 	if !s.noscan && len(sh.slots) > 0 && v < w.scanned && len(w.pending) < maxPending {
 		w.pending = append(w.pending, v)
+	}
+}
+
+// setTimer gives the object n the type of a timer of package time, if what points
+// into it points to the runtime's timer there: time.Timer, or runtime.timeTimer since
+// Go 1.23.
+func (w *walk) setTimer(n heapgraph.NodeID, s *span, v, typ, off uint64) {
+	r := w.types.get(typ)
+	if r == nil || w.types.name(r) != "runtime.timer" || !w.fits(r.size+off, s) || s.noscan {
+		return
+	}
+	sh := w.types.timer(r, off)
+	w.b.SetType(n, sh.id)
+	if v < w.scanned && len(w.pending) < maxPending {
+		w.pending = append(w.pending, v-off)
 	}
 }
 

@@ -130,9 +130,10 @@ type types struct {
 	itabs  map[uint64]uint64
 	funcs  map[uint64]*shape
 
-	hchanBuf uint64
-	hasChan  bool
-	depth    int
+	hchanBuf, hchanType, hchanSize uint64
+	chanEnd                        int
+	hasChan                        bool
+	depth                          int
 }
 
 // A shapeKey is a type and in which role: a map's header and its table are of the
@@ -146,7 +147,11 @@ func newTypes(w *walk) *types {
 	t := &types{w: w, pages: newPageCache(w.r, 1<<10), known: map[uint64]*rtype{}, itabs: map[uint64]uint64{}}
 	l := w.rt.Layout()
 	buf, ok := l.Field("hchan.buf")
-	t.hchanBuf, t.hasChan = uint64(buf.Off), ok
+	typ, ok2 := l.Field("hchan.elemtype")
+	size, ok3 := l.Field("hchan.elemsize")
+	t.hchanBuf, t.hchanType, t.hchanSize = uint64(buf.Off), uint64(typ.Off), uint64(size.Off)
+	t.chanEnd = int(max(t.hchanBuf, t.hchanType, t.hchanSize, 8)) + 8
+	t.hasChan = ok && ok2 && ok3
 	t.forget()
 	return t
 }

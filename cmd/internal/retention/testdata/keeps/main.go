@@ -1,6 +1,7 @@
 // Keeps builds structures of known shape, one a global, and says how many bytes of
 // the heap each has: the difference of what is live after a collection. It is the
-// truth for tests that look who keeps what. Its argument is how large they are.
+// truth for tests that look who keeps what. Its argument is how large they are. Asked
+// with a line, it says for how long it was stopped.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"time"
 )
 
 type node struct {
@@ -53,8 +55,6 @@ var (
 	first    *holder
 	second   *holder
 )
-
-var sink *tree
 
 func main() {
 	debug.SetGCPercent(-1)
@@ -142,9 +142,30 @@ func main() {
 		sizes[b.name] = live() - before
 	}
 	sizes["(several roots)"] -= 16
-	json.NewEncoder(os.Stdout).Encode(sizes)
-	bufio.NewReader(os.Stdin).ReadByte()
-	runtime.KeepAlive(sink)
+	out := json.NewEncoder(os.Stdout)
+	out.Encode(sizes)
+	// For each line that comes in, one goes out with the longest time that this did
+	// not run since the last.
+	longest := make(chan time.Duration)
+	go func() {
+		last, most := time.Now(), time.Duration(0)
+		for {
+			time.Sleep(time.Millisecond)
+			now := time.Now()
+			if d := now.Sub(last); d > most {
+				most = d
+			}
+			last = now
+			select {
+			case longest <- most:
+				most = 0
+			default:
+			}
+		}
+	}()
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		out.Encode((<-longest).Seconds())
+	}
 }
 
 func live() uint64 {

@@ -9,6 +9,7 @@ import { View as Cycle } from "./cycle/view.tsx";
 import { View as Experiments } from "./experiments/view.tsx";
 import { View as Findings } from "./findings/view.tsx";
 import { View as Fleet } from "./fleet/view.tsx";
+import { View as Postmortems } from "./postmortems/view.tsx";
 import { View as Process } from "./process/view.tsx";
 import { View as Profiles } from "./profiles/view.tsx";
 import { follow, go, href, merge, useRoute, type Route, type ViewName } from "./router.ts";
@@ -23,12 +24,13 @@ const views: Record<ViewName, { title: string; View: FunctionComponent<{ params:
   findings: { title: "Findings", View: Findings },
   profiles: { title: "Profiles", View: Profiles },
   whatif: { title: "What if", View: WhatIf },
+  oom: { title: "Post-mortems", View: Postmortems },
   experiments: { title: "Experiments", View: Experiments },
   alerts: { title: "Alerts", View: Alerts },
   agent: { title: "Agent", View: Agent },
 };
 
-const top: ViewName[] = ["fleet", "findings", "alerts", "experiments", "agent"];
+const top: ViewName[] = ["fleet", "findings", "alerts", "oom", "experiments", "agent"];
 const tabs: ViewName[] = ["process", "findings", "profiles", "whatif"];
 // What stays when one goes from one view of a process to another: the time.
 const carried = ["from", "to", "at"];

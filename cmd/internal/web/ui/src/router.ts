@@ -2,7 +2,7 @@
 // that a link shows another person the same.
 import { useEffect, useState } from "preact/hooks";
 
-export const views = ["fleet", "process", "cycle", "findings", "profiles", "whatif", "experiments", "alerts", "agent"] as const;
+export const views = ["fleet", "process", "cycle", "findings", "profiles", "whatif", "oom", "experiments", "alerts", "agent"] as const;
 export type ViewName = (typeof views)[number];
 // The views of one process: /ui/process/ID/VIEW.
 export const ofProcess: readonly ViewName[] = ["process", "cycle", "findings", "profiles", "whatif"];

@@ -555,7 +555,6 @@ func (b *Builder) Graph() (*Graph, error) {
 		g.rootIDs = append(g.rootIDs, NodeID(g.objects+1+i))
 	}
 	g.edges = slices.Clip(g.edges[:end])
-	g.inferMaps()
 	g.rank()
 	if g.extra != nil {
 		for i, x := range b.rootNode {

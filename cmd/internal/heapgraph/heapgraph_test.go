@@ -354,38 +354,6 @@ func TestRanksOfRoots(t *testing.T) {
 	}
 }
 
-func TestMapsByTheirGroups(t *testing.T) {
-	b := NewBuilder(BuildOptions{})
-	sizes := []uint64{48, 8, 32, 1024, 48, 272, 48}
-	at := func(i int) uint64 { return base + uint64(i)*8192 }
-	for i, size := range sizes {
-		must(t, b.AddSpan(Span{Base: at(i), ElemSize: size, Slots: 1}))
-	}
-	groups := b.AddType(Type{Name: "noalg.map.group[string]*main.T", Kind: KindMapGroups, Size: 200})
-	must(t, b.Layout())
-	b.SetType(4, groups)
-	b.SetType(6, groups)
-	for i, to := range []int{1, 2, 3, -1, 5, -1, 0} {
-		must(t, b.Begin(NodeID(i+1)))
-		if to >= 0 {
-			b.Edge(at(to))
-		}
-	}
-	g, err := b.Graph()
-	must(t, err)
-	for i, want := range []string{
-		"map[string]*main.T", "tables of map[string]*main.T", "table of map[string]*main.T", "noalg.map.group[string]*main.T",
-		"map[string]*main.T", "noalg.map.group[string]*main.T", "",
-	} {
-		if got := g.Type(NodeID(i + 1)).Name; got != want {
-			t.Errorf("object %d is a %q, want %q", i, got, want)
-		}
-	}
-	if g.Type(1).Kind != KindMap || g.Type(2).Kind != KindPointers || g.Type(3).Kind != KindMapTable {
-		t.Error("a kind is wrong")
-	}
-}
-
 func TestSamplesStayNodes(t *testing.T) {
 	b := NewBuilder(BuildOptions{Coarse: FoldNoscan})
 	must(t, b.AddSpan(Span{Base: base, ElemSize: 16, Slots: 4, Noscan: true}))

@@ -178,45 +178,15 @@ func (a *analysis) readMap(n heapgraph.NodeID) (mapHeader, bool) {
 // A chanHeader is what a channel says of itself.
 type chanHeader struct{ queued, capacity uint64 }
 
-// readChan reads runtime.hchan, whose first words are in all releases: qcount,
-// dataqsiz, buf, and elemsize as two bytes.
+// readChan reads runtime.hchan, whose first words are qcount and dataqsiz in all
+// releases.
 func (a *analysis) readChan(n heapgraph.NodeID) (chanHeader, bool) {
-	if a.g.Type(n).Kind != heapgraph.KindChan && a.g.TypeOf(n) != 0 {
+	if a.g.Type(n).Kind != heapgraph.KindChan {
 		return chanHeader{}, false
 	}
-	w, ok := a.words(n, 4)
+	w, ok := a.words(n, 2)
 	if !ok || w[0] > w[1] || w[1] > maxEntries {
 		return chanHeader{}, false
 	}
-	if a.g.TypeOf(n) == 0 {
-		// Not known to be one: its buffer must have the size that it says.
-		buf, off, ok := a.g.Find(w[2])
-		need := w[1] * (w[3] & 0xffff)
-		if !ok || off != 0 || w[1] < slotsPerGroup || need > a.g.SlotSize(buf) || need*5 < a.g.SlotSize(buf)*4 {
-			return chanHeader{}, false
-		}
-	}
 	return chanHeader{queued: w[0], capacity: w[1]}, true
-}
-
-// Sizes between which the size class of runtime.hchan is: 96 bytes, and 112 or 128
-// with what newer releases have in it.
-const leastChan, mostChan = 96, 128
-
-// maybeChan says whether an object without a type is worth looking at as a channel:
-// of the right size, and it keeps more than a megabyte.
-func (a *analysis) maybeChan(n heapgraph.NodeID) bool {
-	if a.g.TypeOf(n) != 0 {
-		return false
-	}
-	bytes, _ := a.tree.Retained(n)
-	if bytes < 1<<20 && bytes*50 < a.g.LiveBytes {
-		return false
-	}
-	size := a.g.SlotSize(n)
-	if size < leastChan || size > mostChan {
-		return false
-	}
-	_, ok := a.readChan(n)
-	return ok
 }

@@ -144,9 +144,6 @@ func (h *hinter) count() {
 		}
 		for n := r.First; n < r.First+heapgraph.NodeID(r.Nodes); n++ {
 			c := h.classes[h.g.TypeOf(n)]
-			if c == classNone && !r.Noscan && h.maybeChan(n) {
-				c = classChan
-			}
 			if c == classNone || !h.tree.Reached(n) {
 				continue
 			}

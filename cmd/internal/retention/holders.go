@@ -146,7 +146,7 @@ func (a *analysis) container(chain []uint32, holding int) (at int, container str
 			container, at = "sync.Map", i
 		case base(name) == "list.List":
 			container, at = "list", i
-		case (container == "" && i == holding || container == "slice" && at == holding && i == holding-1) && (k.is == heapgraph.KindChan || k.typ == 0 && a.maybeChan(p.rep)):
+		case (container == "" && i == holding || container == "slice" && at == holding && i == holding-1) && k.is == heapgraph.KindChan:
 			container, at = "chan", i
 		case k.is == heapgraph.KindMap && (container == "" || container == "map"):
 			container, at = "map", i

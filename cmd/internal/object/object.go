@@ -82,8 +82,9 @@ type Stats struct {
 	Roots     int
 	// BytesRead is what was read of the process, in all.
 	BytesRead uint64
-	// GraphBytes is what the graph takes of our memory, by its own reckoning.
-	GraphBytes uint64
+	// GraphBytes is what the graph takes of our memory. OwnBytes is the most that this
+	// process's heap held at the ends of the parts of the walk.
+	GraphBytes, OwnBytes uint64
 
 	// TypedObjects and TypedBytes have a type; objects without pointers whose type
 	// nobody says are not among them.

@@ -19,7 +19,8 @@ const (
 	maxSymbolSize = 1 << 29 // bytes of it
 	maxHeaderSize = 64 << 20
 	maxText       = 1 << 29 // bytes of code that are searched
-	maxUsers      = 3       // functions that a variable is named by
+	maxUsers      = 8       // functions that are kept of those that use a variable
+	namedUsers    = 3       // of them it is named by
 	maxUsed       = 1 << 20 // places in variables that code refers to
 	maxVariable   = 1 << 16 // bytes between what code refers to and a part of it
 )
@@ -127,7 +128,18 @@ func (v *variables) used(at uint64) (string, heapgraph.RootKind) {
 	if len(names) == 0 {
 		return fmt.Sprintf("variable at %#x", base), heapgraph.Global
 	}
-	return fmt.Sprintf("variable at %#x used by %s", base, strings.Join(names, ", ")), kind
+	// That an init function sets it says the least.
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(initiality(a), initiality(b)) })
+	return fmt.Sprintf("variable at %#x used by %s", base, strings.Join(names[:min(len(names), namedUsers)], ", ")), kind
+}
+
+// initiality is 1 for functions that run once, at the start.
+func initiality(name string) int {
+	_, name, _ = strings.Cut(name[strings.LastIndexByte(name, '/')+1:], ".")
+	if name == "init" || strings.HasPrefix(name, "init.") || strings.HasPrefix(name, "map.init.") {
+		return 1
+	}
+	return 0
 }
 
 // inData says whether an address is of a variable that can hold pointers.
@@ -178,7 +190,7 @@ func (v *variables) readUsers() {
 				}
 				next, fn, fend = next+1, next, f.End
 			}
-			if n := count[addr]; n < maxUsers*2 && (n > 0 || len(count) < maxUsed) {
+			if n := count[addr]; n < 2*maxUsers && (n > 0 || len(count) < maxUsed) {
 				count[addr] = n + 1
 				v.users = append(v.users, user{addr, uint32(fn)})
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"time"
@@ -257,6 +258,7 @@ func (w *walk) once(level heapgraph.Coarse) (*heapgraph.Graph, error) {
 	if err := w.b.Layout(); err != nil {
 		return nil, err
 	}
+	w.weigh()
 	w.applySpecials(specials)
 	if err := w.globals(); err != nil {
 		return nil, fmt.Errorf("reading the program's variables: %w", err)
@@ -267,13 +269,28 @@ func (w *walk) once(level heapgraph.Coarse) (*heapgraph.Graph, error) {
 	if err := w.scan(); err != nil {
 		return nil, err
 	}
+	w.weigh()
 	if err := w.follow(); err != nil {
 		return nil, err
 	}
+	w.weigh()
 	if err := w.recheck(); err != nil {
 		return nil, err
 	}
-	return w.b.Graph()
+	// What only reading needed need not be held while the graph is finished.
+	w.liveBits, w.scanBuf, w.pages, w.sampled, w.pending = nil, nil, nil, nil, nil
+	g, err := w.b.Graph()
+	w.weigh()
+	return g, err
+}
+
+// weigh notes how large this process's heap is.
+func (w *walk) weigh() {
+	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(s)
+	if s[0].Value.Kind() == metrics.KindUint64 {
+		w.stats.OwnBytes = max(w.stats.OwnBytes, s[0].Value.Uint64())
+	}
 }
 
 func (w *walk) finish(g *heapgraph.Graph) {

@@ -18,6 +18,7 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/pause"
 	"github.com/heapwright/heapwright/cmd/internal/procmem"
 	"github.com/heapwright/heapwright/cmd/internal/remote"
+	"github.com/heapwright/heapwright/cmd/internal/targettest"
 )
 
 var matrixFlag = flag.String("matrix", "slice", "how many Go releases to run: slice or full")
@@ -37,6 +38,7 @@ func TestMain(m *testing.M) {
 	buildDir = dir
 	code := m.Run()
 	os.RemoveAll(dir)
+	targettest.Cleanup()
 	os.Exit(code)
 }
 

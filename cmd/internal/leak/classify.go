@@ -77,13 +77,13 @@ type mark struct {
 // is not of the standard library. The first that matches counts: the narrow ones
 // come first.
 var allocationMarks = []mark{
+	{"context.WithValue", ContextValues, typical, "context.WithValue allocates what grows"},
+	{"context.WithoutCancel", ContextValues, hints, "contexts are derived from contexts"},
+	{"context.", ContextNotDone, typical, "package context allocates what grows: children that their parent remembers"},
 	{"time.AfterFunc", TimerForgotten, decides, "time.AfterFunc allocates what grows"},
 	{"time.After", TimeAfterLoop, decides, "time.After allocates a timer and a channel for each call"},
 	{"time.NewTicker", TickerForgotten, decides, "time.NewTicker allocates what grows"},
 	{"time.Tick", TickerForgotten, decides, "time.Tick allocates what grows, and nobody can stop it"},
-	{"context.WithValue", ContextValues, typical, "context.WithValue allocates what grows"},
-	{"context.WithoutCancel", ContextValues, hints, "contexts are derived from contexts"},
-	{"context.", ContextNotDone, typical, "package context allocates what grows: children that their parent remembers"},
 	{"time.NewTimer", TimerForgotten, decides, "time.NewTimer allocates what grows"},
 	{"time.newTimer", TimerForgotten, decides, "timers are what grows"},
 	{"container/list.", ListUnbounded, typical, "the elements of a container/list grow"},

@@ -234,16 +234,62 @@ func (j *judge) goroutineFinding(g *grownGroup) Finding {
 	return f
 }
 
-// proven is how many goroutines of a group the target's own profile says leaked.
-func (j *judge) proven(g *grownGroup) int {
-	if j.o.GoroutineLeaks == nil {
-		return 0
-	}
-	n := 0
-	for i := range j.o.GoroutineLeaks.Groups {
-		if l := &j.o.GoroutineLeaks.Groups[i]; len(l.Stack) > 0 && j.code.site(l.Stack) == g.at {
-			n += l.Count
+// proven is how many goroutines of a group the target's own collector found that
+// nothing can wake: by its profile, or by their status after that (_Gleaked, Go 1.27).
+func (j *judge) proven(g *grownGroup) int { return j.leaked()[g.at] }
+
+// leaked are the goroutines that the target's own collector found, by where they
+// wait.
+func (j *judge) leaked() map[record.Frame]int {
+	out := map[record.Frame]int{}
+	add := func(snap *record.Goroutines, all bool) {
+		if snap == nil {
+			return
+		}
+		seen := map[record.Frame]int{}
+		for i := range snap.Groups {
+			if l := &snap.Groups[i]; len(l.Stack) > 0 && (all || l.Status == "leaked") {
+				seen[j.code.site(l.Stack)] += l.Count
+			}
+		}
+		for at, n := range seen {
+			out[at] = max(out[at], n)
 		}
 	}
-	return n
+	add(j.o.GoroutineLeaks, true)
+	if n := len(j.o.Goroutines); n > 0 {
+		add(j.o.Goroutines[n-1], false)
+	}
+	return out
+}
+
+// provenFindings are goroutines that are proven to have leaked and that did not
+// become significantly more while they were watched.
+func (j *judge) provenFindings(before []Finding) []Finding {
+	var out []Finding
+	for at, n := range j.leaked() {
+		if slices.ContainsFunc(before, func(f Finding) bool { return f.At == at }) {
+			continue
+		}
+		g := &grownGroup{group: &group{at: at}, p: 0}
+		for _, x := range j.groups {
+			if x.at == at {
+				g.group = x
+				break
+			}
+		}
+		g.start, g.end = float64(n), float64(n)
+		f := j.goroutineFinding(g)
+		f.Growth = Growth{Start: float64(n), End: float64(n), Unit: "count"}
+		if n < leastGoroutines {
+			f.Severity = rule.Info
+		}
+		f.Title = fmt.Sprintf("%s can never run again, at %s", plural(n, "goroutine"), shortName(at.Func))
+		j.classifyGoroutine(&f, g, nil)
+		out = append(out, f)
+	}
+	slices.SortFunc(out, func(x, y Finding) int {
+		return cmp.Or(cmp.Compare(y.Growth.End, x.Growth.End), cmp.Compare(x.At.Func, y.At.Func), cmp.Compare(x.At.Line, y.At.Line))
+	})
+	return out
 }

@@ -390,6 +390,7 @@ func (j *judge) explain() {
 	stuck := j.sortGoroutines()
 	j.candidates = len(leaks) + len(stuck)
 	findings := j.goroutineFindings(stuck, leaks)
+	findings = append(findings, j.provenFindings(findings)...)
 	findings = append(findings, j.heapFindings(leaks, findings)...)
 	for i := range findings {
 		j.finish(&findings[i])

@@ -42,11 +42,15 @@ func (j *judge) heldBy(f *Finding, b *ballot) {
 	sum := map[string]*HeldBy{}
 	containers := map[string]float64{}
 	roots := map[string]bool{}
-	samples := 0
+	samples, lost := 0, 0
 	for i := range r.Sites {
 		if j.code.site(r.Sites[i].Stack).Func == f.Site.Func {
 			samples += r.Sites[i].Samples
+			lost += r.Sites[i].Unreached
 		}
+	}
+	if lost >= 5 && 10*lost >= 9*samples {
+		b.add(DeferInLoop, hints, "no variable, stack, timer or finalizer holds them: deferred calls are what is left")
 	}
 	for i := range r.Sites {
 		s := &r.Sites[i]

@@ -147,6 +147,10 @@ function row(p, t, full) {
     rss_bytes: s && Math.round(s.rss), heap_live_bytes: s && Math.round(s.live), heap_marked_bytes: s && Math.round(s.marked), heap_goal_bytes: s && Math.round(s.goal),
     limit_bytes: error ? null : bound, limit_kind: error ? null : p.limit ? "container" : p.memlimit === none ? "host" : "gomemlimit", headroom_bytes: head && Math.round(head), headroom_ratio: head === null ? null : round(head / bound, 4),
     gc_cpu_ratio: s && round(s.gc, 4), assist_ratio: s && round(s.assist, 4), gc_cycles_per_second: s && round(s.cycles, 4), alloc_bytes_per_second: s && Math.round(s.alloc), cpu_cores: s && round(s.cpu, 4),
+    time_to_limit_seconds: p.kind === "leak" ? 2700 : 2592000,
+    outlook: error ? null : p.kind === "leak"
+      ? { state: "reaches", reason: "memory rises steadily", at: iso(at), need_bytes: s && Math.round(s.goal), killed: iso(at + 2700), killed_low: iso(at + 2200), killed_high: iso(at + 3500), not_before: null, gc_hurts: null }
+      : { state: "none", reason: "memory does not rise for sure", at: iso(at), need_bytes: s && Math.round(s.goal), killed: null, killed_low: null, killed_high: null, not_before: iso(at + 3000), gc_hurts: null },
     goroutines: s && s.goroutines, goroutine_growth_ratio: s && (p.kind === "goroutines" ? 0.4 : 0.01), gogc_percent: error ? null : p.gogc, gomemlimit_bytes: error ? null : p.memlimit, gomaxprocs: error ? null : p.procs,
     trouble: round((rank[worstOf(fs)] ?? 0) * 10 + (head === null ? 0 : Math.max(0, 1 - head / bound)) * 5 + (s?.gc ?? 0) * 10 + (error ? 12 : 0) - (p.ended ? 8 : 0), 4), worst: worstOf(fs),
     findings: full ? fs : fs.map((f) => ({ id: f.id, severity: f.severity, title: f.title })), spark,

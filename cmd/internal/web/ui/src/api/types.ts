@@ -26,6 +26,7 @@ export interface Row {
   rss_bytes: Num; heap_live_bytes: Num; heap_marked_bytes: Num; heap_goal_bytes: Num;
   limit_bytes: Num; limit_kind: "container" | "gomemlimit" | "host" | null; headroom_bytes: Num; headroom_ratio: Num;
   gc_cpu_ratio: Num; assist_ratio: Num; gc_cycles_per_second: Num; alloc_bytes_per_second: Num; cpu_cores: Num;
+  time_to_limit_seconds: Num; outlook: Outlook | null;
   goroutines: Num; goroutine_growth_ratio: Num; gogc_percent: Num; gomemlimit_bytes: Num; gomaxprocs: Num;
   trouble: number; worst: Severity | null;
   findings: FindingHead[];
@@ -52,6 +53,12 @@ export interface Identity {
 }
 
 /** One process: the row, with everything about who it is and what was found. */
+/** When memory will reach its limit, as it was said last. */
+export interface Outlook {
+  state: "none" | "rising" | "reaches" | "over"; reason: string; at: string | null; need_bytes: Num;
+  killed: string | null; killed_low: string | null; killed_high: string | null; not_before: string | null; gc_hurts: string | null;
+}
+
 export interface Process extends Omit<Row, "findings"> {
   findings: Finding[];
   identity: Identity;

@@ -1,12 +1,25 @@
 // Who the process is, how it is set, and what was found.
 import type { ComponentChildren, VNode } from "preact";
-import type { Episode, Process } from "../api/types.ts";
+import type { Episode, Outlook, Process } from "../api/types.ts";
 import { href, merge, setParams } from "../router.ts";
 import { ago, bytes, gogc, gomemlimit, seconds, severityMark, severityRank, when } from "../ui/format.tsx";
 import { Pop } from "../ui/Help.tsx";
 
 function Fact(props: { of: string; title?: string; children: ComponentChildren }): VNode {
   return <div title={props.title}><dt>{props.of}</dt><dd>{props.children}</dd></div>;
+}
+
+/** The forecast in a line: nothing where nothing is in sight. */
+function Ahead({ o }: { o: Outlook }): VNode | null {
+  const hurts = o.gc_hurts && <> From {when(o.gc_hurts)} on the collector takes a quarter of the CPU to stay below GOMEMLIMIT.</>;
+  if (o.state === "reaches" || o.state === "over") {
+    return (
+      <p class="stale" title={o.reason}>
+        Memory reaches its limit {ago(o.killed)}, at {when(o.killed)} (95%: {o.killed_high ? <>{when(o.killed_low)} to {when(o.killed_high)}</> : <>not before {when(o.killed_low)}</>}).{hurts}
+      </p>
+    );
+  }
+  return hurts ? <p class="stale" title={o.reason}>{hurts}</p> : null;
 }
 
 export function Header({ p }: { p: Process }): VNode {
@@ -42,6 +55,7 @@ export function Header({ p }: { p: Process }): VNode {
           </dl>
         </Pop>
       </dl>
+      {p.up && p.outlook && <Ahead o={p.outlook} />}
       {p.error && <p class="stale">{p.error}. {p.hint}</p>}
     </header>
   );

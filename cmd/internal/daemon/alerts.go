@@ -14,9 +14,8 @@ func (d *daemon) observe(now time.Time, ps []agent.Process) {
 	obs := make([]alert.Observation, len(ps))
 	for i := range ps {
 		obs[i] = observation(&ps[i])
-		// A container that went with the kill took its counter along.
-		if n := d.deaths.kills(ps[i].ID); n > 0 {
-			obs[i].Values[alert.OOMKills] += n
+		if n := d.deaths.count(ps[i].ID); n > 0 {
+			obs[i].Values[alert.OOMKills] = max(obs[i].Values[alert.OOMKills], n)
 		}
 	}
 	d.alerts.Observe(now, obs)

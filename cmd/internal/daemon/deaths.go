@@ -24,9 +24,9 @@ const maxDeaths = 1000
 // deaths is what the black box told of.
 type deaths struct {
 	mu sync.Mutex
-	// unseen are the kills, by process, that no counter of a cgroup shows: it went with
-	// them.
-	unseen map[string]float64
+	// kills are those of a process. Its last sample is of before it was killed, and the
+	// counter of its cgroup goes with the container: nobody else may ever read it.
+	kills  map[string]float64
 	recent []death
 }
 
@@ -39,7 +39,7 @@ type death struct {
 // openBlackBox makes the black box, where the file wants one.
 func (d *daemon) openBlackBox() (err error) {
 	f := d.opt.File
-	d.deaths = &deaths{unseen: map[string]float64{}}
+	d.deaths = &deaths{kills: map[string]float64{}}
 	if !f.OOM.Enabled {
 		return nil
 	}
@@ -71,51 +71,53 @@ func (d *daemon) tellOf(p blackbox.Postmortem) {
 	if s := r.Verdict.Site; s != nil {
 		e.Data["site"] = s.String()
 	}
-	process := d.named(&p.Process)
-	d.deaths.add(death{process, id, e.Time}, p.GroupKills == 0)
+	process, counter := d.named(&p.Process)
+	d.deaths.add(death{process, id, e.Time}, counter)
 	if err := d.history.Event(process, e); err != nil && !errors.Is(err, history.ErrTooMany) {
 		d.opt.Logger.Error("the kill is not in the history", "process", process, "error", err.Error())
 	}
 }
 
-// named is the agent's ID of a process; its name, where the agent never saw it.
-func (d *daemon) named(p *record.Process) string {
+// named is the agent's ID of a process, and the counter of its cgroup as the agent knows
+// it; the process's name, where the agent never saw it.
+func (d *daemon) named(p *record.Process) (id string, counter float64) {
+	var like *agent.Process
 	all := d.agent.Processes()
 	for i := range all {
-		// The agent may have found another life in its place already.
-		if all[i].Info.PID == p.PID {
-			return all[i].ID
+		q := &all[i]
+		if q.Info.PID == p.PID {
+			like = q
+			break
 		}
-	}
-	var like *agent.Process
-	for i := range all {
-		if q := &all[i]; q.Info.Name == p.Name && q.Info.Exe == p.Exe && (like == nil || !q.Up) {
+		// The agent may have found another life in its place already.
+		if q.Info.Name == p.Name && q.Info.Exe == p.Exe && (like == nil || !q.Up) {
 			like = q
 		}
 	}
-	if like != nil {
-		return like.ID
+	if like == nil {
+		return p.Name, 0
 	}
-	return p.Name
+	if like.Latest != nil {
+		counter, _ = like.Latest.Value(record.FieldCgroupOOMKills)
+	}
+	return like.ID, counter
 }
 
-func (x *deaths) add(one death, unseen bool) {
+func (x *deaths) add(one death, counter float64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if unseen {
-		x.unseen[one.process]++
-	}
+	x.kills[one.process] = max(x.kills[one.process], counter) + 1
 	if len(x.recent) == maxDeaths {
 		x.recent = append(x.recent[:0], x.recent[maxDeaths/2:]...)
 	}
 	x.recent = append(x.recent, one)
 }
 
-// kills is how many kills of a process no counter shows.
-func (x *deaths) kills(process string) float64 {
+// count is how many kills of a process there were, by the black box.
+func (x *deaths) count(process string) float64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.unseen[process]
+	return x.kills[process]
 }
 
 // near is the post-mortem of a process that was killed around an instant, "" for none.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/horizon"
 	"github.com/heapwright/heapwright/cmd/internal/horizon/shapes"
+	"github.com/heapwright/heapwright/cmd/internal/term"
 	"github.com/heapwright/heapwright/cmd/internal/texttab"
 	"github.com/heapwright/heapwright/record"
 )
@@ -110,8 +111,8 @@ func (d *backtested) print(env Env, w io.Writer) error {
 	}
 	low, high := horizon.Wilson(d.All.Warned, d.All.Killed)
 	_, most := horizon.Wilson(d.All.FalseIn, d.All.Recordings-d.All.Killed)
-	fmt.Fprintf(w, "\nWarned before the end: %d of %d killed (95%%: %s to %s).", d.All.Warned, d.All.Killed, percent(low), percent(high))
-	fmt.Fprintf(w, " False alarms: %d in %d of %d that were not (95%%: up to %s), %.1f a day of their time.\n",
-		d.All.False, d.All.FalseIn, d.All.Recordings-d.All.Killed, percent(most), float64(d.All.False)/max(d.All.HealthyDays, 1e-9))
+	text := fmt.Sprintf("Warned before the end: %d of %d killed (95%%: %s to %s). False alarms: %d in %d of %d that were not (95%%: up to %s), %.1f a day of their time.",
+		d.All.Warned, d.All.Killed, percent(low), percent(high), d.All.False, d.All.FalseIn, d.All.Recordings-d.All.Killed, percent(most), float64(d.All.False)/max(d.All.HealthyDays, 1e-9))
+	fmt.Fprintf(w, "\n%s\n", term.Wrap(text, "", env.textColumns(w)))
 	return nil
 }

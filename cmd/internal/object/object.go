@@ -10,8 +10,9 @@
 // not there, every word that points into the heap is taken for a pointer.
 //
 // Types come from the headers of large objects, from interface words, from the code
-// that allocated the objects which the heap profiler has sampled, and from there on
-// by following the fields of types. An object that none of these reach has no type,
+// that allocated the objects which the heap profiler has sampled, from debugging
+// information about variables where there is some, and from there on by following the
+// fields of types. Channels and maps are recognised by themselves. An object that none of these reach has no type,
 // which costs nothing but a name.
 //
 // A process that runs changes its heap while it is read. Spans that changed while

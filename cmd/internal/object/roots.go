@@ -51,6 +51,16 @@ func (w *walk) globals() error {
 			w.setType(ref.to, sl, 0)
 		}
 	}
+	for addr, slots := range vars.typed {
+		s := vars.symbolAt(addr)
+		if s == nil || s.size > maxVariable {
+			continue
+		}
+		data := make([]byte, s.size&^7)
+		if w.r.bytes(addr, data) == nil {
+			w.fields(&shape{slots: slots}, 0, data)
+		}
+	}
 	return nil
 }
 

@@ -46,6 +46,9 @@ type variables struct {
 	names   io.ReaderAt
 	users   []user // by address, at most maxUsers each
 	known   map[uint64]string
+	// typed is what the words of variables refer to, by their addresses, where
+	// debugging information says it.
+	typed map[uint64][]slot
 }
 
 // variables prepares names for the places of the references.
@@ -55,7 +58,7 @@ func (w *walk) variables(refs []reference) *variables {
 	}
 	v := &variables{w: w, known: map[uint64]string{}}
 	w.vars = v
-	if v.readSymbols() && len(v.symbols) > 0 {
+	if v.readSymbols(refs) && len(v.symbols) > 0 {
 		return v
 	}
 	for _, name := range []string{"runtime.allgs", "runtime.allp", "runtime.allm", "runtime.sched", "runtime.mheap_", "runtime.work"} {
@@ -79,12 +82,7 @@ func (v *variables) name(at uint64) (string, heapgraph.RootKind) {
 	if name, ok := v.known[at]; ok {
 		return name, kind(name)
 	}
-	i, ok := slices.BinarySearchFunc(v.symbols, at, func(s variable, a uint64) int { return cmp.Compare(s.addr, a) })
-	if !ok {
-		i--
-	}
-	if i >= 0 && at-v.symbols[i].addr < max(v.symbols[i].size, 8) {
-		s := &v.symbols[i]
+	if s := v.symbolAt(at); s != nil {
 		if s.name == "" {
 			s.name = v.symbolName(s.nameAt)
 		}
@@ -93,6 +91,18 @@ func (v *variables) name(at uint64) (string, heapgraph.RootKind) {
 		}
 	}
 	return v.used(at)
+}
+
+// symbolAt returns the variable of the symbol table that an address is in.
+func (v *variables) symbolAt(at uint64) *variable {
+	i, ok := slices.BinarySearchFunc(v.symbols, at, func(s variable, a uint64) int { return cmp.Compare(s.addr, a) })
+	if !ok {
+		i--
+	}
+	if i < 0 || at-v.symbols[i].addr >= max(v.symbols[i].size, 8) {
+		return nil
+	}
+	return &v.symbols[i]
 }
 
 // used names a variable by the functions that refer to it, or to the last place
@@ -216,7 +226,7 @@ func (v *variables) readUsers() {
 
 // readSymbols reads the variables of the symbol table, and reports whether there
 // is one that fits the process.
-func (v *variables) readSymbols() (ok bool) {
+func (v *variables) readSymbols(refs []reference) (ok bool) {
 	p := processOf(v.w.rt)
 	if p == nil {
 		return false
@@ -228,7 +238,7 @@ func (v *variables) readSymbols() (ok bool) {
 	// debug/elf is fuzzed upstream, but promises nothing about hostile files.
 	defer func() {
 		if recover() != nil {
-			v.symbols, ok = nil, false
+			v.symbols, v.typed, ok = nil, nil, false
 		}
 	}()
 	f, err := elf.NewFile(io.NewSectionReader(exe, 0, math.MaxInt64))
@@ -284,6 +294,13 @@ func (v *variables) readSymbols() (ok bool) {
 		return cmp.Or(cmp.Compare(a.addr, b.addr), cmp.Compare(b.size, a.size))
 	})
 	v.symbols = slices.CompactFunc(v.symbols, func(a, b variable) bool { return a.addr == b.addr })
+	holding := map[uint64]bool{}
+	for _, ref := range refs {
+		if s := v.symbolAt(ref.at); s != nil {
+			holding[s.addr] = true
+		}
+	}
+	v.typed = v.w.types.variableTypes(f, bias, func(addr uint64) bool { return holding[addr] })
 	return true
 }
 

@@ -273,6 +273,10 @@ func TestShapes(t *testing.T) {
 			h := walkHeap(t, s.attach(), Options{})
 			checkShapes(t, s, h, true)
 			if !strings.Contains(tt.name, "stripped") {
+				// Debugging information says of which types these are.
+				if got := h.count("main.node"); got < 2*testN {
+					t.Errorf("%d objects of type main.node, want %d", got, 2*testN)
+				}
 				for name, want := range map[string]int{
 					"main.list": testN, "main.root": testN, "main.held": 38 * testN / 10, "main.ring": testN + 1, "main.ifaces": testN + 1,
 					"main.byInt": testN / 10, "main.keep": testN / 5, "main.timers": 201,

@@ -183,7 +183,9 @@ func recordTrace(ctx context.Context, env Env, opt diagnoseOptions, url string) 
 			os.Remove(f.Name())
 		}
 	}()
-	env.warnf("tracing %s for %s; while it lasts the program spends a few percent of CPU on it, more if it switches goroutines hundreds of thousands of times a second", redacted(url), span(d))
+	if !client.Snapshot() {
+		env.warnf("tracing %s for %s; while it lasts the program spends a few percent of CPU on it, more if it switches goroutines hundreds of thousands of times a second", redacted(url), span(d))
+	}
 	n, err := client.WriteTrace(ctx, d, f, maxTrace)
 	if err != nil && (n == 0 || ctx.Err() != nil) {
 		f.Close()

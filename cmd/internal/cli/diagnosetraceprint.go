@@ -190,9 +190,9 @@ func traceLanes(r *exectrace.Report) []traceLane {
 	return []traceLane{
 		{"marking", term.Blue, func(s *exectrace.Step) float64 { return s.Marking }, 1, share},
 		{"stopped", term.Red, func(s *exectrace.Step) float64 { return s.Stopped }, 0, share},
-		{"workers", term.Cyan, func(s *exectrace.Step) float64 { return s.Worker }, procs, func(m float64) string { return fmt.Sprintf("up to %.1f Ps", m) }},
-		{"assisting", term.Yellow, func(s *exectrace.Step) float64 { return s.Assist }, procs, func(m float64) string { return fmt.Sprintf("up to %.1f Ps", m) }},
-		{"waiting", term.Plain, func(s *exectrace.Step) float64 { return s.Runnable }, 0, func(m float64) string { return fmt.Sprintf("up to %.1f for a P", m) }},
+		{"workers", term.Cyan, func(s *exectrace.Step) float64 { return s.Worker }, procs, func(m float64) string { return fmt.Sprintf("up to %.2g Ps", m) }},
+		{"assisting", term.Yellow, func(s *exectrace.Step) float64 { return s.Assist }, procs, func(m float64) string { return fmt.Sprintf("up to %.2g Ps", m) }},
+		{"waiting", term.Plain, func(s *exectrace.Step) float64 { return s.Runnable }, 0, func(m float64) string { return fmt.Sprintf("up to %.2g for a P", m) }},
 	}
 }
 
@@ -219,7 +219,7 @@ const levels = " ▁▂▃▄▅▆▇█"
 
 // drawTimeline draws a line of bars for each of what GC did.
 func drawTimeline(w io.Writer, r *exectrace.Report, width int, paint term.Painter) {
-	const label, right = 11, 19
+	const label, right = 11, 22
 	columns := max(width-label-right, 10)
 	steps := []rune(levels)
 	for _, l := range traceLanes(r) {

@@ -78,6 +78,7 @@ type proc struct {
 	lastStack trace.Stack
 	pending   bool // a stop of the world waits for it
 	asked     *goroutine
+	sample    trace.Stack // where a CPU profile saw that one meanwhile
 }
 
 // A goroutine is one that lives.
@@ -255,6 +256,8 @@ func (c *collector) take(e *trace.Event) error {
 		}
 	case trace.EventMetric:
 		c.metric(e.Metric())
+	case trace.EventStackSample:
+		c.sampled(e)
 	case trace.EventTaskBegin:
 		return c.taskBegin(e)
 	case trace.EventTaskEnd:

@@ -49,6 +49,10 @@ const (
 	warnOn    = 0.80
 	fewCycles = 3
 
+	// Of a program that hardly runs every share is noise: HW2002 has the same gate.
+	// In goroutine-seconds for each second, of running and wanting to.
+	fewWanted = 0.1
+
 	// Below it GC is not what makes a program slow.
 	notGC = 0.05
 )
@@ -58,7 +62,11 @@ const source = "trace"
 // Judge fills in the findings, the worst first, and the verdict.
 func Judge(r *Report) {
 	r.Findings = []rule.Finding{}
-	for _, check := range []func(*Report) []rule.Finding{tasks, stopping, assists, steals, sweeps, always, forced} {
+	checks := []func(*Report) []rule.Finding{tasks, stopping, assists, steals, sweeps, always, forced}
+	if r.quiet() {
+		checks = []func(*Report) []rule.Finding{tasks, stopping, forced}
+	}
+	for _, check := range checks {
 		for _, f := range check(r) {
 			f.Evidence = slices.DeleteFunc(f.Evidence, func(e rule.Evidence) bool { return !e.Finite() })
 			if r.Cycles.N < fewCycles && f.Confidence == rule.High && f.ID != idForced {
@@ -73,7 +81,7 @@ func Judge(r *Report) {
 		r.Verdict = "There is nothing in the trace to go by."
 	case r.Inconclusive():
 		r.Verdict = fmt.Sprintf("No garbage collection ran in these %s: nothing here is its doing, and nothing tells what it does when it runs.", rule.FormatSeconds(r.Trace.Seconds))
-	case len(r.Findings) > 0 && (r.Findings[0].Severity > rule.Info || r.Impact.Share >= notGC):
+	case len(r.Findings) > 0 && r.Findings[0].Severity > rule.Info, r.Impact.Share >= notGC && !r.quiet():
 		r.Verdict = fmt.Sprintf("GC took %s of the time in which goroutines ran or wanted to: %s.", rule.FormatPercent(r.Impact.Share), r.parts())
 	default:
 		f := not(r)
@@ -86,6 +94,9 @@ func Judge(r *Report) {
 func (r *Report) Inconclusive() bool {
 	return r.Trace.Seconds <= 0 || r.Cycles.N == 0 && r.Cycles.Marking == 0
 }
+
+// quiet reports whether goroutines hardly ran, nor wanted to.
+func (r *Report) quiet() bool { return r.Impact.Wanted < fewWanted*r.Trace.Seconds }
 
 // parts says what GC's share is made of, the largest first.
 func (r *Report) parts() string {
@@ -417,6 +428,10 @@ func not(r *Report) rule.Finding {
 		},
 		Cause:  "Assists, stops of the world, sweeping and Ps that mark were looked at one by one, and are small.",
 		Remedy: "Look elsewhere: CPU and blocking profiles, what the tasks wait for.",
+	}
+	if r.quiet() {
+		f.Title = fmt.Sprintf("It is not GC: goroutines ran or wanted to for %s of each second, and it took %s of that", rule.FormatSeconds(r.Impact.Wanted/max(r.Trace.Seconds, 1e-9)), rule.FormatPercent(r.Impact.Share))
+		f.Cause = "Whatever takes long here waits for something else than the collector or a processor."
 	}
 	switch {
 	case r.Cycles.N < fewCycles:

@@ -94,9 +94,12 @@ var pages = []*rule.Rule{
 	},
 	{
 		ID: idNot, Name: "tracenotgc", Title: "It is not GC", Severities: onlyInfo, Since: since,
-		What:        `A collection ran in the trace, and what it cost goroutines is below 5% of the time in which they ran or wanted to.`,
-		Why:         `Knowing what it is not saves the search.`,
-		How:         `No finding is a warning, and the sum of assists, waiting in them, standing still, sweeping and waiting for Ps that mark is below 5%.`,
+		What: `A collection ran in the trace, and what it cost goroutines is below 5% of the time in which they ran or wanted to, or
+			that time is next to nothing.`,
+		Why: `Knowing what it is not saves the search.`,
+		How: `No finding is a warning, and the sum of assists, waiting in them, standing still, sweeping and waiting for Ps that mark is below 5%; or
+			goroutines ran or wanted to for less than 0.1 s in each second, all together: then no share means much, and HW5002 and
+			HW5004 to HW5006 say nothing.`,
 		Remedy:      `Look elsewhere: CPU and blocking profiles, what the tasks wait for.`,
 		FalseAlarms: `A trace that did not meet the moment: with few cycles the confidence is medium.`,
 	},

@@ -48,7 +48,7 @@ func (c *collector) stopRange(e *trace.Event, reason string, begin bool) {
 		for _, p := range c.ps {
 			p.pending = p.running && p != own
 			if p.pending {
-				p.asked = p.g
+				p.asked, p.sample = p.g, trace.NoStack
 				s.pending++
 			}
 		}
@@ -106,6 +106,21 @@ func (c *collector) stopped(p *proc) {
 	s.before, s.last, s.late, s.lateStack = s.last, c.now, p, trace.NoStack
 	if p.last == p.asked {
 		s.lateStack = p.lastStack
+	}
+	if p.sample != trace.NoStack {
+		s.lateStack = p.sample
+	}
+}
+
+// sampled notes where a goroutine was that a stop waits for. Samples are in a trace
+// if a CPU profile was taken at the same time; they tell more than where it stopped
+// in the end.
+func (c *collector) sampled(e *trace.Event) {
+	if c.stop == nil {
+		return
+	}
+	if g := c.gs[e.Goroutine()]; g != nil && g.proc != nil && g.proc.pending && g.proc.asked == g {
+		g.proc.sample = e.Stack()
 	}
 }
 

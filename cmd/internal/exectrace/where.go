@@ -70,7 +70,7 @@ func (in *interner) intern(s trace.Stack) *where {
 	if len(all) == deepest {
 		root = ""
 	}
-	if i := slices.IndexFunc(all, func(f record.Frame) bool { return !internal(f.Func) }); i > 0 {
+	if i := slices.IndexFunc(all, func(f record.Frame) bool { return !internal(f.Func) && !runtimeFile(f.File) }); i > 0 {
 		all = all[i:]
 	}
 	all = slices.Clone(all[:min(len(all), keptFrames)])
@@ -95,7 +95,15 @@ func (in *interner) intern(s trace.Stack) *where {
 
 // internal reports whether a function is one of the runtime's own, below which the
 // program's begins.
-func internal(name string) bool { return strings.HasPrefix(name, "runtime.") }
+func internal(name string) bool {
+	return strings.HasPrefix(name, "runtime.") || strings.HasPrefix(name, "internal/runtime/")
+}
+
+// runtimeFile reports whether a file is one of package runtime, which has functions
+// of other packages too: time.Sleep.
+func runtimeFile(path string) bool {
+	return strings.HasPrefix(path, "runtime/") || strings.Contains(path, "/src/runtime/")
+}
 
 // system reports whether a goroutine that was started with a function is one of the
 // runtime's own. Those that run finalizers and cleanups run code of the program.

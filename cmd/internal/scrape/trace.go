@@ -17,7 +17,7 @@ import (
 // limit the request ends, and so does the tracing; w has what came until then.
 func (c *Client) WriteTrace(ctx context.Context, d time.Duration, w io.Writer, limit int64) (int64, error) {
 	u := *c.metrics
-	snapshot := c.snapshot()
+	snapshot := c.Snapshot()
 	if !snapshot {
 		u = *c.pprof
 		u.Path += "trace"
@@ -49,8 +49,9 @@ func (c *Client) WriteTrace(ctx context.Context, d time.Duration, w io.Writer, l
 	return n, nil
 }
 
-// snapshot reports whether the URL names neither metrics nor profiles.
-func (c *Client) snapshot() bool {
+// Snapshot reports whether the URL names neither metrics nor profiles: then
+// WriteTrace takes what lies there, and has nothing traced.
+func (c *Client) Snapshot() bool {
 	p := c.metrics.Path
 	return p != "" && p != "/" && !strings.HasSuffix(p, "/metrics")
 }

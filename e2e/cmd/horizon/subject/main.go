@@ -112,6 +112,7 @@ func main() {
 			garbage = make([]byte, 8<<10)
 		}
 	}
+	fmt.Println("ended with pieces:", len(held), len(garbage))
 }
 
 // keep brings what is held to a number of MiB.

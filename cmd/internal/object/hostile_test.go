@@ -154,7 +154,7 @@ func TestHostile(t *testing.T) {
 		t.Run("go"+release, func(t *testing.T) {
 			c, places, values := capture(t, release)
 			rng := rand.New(rand.NewPCG(7, uint64(len(release))))
-			rounds := 40
+			rounds := 15
 			if testing.Short() {
 				rounds = 5
 			}

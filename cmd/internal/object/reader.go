@@ -171,6 +171,12 @@ const (
 	pageSize  = 1 << pageShift
 )
 
+// cacheSize is the kernel's page, as which memory is there or is not.
+const (
+	cacheShift = 12
+	cacheSize  = 1 << cacheShift
+)
+
 // A pageCache keeps pages that were read, for readings here and there.
 type pageCache struct {
 	r     *reader
@@ -180,7 +186,7 @@ type pageCache struct {
 }
 
 type cachedPage struct {
-	page uint64 // address / pageSize
+	page uint64 // address / cacheSize
 	data []byte
 	ok   bool
 }
@@ -199,10 +205,10 @@ func (c *pageCache) page(page uint64) []byte {
 	s := c.slot(page)
 	if s.data == nil || s.page != page {
 		if s.data == nil {
-			s.data = make([]byte, pageSize)
+			s.data = make([]byte, cacheSize)
 		}
 		s.page = page
-		s.ok = c.r.bytes(page<<pageShift, s.data) == nil
+		s.ok = c.r.bytes(page<<cacheShift, s.data) == nil
 	}
 	if !s.ok {
 		return nil
@@ -213,11 +219,11 @@ func (c *pageCache) page(page uint64) []byte {
 // read fills buf from addr, and reports whether it could.
 func (c *pageCache) read(addr uint64, buf []byte) bool {
 	for len(buf) > 0 {
-		p := c.page(addr >> pageShift)
+		p := c.page(addr >> cacheShift)
 		if p == nil {
 			return false
 		}
-		n := copy(buf, p[addr&(pageSize-1):])
+		n := copy(buf, p[addr&(cacheSize-1):])
 		buf, addr = buf[n:], addr+uint64(n)
 	}
 	return true
@@ -241,10 +247,10 @@ func (c *pageCache) prefetch(pages []uint64) error {
 			continue
 		}
 		if s.data == nil {
-			s.data = make([]byte, pageSize)
+			s.data = make([]byte, cacheSize)
 		}
 		s.page, s.ok = p, true
-		c.used = append(c.used, procmem.Request{Addr: p << pageShift, Buf: s.data})
+		c.used = append(c.used, procmem.Request{Addr: p << cacheShift, Buf: s.data})
 		c.index = append(c.index, i)
 	}
 	return c.r.batch(c.used, func(i int) { c.slots[c.index[i]].ok = false })

@@ -146,8 +146,8 @@ func (w *walk) scanRound(round []piece, size int) error {
 // readHoles reads page by page a piece that could not be read as a whole. What is
 // not there counts as zero.
 func (w *walk) readHoles(p *piece, data []byte) {
-	for off := 0; off < len(data); off += pageSize {
-		part := data[off:min(len(data), off+pageSize)]
+	for off := 0; off < len(data); off += cacheSize {
+		part := data[off:min(len(data), off+cacheSize)]
 		if w.r.bytes(p.s.base+p.from+uint64(off), part) != nil {
 			clear(part)
 			w.stats.UnreadableBytes += uint64(len(part))
@@ -523,7 +523,7 @@ func (w *walk) follow() error {
 			pages = pages[:0]
 			n := 0
 			for ; n < len(list) && len(pages) < len(w.cache.slots)/2; n++ {
-				if p := list[n] >> pageShift; len(pages) == 0 || pages[len(pages)-1] != p {
+				if p := list[n] >> cacheShift; len(pages) == 0 || pages[len(pages)-1] != p {
 					pages = append(pages, p)
 				}
 			}

@@ -144,7 +144,7 @@ type shapeKey struct {
 }
 
 func newTypes(w *walk) *types {
-	t := &types{w: w, pages: newPageCache(w.r, 1<<10), known: map[uint64]*rtype{}, itabs: map[uint64]uint64{}}
+	t := &types{w: w, pages: newPageCache(w.r, 1<<11), known: map[uint64]*rtype{}, itabs: map[uint64]uint64{}}
 	l := w.rt.Layout()
 	buf, ok := l.Field("hchan.buf")
 	typ, ok2 := l.Field("hchan.elemtype")

@@ -139,7 +139,7 @@ func newWalk(ctx context.Context, rt Runtime, opt Options) (*walk, error) {
 	if err := w.readModules(l); err != nil {
 		return nil, err
 	}
-	w.cache = newPageCache(w.r, 1<<12)
+	w.cache = newPageCache(w.r, 1<<13)
 	w.types = newTypes(w)
 	return w, nil
 }

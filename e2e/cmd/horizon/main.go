@@ -106,7 +106,7 @@ func subjects() []subject {
 		course("faster", "faster", 256, "", "-rate", "1.5"),
 		course("steps", "steps", 256, "", "-rate", "2"),
 		course("warm leak", "warm leak", 256, "", "-rate", "1.5"),
-		course("uneven", "uneven", 256, "", "-rate", "1.5"),
+		long(course("uneven", "uneven", 256, "", "-rate", "1.5")),
 		course("uneven, GOMEMLIMIT", "uneven", 256, soft, "-rate", "3"),
 		course("goroutines", "goroutines", 256, "", "-rate", "3"),
 		course("outside", "outside", 256, "", "-rate", "3"),

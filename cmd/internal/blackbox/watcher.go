@@ -74,7 +74,6 @@ type Watcher struct {
 	notGo     map[string]bool // programs
 	procs     map[int]*proc
 	groups    map[string]*group
-	byPath    map[string]*group
 	attaching int
 	capturing int
 	waiting   []*order // for captures
@@ -90,7 +89,6 @@ type Watcher struct {
 	mu        sync.Mutex
 	stats     Stats
 	exited    map[int]bool // by SIGKILL, as who started it says
-	sequence  int
 }
 
 // A candidate is a process that was seen, and may become one that is watched.
@@ -143,8 +141,10 @@ type group struct {
 	cacheAt []time.Duration
 	usedAt  []uint64
 	worst   Verdict
-	level   int // of the levels, which worst is about
-	share   float64
+	level   int     // of the levels, which worst is about
+	share   float64 // of the limit, that is used
+	high    float64 // the highest share lately, and when that was: an end is noticed late
+	highAt  time.Duration
 	looks   thinned[postmortem.Group]
 	full    []postmortem.Group // looks with all there is to know
 	bells   []string
@@ -496,9 +496,8 @@ func (w *Watcher) join(p *proc, now time.Duration) {
 		w.opt.Logger.Debug("no group", "pid", p.pid, "error", err.Error())
 		files = noGroup{}
 	}
-	levels, err := files.Levels(nil)
 	key := files.Path()
-	if len(levels) > 0 {
+	if levels, err := files.Levels(nil); err == nil && len(levels) > 0 {
 		key = levels[0].Dir
 	}
 	if g = w.groups[key]; g != nil && !g.gone {
@@ -679,6 +678,9 @@ func (w *Watcher) look(ctx context.Context, g *group, now time.Duration) {
 		if v.Capture && (wanted == nil || wanted.Why == postmortem.WhyQuiet) {
 			wanted, wantedAt = &v, i
 		}
+	}
+	if g.share >= g.high || now-g.highAt > limbo {
+		g.high, g.highAt = g.share, now
 	}
 	w.hang(ctx, g)
 	if t := g.tightest(levels); t >= 0 {
@@ -1141,6 +1143,9 @@ func (w *Watcher) settle(p *proc, over bool) bool {
 		}
 		rose = by > 0 && !g.rose.IsZero() && g.rose.Sub(p.goneAt).Abs() < 2*limbo
 		left, share = g.worst.Left, g.share
+		if w.now()-g.highAt < 2*limbo {
+			share = g.high
+		}
 	}
 	w.mu.Lock()
 	signalled := w.exited[p.pid]

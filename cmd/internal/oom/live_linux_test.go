@@ -111,7 +111,7 @@ func TestLive(t *testing.T) {
 	if rang[RingThreshold] == 0 || rang[RingOOM] == 0 {
 		t.Errorf("bells rang: %v", rang)
 	}
-	t.Log(rang, "in front of", kill.Time.Sub(time.Now()), "kill bare:", kill.Bare)
+	t.Log(rang, "after", time.Since(kill.Time), "kill bare:", kill.Bare)
 	if _, _, err := r.Parts(dir); err != nil {
 		t.Error(err)
 	}

@@ -94,6 +94,8 @@ func TestCauses(t *testing.T) {
 		{name: "held by a map", path: []retention.Step{{Type: "map[string]*main.T", Objects: 1}, {Type: "map.group[string]*main.T", Objects: 60}, {Type: "main.T", Objects: 9000}}, want: MapUnbounded},
 		{name: "held by a list", path: []retention.Step{{Type: "list.List", Objects: 1}, {Type: "list.Element", Objects: 9000, Recursive: true}, {Type: "main.T", Objects: 9000}}, want: ListUnbounded},
 		{name: "held by timers", path: []retention.Step{{Type: "runtime.p", Objects: 2}, {Type: "[]runtime.timerWhen", Objects: 2}, {Type: "main.T", Objects: 9000}}, want: TimerForgotten},
+		{name: "time.After, held by timers", leaf: []string{"runtime.makechan", "time.NewTimer", "time.After"}, hint: "timer-forgotten",
+			path: []retention.Step{{Type: "[]runtime.timerWhen", Objects: 2}, {Type: "chan time.Time", Objects: 9000}}, want: TimeAfterLoop},
 		{name: "children of a context", path: []retention.Step{{Type: "context.cancelCtx", Objects: 9000}, {Type: "context.valueCtx", Objects: 9000}}, want: ContextNotDone},
 		{name: "a chain of contexts", path: []retention.Step{{Type: "context.valueCtx", Objects: 9000, Recursive: true}}, want: ContextValues},
 		{name: "part of an array", path: []retention.Step{{Type: "[][]uint8", Objects: 1}, {Type: "[]uint8", Objects: 900}}, hint: "sub-slice", want: SubSlice},

@@ -104,14 +104,29 @@ func (j *judge) heldBy(f *Finding, b *ballot) {
 		if _, ok := Find(h.Kind); !ok || f.Growth.End <= 0 || !roots[rootName(h.Root)] {
 			continue
 		}
-		w := hintWeight(CauseID(h.Kind), growing)
+		cause := CauseID(h.Kind)
+		if cause == TimerForgotten {
+			cause = timerCause(b)
+		}
+		w := hintWeight(cause, growing)
 		switch share := float64(h.Bytes) / f.Growth.End; {
 		case share >= 0.5:
-			b.add(CauseID(h.Kind), w, "%s", h.Text)
+			b.add(cause, w, "%s", h.Text)
 		case share >= 0.2:
-			b.add(CauseID(h.Kind), w/2, "%s", h.Text)
+			b.add(cause, w/2, "%s", h.Text)
 		}
 	}
+}
+
+// timerCause is why timers hold what they hold. That they do is the same for each of
+// these; who made them stands in the stacks.
+func timerCause(b *ballot) CauseID {
+	for _, cause := range []CauseID{ContextNotDone, TimeAfterLoop, TickerForgotten} {
+		if slices.ContainsFunc(b.votes, func(v vote) bool { return v.cause == cause && v.grows }) {
+			return cause
+		}
+	}
+	return TimerForgotten
 }
 
 // hintWeight is what a fact that the graph shows counts. A large container is a
@@ -150,7 +165,7 @@ func (j *judge) pathSigns(b *ballot, h *retention.SiteHolder, part float64) {
 		s := &h.Path[i]
 		switch {
 		case strings.Contains(s.Type, "runtime.timer"):
-			b.add(TimerForgotten, part*(typical+hints), "the runtime's timers hold them")
+			b.add(timerCause(b), part*(typical+hints), "the runtime's timers hold them")
 		case strings.Contains(s.Type, "runtime._defer"):
 			b.add(DeferInLoop, part*(typical+hints), "deferred calls hold them")
 		case strings.Contains(s.Type, "context.valueCtx") && s.Recursive && s.Objects > 100:

@@ -211,6 +211,21 @@ func (b *bench) start(ctx context.Context, j job) (*program, error) {
 	return p, nil
 }
 
+// settle waits until the program has built what it holds, of which it has an account
+// then. A busy machine takes its time.
+func (p *program) settle() {
+	for range 300 {
+		if text, err := os.ReadFile(p.account); err == nil && len(faults.Points(text)) >= 2 {
+			return
+		}
+		select {
+		case <-p.ended:
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 // look notes how much memory is resident, once a second.
 func (p *program) look(ctx context.Context) {
 	defer close(p.looked)

@@ -10,7 +10,19 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/heapwright/heapwright/e2e/internal/harness"
 )
+
+// killable says why there can be no programs in memory cgroups here, nil when there
+// can.
+func killable() error {
+	c, err := harness.MakeCgroup(harness.Limits{MemoryBytes: 64 << 20})
+	if err != nil {
+		return err
+	}
+	return c.Remove()
+}
 
 // afterDeath is how long heapwright has for writing what it saw, once the program
 // is dead.

@@ -46,6 +46,10 @@ func runCommand(ctx context.Context, args []string, out io.Writer) error {
 	for _, r := range known {
 		done[r.Fault+" "+r.Go] = r.Failed == ""
 	}
+	noKills := killable()
+	if noKills != nil {
+		fmt.Fprintf(b.out, "programs that the kernel is to kill are left out: %v\n", noKills)
+	}
 	var jobs []job
 	for _, release := range b.releases {
 		full, err := b.build(ctx, release)
@@ -53,7 +57,7 @@ func runCommand(ctx context.Context, args []string, out io.Writer) error {
 			return err
 		}
 		for _, f := range b.chosen() {
-			if f.In(full) && (*again || !done[f.Name+" "+full]) {
+			if f.In(full) && (*again || !done[f.Name+" "+full]) && (f.Kind != faults.OOM || noKills == nil) {
 				jobs = append(jobs, job{f, full})
 			}
 		}
@@ -88,8 +92,7 @@ func (b *bench) one(ctx context.Context, heapwright string, j job) (faults.Run, 
 	if err != nil {
 		return r, err
 	}
-	// A moment, in which it becomes the program that is looked at.
-	time.Sleep(time.Second)
+	p.settle()
 	var doc []byte
 	if j.fault.Kind == faults.OOM {
 		doc, err = b.postMortem(ctx, heapwright, p)

@@ -53,11 +53,12 @@ const (
 )
 
 // leakLooks are the parts of the time after which a verdict of a leak ends it.
-// Goroutines that wait and do not end are plain early. Memory is looked at when three
-// quarters are over: until then a cache that fills looks the same.
+// Goroutines of which each stays where it is are plain early. Memory, and goroutines
+// that come back to life, are looked at when three quarters are over: until then a
+// cache or a pool that fills looks the same.
 var leakLooks = []struct {
-	at   float64
-	heap bool
+	at  float64
+	all bool
 }{{0.25, false}, {0.5, false}, {0.75, true}, {1, true}}
 
 func leaksCommand() command {
@@ -356,12 +357,12 @@ func (s *leakSource) record(ctx context.Context, w *watch, opt leaksOptions) (ea
 			if len(looks) == 0 || s.env.Now().Sub(start) < time.Duration(looks[0].at*float64(opt.over)) {
 				return
 			}
-			heap := looks[0].heap
+			all := looks[0].all
 			looks = looks[1:]
 			o := observationOf(&w.memory.Recording)
 			o.NoHeapProfile = s.noHeap
 			v := leak.Judge(o, leak.Options{Looks: len(leakLooks)})
-			if v.Verdict == leak.Leak && v.Window() >= leastEarly && (heap || v.Findings[0].Kind == leak.Goroutine) {
+			if v.Verdict == leak.Leak && v.Window() >= leastEarly && (all || slices.ContainsFunc(v.Findings, func(f leak.Finding) bool { return f.Stuck })) {
 				early = true
 				cancel()
 			}

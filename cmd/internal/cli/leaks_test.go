@@ -167,7 +167,7 @@ func leaksExample() leaksDocument {
 			Findings: []leak.Finding{{
 				Kind: leak.Goroutine, Cause: leak.GoroutineSend, Site: frame, Stack: []record.Frame{frame}, WaitReason: "chan send", At: frame, Growth: growth, PValue: 0.001,
 				HeldBy:   []leak.HeldBy{{Root: "global main.x", Path: []string{"map[int]int"}, Share: 1, Retained: 7}},
-				Evidence: []rule.Evidence{rule.Bytes("in_use_end_bytes", 4, "heap profile")}, Signs: []string{"x"}, LastsSeconds: 7,
+				Evidence: []rule.Evidence{rule.Bytes("in_use_end_bytes", 4, "heap profile")}, Signs: []string{"x"}, LastsSeconds: 7, Stuck: true,
 			}},
 			NotLeaks: []leak.NotLeak{{Kind: leak.Warmup, What: leak.Heap, Site: frame, Growth: growth, Text: "x"}},
 			Hoards:   []leak.Hoard{{Cause: leak.SubSlice, Bytes: 1, Share: 0.5, Root: "global main.x", Path: []string{"[]uint8"}}},

@@ -214,6 +214,7 @@ func (j *judge) goroutineFinding(g *grownGroup) Finding {
 	if f.Site.Func == "" {
 		f.Site = g.at
 	}
+	f.Stuck = g.waitMax.Seconds() >= j.out.WindowSeconds/2 && g.waitMax > 0
 	if g.waitMax > 0 {
 		f.Evidence = append(f.Evidence, rule.Seconds("longest_wait_seconds", g.waitMax.Seconds(), "goroutines"))
 	}

@@ -110,6 +110,9 @@ type Finding struct {
 	// WaitReason and At are of goroutines: what they wait for, and where.
 	WaitReason string       `json:"wait_reason,omitempty"`
 	At         record.Frame `json:"at,omitzero"`
+	// Stuck says that one of the goroutines has waited for half of the window or more:
+	// they do not only come in numbers, each of them stays where it is.
+	Stuck bool `json:"stuck,omitempty"`
 
 	Growth     Growth          `json:"growth"`
 	PValue     float64         `json:"p_value"` // corrected for the number of sites tested

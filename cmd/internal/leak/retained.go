@@ -50,7 +50,7 @@ func (j *judge) heldBy(f *Finding, b *ballot) {
 		}
 	}
 	if lost >= 5 && 10*lost >= 9*samples {
-		b.add(DeferInLoop, hints, "no variable, stack, timer or finalizer holds them: deferred calls are what is left")
+		b.add(DeferInLoop, breaks, "no variable, stack, timer or finalizer holds them: deferred calls are what is left")
 	}
 	for i := range r.Sites {
 		s := &r.Sites[i]

@@ -72,11 +72,16 @@ type Kill struct {
 
 // A Task is a process that the kernel considered, in bytes.
 type Task struct {
-	PID                                        int
-	Name                                       string
-	RSSBytes, AnonBytes, FileBytes, ShmemBytes uint64
-	PageTableBytes, SwapBytes, TotalVMBytes    uint64
-	OOMScoreAdj                                int
+	PID            int    `json:"pid"`
+	Name           string `json:"name"`
+	RSSBytes       uint64 `json:"rss_bytes"`
+	AnonBytes      uint64 `json:"anon_bytes"`
+	FileBytes      uint64 `json:"file_bytes"`
+	ShmemBytes     uint64 `json:"shmem_bytes"`
+	PageTableBytes uint64 `json:"page_table_bytes"`
+	SwapBytes      uint64 `json:"swap_bytes"`
+	TotalVMBytes   uint64 `json:"total_vm_bytes"`
+	OOMScoreAdj    int    `json:"oom_score_adj"`
 }
 
 // A Part names memory that is charged to a cgroup.
@@ -114,10 +119,10 @@ type Group struct {
 
 // A Sibling is another process in the same cgroup.
 type Sibling struct {
-	PID       int
-	Name      string
-	RSSBytes  uint64
-	AnonBytes uint64
+	PID       int    `json:"pid"`
+	Name      string `json:"name"`
+	RSSBytes  uint64 `json:"rss_bytes"`
+	AnonBytes uint64 `json:"anon_bytes"`
 }
 
 // A Capture is one taking of profiles.

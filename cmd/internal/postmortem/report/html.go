@@ -174,7 +174,7 @@ func pageOf(r *postmortem.Report) *page {
 		p.Unknown = append(p.Unknown, clean(u))
 	}
 	for _, c := range r.Captures {
-		row := captureRow{Time: clock(c.Time), Why: clean(c.Why), Before: "-", Took: "-", Used: bytes(c.UsageBytes), What: clean(strings.Join(c.Kinds, ", "))}
+		row := captureRow{Time: clock(c.Time), Why: clean(c.Why), Before: "-", Took: "-", Used: amountOf(c.UsageBytes), What: clean(strings.Join(c.Kinds, ", "))}
 		if c.BeforeKill != nil {
 			row.Before = before(*c.BeforeKill)
 		}
@@ -221,7 +221,7 @@ func before(seconds float64) string {
 	return rule.FormatSeconds(seconds)
 }
 
-func bytes(v *int64) string {
+func amountOf(v *int64) string {
 	if v == nil {
 		return "-"
 	}
@@ -239,8 +239,8 @@ func tiles(r *postmortem.Report) []fact {
 		add("killed", strings.TrimSuffix(clock(r.Kill.Time), " UTC"))
 	}
 	if c := r.Composition; c != nil {
-		add("limit", bytes(c.LimitBytes))
-		add("in use at the last look", bytes(&c.TotalBytes))
+		add("limit", amountOf(c.LimitBytes))
+		add("in use at the last look", amountOf(&c.TotalBytes))
 		if c.BeforeKill != nil {
 			add("last look before the kill", before(*c.BeforeKill))
 		}

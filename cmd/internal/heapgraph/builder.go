@@ -261,6 +261,11 @@ func (b *Builder) Layout() error {
 		return b.fail(&TooLargeError{Budget: b.opt.Budget, Coarse: Exact, What: fmt.Sprintf("%d objects", b.g.LiveObjects)})
 	}
 	b.place()
+	// Room for as many references as are expected: growing by copies would take twice
+	// the memory for a moment. What is not written to is not resident.
+	if b.g.Coarse != SpanPerNode {
+		b.g.edges = make([]NodeID, 0, min((small+large)*3/2, uint64(b.g.objects)*3/2))
+	}
 	return nil
 }
 

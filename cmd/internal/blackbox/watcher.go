@@ -24,16 +24,17 @@ const (
 	scanInterval = 100 * time.Millisecond // for new processes
 	sampleFar    = 2 * time.Second        // the runtime's books
 	sampleNear   = 200 * time.Millisecond
-	nearTime     = 15 * time.Second // to the limit
-	groupChecks  = time.Second      // that a process has not moved, and of counters
-	hostInterval = 50 * time.Millisecond
+	nearTime     = 15 * time.Second       // to the limit
+	groupChecks  = time.Second            // that a process has not moved, and of counters
+	hostFar      = 250 * time.Millisecond // the machine's memory
+	hostNear     = 50 * time.Millisecond  // when less than a fifth is left
 	// limbo is how long the end of a process waits for a word of why.
 	limbo = 3 * time.Second
 	// forgetPages is how long after a capture what makes the next one faster is kept.
 	forgetPages = 20 * time.Second
-	// Stacks that are walked in a capture: a thousand deep ones take 30 ms.
+	// Stacks that are walked in a capture: five hundred deep ones take 15 ms.
 	quietStacks   = 10_000
-	hurriedStacks = 1000
+	hurriedStacks = 500
 	// captureBudget is what a capture may take before it leaves out what is dearer.
 	captureBudget = 60 * time.Millisecond
 	maxAttaching  = 4
@@ -610,7 +611,11 @@ func (w *Watcher) round(ctx context.Context, now time.Duration) (next time.Durat
 func (w *Watcher) look(ctx context.Context, g *group, now time.Duration) {
 	w.count(func(s *Stats) { s.Looks++ })
 	g.due = now + slowestLook
-	if now-w.hostAt >= hostInterval || w.hostAt == 0 {
+	every := hostFar
+	if w.hostOK && w.host.Left() < w.host.Limit/5 {
+		every = hostNear
+	}
+	if now-w.hostAt >= every || w.hostAt == 0 {
 		w.host, w.stalled, w.hostOK = w.opt.Host.Memory()
 		w.hostAt = now
 		w.hostReads++

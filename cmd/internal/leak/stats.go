@@ -36,22 +36,6 @@ func logChoose(n, k int64) float64 {
 	return a - b - c
 }
 
-// poissonLower is the chance of x or fewer where mean are expected.
-func poissonLower(mean float64, x float64) float64 {
-	if x < 0 {
-		return 0
-	}
-	if mean > 500 {
-		return normalUpper((mean - x - 0.5) / math.Sqrt(mean))
-	}
-	sum, term := 0.0, math.Exp(-mean)
-	for k := 0.0; k <= x; k++ {
-		sum += term
-		term *= mean / (k + 1)
-	}
-	return min(sum, 1)
-}
-
 // normalUpper is the chance of more than z standard deviations.
 func normalUpper(z float64) float64 { return 0.5 * math.Erfc(z/math.Sqrt2) }
 

@@ -221,6 +221,9 @@ func (x *examination) largest(amount map[Memory]float64) Memory {
 	heap := amount[HeapLive] + amount[HeapGarbage] + amount[GoHeap]
 	best, most := HeapLive, heap
 	for _, m := range judged {
+		if m == PageCache && x.e.Kill == nil {
+			continue // as long as nobody was killed, the kernel drops it first
+		}
 		if m != HeapLive && m != HeapGarbage && amount[m] > most {
 			best, most = m, amount[m]
 		}

@@ -71,6 +71,14 @@ func (w *world) add(pid int, name, group string, base, perSec float64) *being {
 	return b
 }
 
+// addOther adds a process that is not Go.
+func (w *world) addOther(pid int, name, group string, base, perSec float64) {
+	b := w.add(pid, name, group, base, perSec)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b.notGo = true
+}
+
 func (b *being) bytes() float64 {
 	if b.dead {
 		return 0
@@ -105,7 +113,12 @@ func (w *world) PIDs() (pids []int, err error) {
 func (w *world) of(pid int) *being {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.procs[pid]
+	b := w.procs[pid]
+	if b == nil {
+		return nil
+	}
+	seen := *b
+	return &seen
 }
 
 func (w *world) Program(pid int) string {
@@ -135,13 +148,13 @@ func (w *world) Identify(pid int) (record.Process, error) {
 }
 
 func (w *world) Attach(_ context.Context, pid int) (Source, error) {
-	b := w.of(pid)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b := w.procs[pid]
 	if b == nil {
 		return nil, &gone{}
 	}
-	w.mu.Lock()
 	w.opened++
-	w.mu.Unlock()
 	return b, nil
 }
 
@@ -159,12 +172,25 @@ func (b *being) alive() error {
 	return nil
 }
 
+// size is bytes, for who does not hold the lock.
+func (b *being) size() float64 {
+	b.w.mu.Lock()
+	defer b.w.mu.Unlock()
+	return b.bytes()
+}
+
+func (b *being) captured() int {
+	b.w.mu.Lock()
+	defer b.w.mu.Unlock()
+	return b.taken
+}
+
 func (b *being) Sample(s *record.Sample) error {
 	if err := b.alive(); err != nil {
 		return err
 	}
 	s.Time = time.Now()
-	s.RSSBytes = uint64(b.bytes())
+	s.RSSBytes = uint64(b.size())
 	s.Has.Add(record.FieldRSSBytes)
 	return nil
 }
@@ -180,7 +206,7 @@ func (b *being) Heap() (published, since *record.Profile, err error) {
 	b.w.mu.Lock()
 	b.taken++
 	b.w.mu.Unlock()
-	return &record.Profile{Time: time.Now(), Kind: record.ProfileHeap, Sites: []record.ProfileSite{{Stack: []record.Frame{{Func: "main.grow"}}, InUseBytes: b.bytes()}}}, nil, nil
+	return &record.Profile{Time: time.Now(), Kind: record.ProfileHeap, Sites: []record.ProfileSite{{Stack: []record.Frame{{Func: "main.grow"}}, InUseBytes: b.size()}}}, nil, nil
 }
 func (b *being) Goroutines(int) (*record.Goroutines, error) {
 	return &record.Goroutines{Time: time.Now(), Total: 1}, b.alive()
@@ -341,7 +367,7 @@ func TestWatcherKill(t *testing.T) {
 	w := newWorld()
 	dir := t.TempDir()
 	told, stats := watched(t, w, Options{Dir: dir}, func(*Watcher) {
-		w.add(1, "init", "root", 10*mib, 0).notGo = true
+		w.addOther(1, "init", "root", 10*mib, 0)
 		b := w.add(10, "api", "a", 20*mib, 40*mib)
 		grownUp(b)
 		w.kill(10, true, true)
@@ -396,12 +422,10 @@ func TestWatcherDeaths(t *testing.T) {
 			w.kill(11, true, true)
 		}, "10: kernel_log cgroup_counter, 11: kernel_log cgroup_counter"},
 		{"no log, but the counter", func(w *world, x *Watcher) {
-			w.noLog = &oom.LogError{Path: "/dev/kmsg", Err: fs.ErrPermission}
 			grownUp(grow(w, 10, "g"))
 			w.kill(10, true, false)
 		}, "10: cgroup_counter"},
 		{"no log, and the group is gone at once", func(w *world, x *Watcher) {
-			w.noLog = fs.ErrPermission
 			b := grow(w, 10, "g")
 			time.Sleep(3980 * time.Millisecond)
 			w.kill(b.pid, true, false)
@@ -422,13 +446,11 @@ func TestWatcherDeaths(t *testing.T) {
 			w.kill(10, false, false)
 		}, ""},
 		{"it ends by itself, without a log", func(w *world, x *Watcher) {
-			w.noLog = fs.ErrPermission
 			w.add(10, "api", "g", 20*mib, 0)
 			time.Sleep(time.Second)
 			w.kill(10, false, false)
 		}, ""},
 		{"SIGKILL, as who started it says, without a log", func(w *world, x *Watcher) {
-			w.noLog = fs.ErrPermission
 			grownUp(grow(w, 10, "g"))
 			x.Killed(10)
 			w.kill(10, false, false)
@@ -455,19 +477,18 @@ func TestWatcherDeaths(t *testing.T) {
 		}, "10: kernel_log cgroup_counter"},
 		{"a sibling that is not watched", func(w *world, x *Watcher) {
 			w.add(10, "api", "g", 20*mib, 0)
-			w.add(11, "hog", "g", 20*mib, 20*mib).notGo = true
+			w.addOther(11, "hog", "g", 20*mib, 20*mib)
 			time.Sleep(3 * time.Second)
 			w.kill(11, true, true)
 		}, ""},
 		{"numbers of another namespace", func(w *world, x *Watcher) {
-			w.other = true
 			grownUp(grow(w, 10, "g"))
 			w.kill(10, true, false)
 			w.log <- oom.Kill{Kill: postmortem.Kill{Time: time.Now(), PID: 48123, Name: "api10", TaskGroup: "/pods/g", Known: []postmortem.Source{postmortem.FromKernelLog}}}
 		}, "10: kernel_log cgroup_counter"},
 		{"it moves to another group", func(w *world, x *Watcher) {
 			b := w.add(10, "api", "start", 20*mib, 16*mib)
-			w.add(99, "shell", "g", 0, 0).notGo = true
+			w.addOther(99, "shell", "g", 0, 0)
 			time.Sleep(300 * time.Millisecond)
 			w.mu.Lock()
 			w.groups["start"].limit = 0
@@ -506,7 +527,7 @@ func TestWatcherDiesInCapture(t *testing.T) {
 	w.took = 90 * time.Millisecond
 	told, stats := watched(t, w, Options{}, func(*Watcher) {
 		b := w.add(10, "api", "g", 20*mib, 40*mib)
-		for b.taken < 2 {
+		for b.captured() < 2 {
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(400 * time.Millisecond)

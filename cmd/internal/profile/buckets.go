@@ -72,8 +72,8 @@ type Record struct {
 	Allocs, Frees int64 // heap: objects sampled
 	// SinceAllocs and SinceFrees are of objects sampled after what was published.
 	SinceAllocs, SinceFrees int64
-	Count         int64 // block, mutex: contentions, already scaled by the runtime
-	Cycles        int64 // block, mutex: CPU ticks of waiting, already scaled by the runtime
+	Count                   int64 // block, mutex: contentions, already scaled by the runtime
+	Cycles                  int64 // block, mutex: CPU ticks of waiting, already scaled by the runtime
 }
 
 // InUse is the number of sampled objects not yet freed.

@@ -401,4 +401,3 @@ func (d *oomList) print(env Env) error {
 	_, err := fmt.Fprintf(w, "\nheapwright oom PID, or ID, says why.\n")
 	return err
 }
-

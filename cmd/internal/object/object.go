@@ -39,7 +39,8 @@ import (
 type Options struct {
 	// MaxMemory bounds what the graph takes, in bytes, the search for its dominators
 	// included; 0 means 1 GiB. A heap whose graph does not fit is read more coarsely,
-	// see heapgraph.Coarse.
+	// see heapgraph.Coarse. The list of spans, some 150 bytes each, and the references
+	// of variables have as much again: what does not fit there is not read.
 	MaxMemory int64
 	// Progress is told how many bytes of the heap have been read of how many there
 	// are, now and then; nil: nobody is.

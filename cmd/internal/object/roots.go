@@ -12,6 +12,9 @@ import (
 // maxGlobals bounds the bytes of variables that are looked at.
 const maxGlobals = 1 << 30
 
+// referenceCost is how many bytes a reference takes while the list grows.
+const referenceCost = 2 * 24
+
 // A reference is a word of a variable that leads into the heap.
 type reference struct {
 	at, to uint64
@@ -28,6 +31,7 @@ func (w *walk) globals() error {
 			{m.data, m.edata, m.dataMask, m.dataMaskN}, {m.bss, m.ebss, m.bssMask, m.bssMaskN},
 		} {
 			if n := part.to - part.from; n == 0 || n > left {
+				w.partGlobals = w.partGlobals || n > left
 				continue
 			}
 			left -= part.to - part.from
@@ -99,6 +103,10 @@ func (w *walk) segment(refs []reference, from, to, mask, bits uint64) ([]referen
 			v := binary.LittleEndian.Uint64(part[i:])
 			k := (at - from + uint64(i)) / 8
 			if v >= w.low && v < w.high && (bitmap == nil || bitmap[k/8]>>(k%8)&1 != 0) {
+				if int64(len(refs)) >= w.opt.MaxMemory/referenceCost {
+					w.partGlobals = true
+					return refs, nil
+				}
 				refs = append(refs, reference{at + uint64(i), v, before})
 			}
 			before = v

@@ -14,6 +14,7 @@ const (
 	spanChunk    = 1 << 14 // handled at a time
 	maxSpanTries = 4       // of a span that changes while its bitmap is read
 	maxObjBytes  = 1 << 46 // of one object
+	spanCost     = 128     // bytes that a span takes here and in the builder, but for its bits
 )
 
 // States of a span, runtime/mheap.go, in all of Go 1.20 to 1.27.
@@ -115,7 +116,7 @@ func (w *walk) readSpans() error {
 		return implausible("it says %d spans", n)
 	}
 	w.listed = n
-	w.room, w.overfull = w.memory(), false
+	w.room, w.held, w.refused = w.memory(), 0, nil
 	if err := w.readPhase(); err != nil {
 		return err
 	}
@@ -132,18 +133,27 @@ func (w *walk) readSpans() error {
 		}
 		for try := 0; len(todo) > 0; try++ {
 			var err error
-			if w.overfull {
-				return implausible("its spans are larger than its memory")
+			if w.refused != nil {
+				return w.refused
 			}
 			if todo, err = w.spanChunk(todo, w.opt.Paused || try+1 == maxSpanTries); err != nil {
 				return err
 			}
 		}
 	}
-	if w.overfull {
-		return implausible("its spans are larger than its memory")
+	if w.refused != nil {
+		return w.refused
 	}
 	return w.placeSpans()
+}
+
+// hold accounts for memory that the list of spans takes, of as much as the graph may
+// have: a process can have as many addresses as it likes without any memory behind
+// them, and spans in all of them.
+func (w *walk) hold(bytes int64) {
+	if w.held += bytes; w.held > w.opt.MaxMemory && w.refused == nil {
+		w.refused = &heapgraph.TooLargeError{Budget: w.opt.MaxMemory, Coarse: heapgraph.SpanPerNode, What: "the spans of the heap"}
+	}
 }
 
 // spanChunk reads some spans, their bitmaps, and the spans again. It returns those
@@ -275,7 +285,10 @@ func (w *walk) addSpan(s *rawSpan, live []uint64) {
 	// A list that repeats itself would have no end otherwise.
 	bytes := uint64(s.npages) << pageShift
 	if bytes > w.room || len(w.liveBits)+len(live) > 1<<32-1 {
-		w.overfull = true
+		w.refused = implausible("its spans are larger than its memory")
+	}
+	w.hold(spanCost + 8*int64(len(live)))
+	if w.refused != nil {
 		return
 	}
 	w.room -= bytes
@@ -307,6 +320,10 @@ func (w *walk) placeSpans() error {
 	if len(kept) > 0 {
 		last := &kept[len(kept)-1]
 		w.low, w.high = kept[0].base, last.base+uint64(last.npages)<<pageShift
+	}
+	w.hold(pagesCost(kept))
+	if w.refused != nil {
+		return w.refused
 	}
 	w.pages = newSpanPages(kept)
 	for i := range kept {
@@ -346,6 +363,19 @@ type spanPages struct {
 	chunks map[uint64]*[1 << (26 - pageShift)]uint32
 	last   uint64
 	chunk  *[1 << (26 - pageShift)]uint32
+}
+
+// pagesCost is how many bytes newSpanPages will take for spans in order of address.
+func pagesCost(spans []span) int64 {
+	var chunks, next uint64 // of which the first that is not counted yet
+	for i := range spans {
+		s := &spans[i]
+		first, end := max(next, s.base>>26), (s.base+uint64(s.npages)<<pageShift-1)>>26+1
+		if end > first {
+			chunks, next = chunks+end-first, end
+		}
+	}
+	return int64(chunks) * 4 << (26 - pageShift)
 }
 
 func newSpanPages(spans []span) *spanPages {

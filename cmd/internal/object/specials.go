@@ -99,6 +99,7 @@ func (w *walk) readSpecials() ([]special, error) {
 		}
 		list = next
 	}
+	w.partSpecials = len(list) > 0
 	err := w.r.gather(outAt, func(q want, b []byte) error {
 		for i := 0; b != nil && i < 4; i++ {
 			out[q.id].words[i] = binary.LittleEndian.Uint64(b[8*i:])

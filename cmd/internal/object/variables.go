@@ -259,6 +259,9 @@ func (v *variables) readSymbols(refs []reference) (ok bool) {
 		buf := make([]byte, elf.Sym64Size<<13)
 		for off := uint64(0); off < tab.FileSize; off += uint64(len(buf)) {
 			part := buf[:min(uint64(len(buf)), tab.FileSize-off)]
+			if v.w.ctx.Err() != nil {
+				return false
+			}
 			if _, err := exe.ReadAt(part, int64(tab.Offset+off)); err != nil {
 				return false
 			}

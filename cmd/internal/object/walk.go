@@ -47,7 +47,8 @@ type walk struct {
 	listed   uint64 // spans in the process's list, dead ones included
 	badSpans int
 	room     uint64 // bytes that further spans can have
-	overfull bool   // they had more
+	held     int64  // bytes that the list of spans takes
+	refused  error  // why there are no more spans
 	sweepgen uint32
 	marking  bool
 
@@ -60,6 +61,8 @@ type walk struct {
 	scanBuf   []byte
 	sampled   []sampledType
 	stringID  heapgraph.TypeID
+
+	partSpecials, partGlobals bool // there are more than are read
 
 	pending []uint64 // addresses of typed objects whose fields are still to be followed
 	scanned uint64   // objects below this address are past the scan
@@ -230,6 +233,7 @@ func (w *walk) run() (*heapgraph.Graph, error) {
 func (w *walk) reset() {
 	w.spans, w.badSpans, w.pending, w.scanned = nil, 0, nil, 0
 	w.liveBits, w.pages, w.sampled, w.stringID = nil, nil, nil, 0
+	w.partSpecials, w.partGlobals = false, false
 	w.stats = Stats{Time: w.stats.Time}
 	w.types.forget()
 }
@@ -325,5 +329,7 @@ func (w *walk) finish(g *heapgraph.Graph) {
 	note(s.UnreadableBytes > 0, "%d bytes of objects could not be read", s.UnreadableBytes)
 	note(s.LostStacks > 0, "the stacks of %d of %d goroutines could not be read", s.LostStacks, s.Goroutines)
 	note(s.ConservativeBytes > 0, "in %d bytes of objects every word that points into the heap was taken for a pointer", s.ConservativeBytes)
+	note(w.partSpecials, "the heap has more than %d finalizers, cleanups, weak pointers and samples: the others, and what they keep, are missing", maxSpecials)
+	note(w.partGlobals, "the program's variables refer to more than is kept: what only the others hold seems to be kept by nobody")
 	note(w.types.full, "the program has more types than are kept; objects of the others have none")
 }

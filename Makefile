@@ -67,15 +67,19 @@ oom: ## a service that the kernel's OOM killer takes, and the same guarded, 20 t
 
 .PHONY: faults
 faults: build ## what heapwright leaks and the black box find in programs of which the truth is known: found, false alarms, causes; some of it as root (25 minutes)
-	go -C e2e run ./cmd/faults run -heapwright $(CURDIR)/bin/heapwright
+	go -C e2e run ./cmd/faults run -heapwright $(CURDIR)/bin/heapwright -again
 
 .PHONY: oomkills
-oomkills: build ## 56 real OOM kills in memory cgroups, and what the black box had from before each, as root (15 minutes)
+oomkills: build ## 62 real OOM kills in memory cgroups, and what the black box had from before each, as root (5 minutes)
 	go -C e2e run ./cmd/oomkills -heapwright $(CURDIR)/bin/heapwright
 
 .PHONY: horizon
 horizon: build ## forecasts of the memory limit, held against real programs that the kernel kills and that it does not, as root (30 minutes)
 	go -C e2e run ./cmd/horizon -heapwright $(CURDIR)/bin/heapwright
+
+.PHONY: retain
+retain: build ## who keeps what, by heapwright, by programs of known shape, and by goref where it is in PATH (10 minutes)
+	go -C e2e run ./cmd/retain -heapwright $(CURDIR)/bin/heapwright
 
 .PHONY: agentcost
 agentcost: build ## what heapwright serve costs while it watches 100 processes, beside exporters with a Prometheus, and the benchmarks of what keeps and answers; on a quiet machine (20 minutes)

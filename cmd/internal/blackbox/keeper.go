@@ -35,6 +35,8 @@ const (
 	stamp      = "20060102T150405.000Z"
 	maxName    = 64
 	maxEntries = 100_000
+	// longestWrite is how long a file may take to be written.
+	longestWrite = time.Hour
 )
 
 var idForm = regexp.MustCompile(`^([A-Za-z0-9._-]{1,64})-([0-9]{1,10})-([0-9]{8}T[0-9]{6}\.[0-9]{3}Z)$`)
@@ -138,10 +140,13 @@ func newKeeper(dir string, maxBytes int64, maxFiles int) (*keeper, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the directory of post-mortems: %w", err)
 	}
-	// What a write that was cut short left behind.
+	// What a write that was cut short left behind. What is new may be another watcher's,
+	// which is writing it now: serve and oom watch share a directory by default.
 	if left, err := filepath.Glob(filepath.Join(dir, ".*.tmp")); err == nil {
 		for _, name := range left {
-			os.Remove(name)
+			if fi, err := os.Lstat(name); err == nil && time.Since(fi.ModTime()) > longestWrite {
+				os.Remove(name)
+			}
 		}
 	}
 	return &keeper{dir: dir, maxBytes: maxBytes, maxFiles: maxFiles}, nil

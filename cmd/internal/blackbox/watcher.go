@@ -1107,11 +1107,12 @@ func (w *Watcher) end(p *proc) {
 	}
 	w.ended = append(w.ended, p)
 	if !w.opt.Host.SamePIDs() && p.kill == nil {
-		for i := range w.kills {
-			if matches(&w.kills[i], &p.life, false) && p.goneAt.Sub(w.kills[i].Time) < limbo {
-				p.kill = &w.kills[i]
-				break
-			}
+		fits := func(k oom.Kill) bool { return matches(&k, &p.life, false) && p.goneAt.Sub(k.Time) < limbo }
+		if i := slices.IndexFunc(w.kills, fits); i >= 0 {
+			// A kill is of one process only.
+			k := w.kills[i]
+			w.kills = slices.Delete(w.kills, i, i+1)
+			p.kill, p.killMon = &k, w.now()
 		}
 	}
 	w.count(func(s *Stats) { s.Watched = len(w.procs) })

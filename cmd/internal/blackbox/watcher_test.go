@@ -621,11 +621,21 @@ func TestKeeper(t *testing.T) {
 	if fi, err := os.Stat(list[0].File); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", fi.Mode(), err)
 	}
+	old := time.Now().Add(-2 * longestWrite)
+	if err := os.Chtimes(filepath.Join(dir, ".left.tmp"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, ".others.tmp"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := newKeeper(dir, 1, 1); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, ".left.tmp")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what a write left behind is still there: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".others.tmp")); err != nil {
+		t.Errorf("what another watcher writes is not: %v", err)
 	}
 	for _, id := range []string{"", "..", "../x-1-20260501T100000.000Z", "a/b-1-20260501T100000.000Z"} {
 		if _, err := Open(dir, id); !errors.Is(err, fs.ErrNotExist) {

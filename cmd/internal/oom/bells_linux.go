@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,6 +80,10 @@ func (b *Bells) Close() error {
 	return errors.Join(err, unix.Close(b.epoll), unix.Close(b.wake))
 }
 
+// rest is between two times that bells are heard: usage that goes to and fro at a
+// threshold rings thousands of times a second, and who rings is not trusted.
+const rest = time.Millisecond
+
 func (b *Bells) run() {
 	defer close(b.done)
 	var events [64]unix.EpollEvent
@@ -112,6 +117,7 @@ func (b *Bells) run() {
 			}
 		}
 		b.mu.Unlock()
+		time.Sleep(rest)
 	}
 }
 

@@ -219,7 +219,10 @@ func (x *examination) leaking() bool {
 // garbage follows what is alive.
 func (x *examination) largest(amount map[Memory]float64) Memory {
 	heap := amount[HeapLive] + amount[HeapGarbage] + amount[GoHeap]
-	best, most := HeapLive, heap
+	follows := followsStacks(amount)
+	best, most := HeapLive, heap-follows
+	amount = maps.Clone(amount)
+	amount[Stacks] += follows
 	for _, m := range judged {
 		if m == PageCache && x.e.Kill == nil {
 			continue // as long as nobody was killed, the kernel drops it first
@@ -238,6 +241,17 @@ func (x *examination) largest(amount map[Memory]float64) Memory {
 		return HeapGarbage
 	}
 	return HeapLive
+}
+
+// followsStacks is how much of the garbage there is for the stacks' sake: the heap's goal
+// lies above what is alive by a share of that and of the stacks (runtime/mgcpacer.go since
+// Go 1.18, gcController.commitInternal), at GOGC=100 by as much as the stacks are at most.
+func followsStacks(amount map[Memory]float64) float64 {
+	live, stacks, garbage := max(0, amount[HeapLive]), max(0, amount[Stacks]), max(0, amount[HeapGarbage])
+	if stacks == 0 {
+		return 0
+	}
+	return min(stacks, garbage*stacks/(live+stacks))
 }
 
 // topSite is the site that grew most, when it grew beyond what sampling explains.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -268,6 +269,7 @@ func (d *leaksDocument) retain(ctx context.Context, env Env, opt leaksOptions, r
 			progress.Show("who holds it: read " + rule.FormatBytes(float64(done)) + " of " + rule.FormatBytes(float64(total)))
 		},
 	}
+	resume := func() {}
 	if opt.pause {
 		proc := rt.Process()
 		if proc == nil {
@@ -277,8 +279,9 @@ func (d *leaksDocument) retain(ctx context.Context, env Env, opt leaksOptions, r
 		if err != nil {
 			return nil, err
 		}
-		// What is looked up later is read while it stands still, too.
-		defer func() {
+		// What holds what is worked out when it runs again: that takes seconds of a large
+		// heap, and reads of it only what names need.
+		resume = sync.OnceFunc(func() {
 			r := stopped.Resume()
 			d.PausedSeconds = r.Stopped.Seconds()
 			text := fmt.Sprintf("The process was stopped for %s while its heap was walked.", rule.FormatSeconds(d.PausedSeconds))
@@ -286,11 +289,13 @@ func (d *leaksDocument) retain(ctx context.Context, env Env, opt leaksOptions, r
 				text += " That was all it was given: the end of the walk saw it run."
 			}
 			notes = append(notes, text)
-		}()
+		})
+		defer resume() // in a panic, too
 	}
 	g, stats, err := object.Walk(ctx, rt, walk)
+	resume()
 	if err != nil {
-		return nil, err
+		return notes, err
 	}
 	report, err := retention.Analyse(ctx, g, retention.Options{
 		Precise: string(stats.Precision),
@@ -302,19 +307,19 @@ func (d *leaksDocument) retain(ctx context.Context, env Env, opt leaksOptions, r
 		},
 	})
 	if err != nil {
-		return nil, err
+		return notes, err
 	}
 	d.Retention = report
 	if opt.pprof != "" {
 		f, err := os.Create(opt.pprof)
 		if err != nil {
-			return nil, err
+			return notes, err
 		}
 		if err := errors.Join(report.WritePprof(f), f.Close()); err != nil {
-			return nil, fmt.Errorf("writing %s: %w", opt.pprof, err)
+			return notes, fmt.Errorf("writing %s: %w", opt.pprof, err)
 		}
 	}
-	return nil, nil
+	return notes, nil
 }
 
 // A leakSource is a target whose snapshots are made for the judgement of leaks: a

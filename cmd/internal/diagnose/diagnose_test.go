@@ -18,6 +18,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/ruletest"
+	"github.com/heapwright/heapwright/cmd/internal/exectrace"
 	"github.com/heapwright/heapwright/record"
 )
 
@@ -65,7 +66,7 @@ func TestRulesAreWhole(t *testing.T) {
 
 func TestPagesAreFresh(t *testing.T) {
 	dir := filepath.Join("..", "..", "..", "docs", "findings")
-	pages := Pages()
+	pages := Pages(exectrace.Pages()...)
 	for name, want := range pages {
 		got, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {

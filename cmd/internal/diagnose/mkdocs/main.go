@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose"
+	"github.com/heapwright/heapwright/cmd/internal/exectrace"
 )
 
 func main() {
@@ -20,7 +21,7 @@ func main() {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		log.Fatal(err)
 	}
-	pages := diagnose.Pages()
+	pages := diagnose.Pages(exectrace.Pages()...)
 	old, err := filepath.Glob(filepath.Join(dir, "HW*.md"))
 	if err != nil {
 		log.Fatal(err)

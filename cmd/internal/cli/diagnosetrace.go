@@ -73,6 +73,11 @@ func diagnoseTrace(ctx context.Context, env Env, opt diagnoseOptions, args argum
 		size = st.Size()
 	}
 	progress := env.progress()
+	if from.Kind != "file" {
+		// An interrupt has ended the tracing, and what there is of the trace is read; the
+		// second ends us.
+		ctx = context.WithoutCancel(ctx)
+	}
 	report, err := exectrace.Read(ctx, file, exectrace.Options{Progress: func(n int64) {
 		if progress.Active() && n > 1<<20 {
 			line := "reading the trace  " + compactBytes(float64(n))
@@ -184,14 +189,17 @@ func recordTrace(ctx context.Context, env Env, opt diagnoseOptions, url string) 
 		}
 	}()
 	if !client.Snapshot() {
-		env.warnf("tracing %s for %s; while it lasts the program spends a few percent of CPU on it, more if it switches goroutines hundreds of thousands of times a second", redacted(url), span(d))
+		env.warnf("tracing %s for %s, which costs the program CPU while it lasts, the more the oftener it switches goroutines; how much is not measured", redacted(url), span(d))
 	}
 	n, err := client.WriteTrace(ctx, d, f, maxTrace)
-	if err != nil && (n == 0 || ctx.Err() != nil) {
+	switch {
+	case err == nil:
+	case n == 0:
 		f.Close()
 		return nil, err
-	}
-	if err != nil {
+	case ctx.Err() != nil:
+		env.warnf("interrupted: this is the trace up to then")
+	default:
 		env.warnf("the trace is cut short: %v", err)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -16,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
 	"github.com/heapwright/heapwright/cmd/internal/exectrace"
@@ -144,8 +147,55 @@ func TestDiagnoseTraceOfProgram(t *testing.T) {
 	if err := json.Unmarshal(f.out.Bytes(), &doc); err != nil || doc.From.PID != os.Getpid() || doc.From.Kind != "pid" {
 		t.Errorf("document %+v, %v", doc.From, err)
 	}
-	if !strings.Contains(f.err.String(), "while it lasts the program spends") {
+	if !strings.Contains(f.err.String(), "costs the program CPU while it lasts") {
 		t.Errorf("it does not say what that costs: %s", &f.err)
+	}
+}
+
+// An interrupt ends the tracing: what came until then is kept and looked at.
+func TestDiagnoseTraceInterrupted(t *testing.T) {
+	trace, err := os.ReadFile(traceFile(t, "go1.26.11"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Write(trace)
+		w.(http.Flusher).Flush()
+		for r.Context().Err() == nil { // until all of that was taken; and the tracing goes on
+			time.Sleep(time.Millisecond)
+			names, _ := filepath.Glob(filepath.Join(dir, ".heapwright-trace-*"))
+			for _, name := range names {
+				if st, err := os.Stat(name); err == nil && st.Size() == int64(len(trace)) {
+					interrupt()
+				}
+			}
+		}
+	}))
+	defer server.Close()
+	f, kept := newFakeEnv(), filepath.Join(dir, "kept.trace")
+	if code := run(ctx, f.Env, []string{"diagnose", "--trace", server.URL, "-o", kept, "--json"}); code != ExitOK {
+		t.Fatalf("code %d: %s", code, &f.err)
+	}
+	var doc traceDocument
+	if err := json.Unmarshal(f.out.Bytes(), &doc); err != nil || doc.Trace.Bytes != int64(len(trace)) || doc.Trace.Events == 0 {
+		t.Errorf("document of %d bytes, %v", doc.Trace.Bytes, err)
+	}
+	if b, err := os.ReadFile(kept); err != nil || !bytes.Equal(b, trace) {
+		t.Errorf("kept %d bytes of %d, %v", len(b), len(trace), err)
+	}
+	if !strings.Contains(f.err.String(), "interrupted") {
+		t.Errorf("it does not say so: %s", &f.err)
+	}
+	// Before anything came there is nothing to keep.
+	f = newFakeEnv()
+	if code := run(ctx, f.Env, []string{"diagnose", "--trace", server.URL, "-o", filepath.Join(dir, "none.trace")}); code != ExitCouldNotRun {
+		t.Errorf("code %d: %s", code, &f.err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("left %v", left)
 	}
 }
 

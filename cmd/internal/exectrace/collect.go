@@ -50,7 +50,7 @@ const (
 var workerModes = map[string]mode{"GC (dedicated)": dedicated, "GC (fractional)": fractional, "GC (idle)": idle}
 
 const (
-	maxProcs      = 1 << 16
+	maxProcs      = 1 << 12 // more than any machine has CPUs: all are looked at when the world stops
 	maxTasks      = 1 << 20
 	maxKinds      = 2048
 	maxTaskTypes  = 512

@@ -14,7 +14,7 @@ type task struct {
 	typ   *taskType
 	begin trace.Time
 	cost  cost
-	by    []*goroutine // that work for it now
+	by    map[*goroutine]struct{} // that work for it now: a server's only task may have all of them
 }
 
 type taskType struct {
@@ -61,8 +61,7 @@ func (c *collector) taskEnd(id trace.TaskID) {
 		return // begun before the trace
 	}
 	delete(c.tasks, id)
-	for len(t.by) > 0 {
-		g := t.by[len(t.by)-1]
+	for g := range t.by {
 		g.tasks = slices.DeleteFunc(g.tasks, func(o *task) bool { return o == t })
 		for i, o := range g.regions {
 			if o == t {
@@ -124,11 +123,14 @@ func (c *collector) work(g *goroutine, t *task) {
 	}
 	c.settle(g)
 	if old := g.task; old != nil {
-		old.by = slices.DeleteFunc(old.by, func(o *goroutine) bool { return o == g })
+		delete(old.by, g)
 	}
 	g.task = t
 	if t != nil {
-		t.by = append(t.by, g)
+		if t.by == nil {
+			t.by = map[*goroutine]struct{}{}
+		}
+		t.by[g] = struct{}{}
 	}
 }
 

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -204,7 +206,7 @@ func measuredAllocations(ctx context.Context, env Env, opt escapesOptions) (esca
 	return m, &rec.Process, nil
 }
 
-// maxPprof bounds what is read of a pprof file, in bytes.
+// maxPprof bounds what is read of a pprof file, in bytes, compressed and not.
 const maxPprof = 256 << 20
 
 func readPprof(path string) (*profile.Profile, error) {
@@ -217,10 +219,24 @@ func readPprof(path string) (*profile.Profile, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parsePprof(raw)
+}
+
+// parsePprof reads a profile. Package profile expands what is compressed without end.
+func parsePprof(raw []byte) (*profile.Profile, error) {
+	if z, err := gzip.NewReader(bytes.NewReader(raw)); err == nil {
+		if raw, err = io.ReadAll(io.LimitReader(z, maxPprof+1)); err != nil {
+			return nil, fmt.Errorf("expanding the profile: %w", err)
+		}
+	}
 	if len(raw) > maxPprof {
 		return nil, fmt.Errorf("the profile is larger than %s", rule.FormatBytes(maxPprof))
 	}
-	return profile.ParseData(raw)
+	p, err := profile.ParseUncompressed(raw)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.CheckValid()
 }
 
 func (d *escapesDocument) fill(r *escape.Report, m escape.Measurement) {

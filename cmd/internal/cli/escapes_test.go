@@ -1,8 +1,13 @@
 package cli
 
 import (
+	"bytes"
+	"compress/gzip"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/pprof/profile"
 
 	"github.com/heapwright/heapwright/cmd/internal/escape"
 	"github.com/heapwright/heapwright/record"
@@ -51,4 +56,35 @@ func TestEscapesPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "escapes/compiler.txt", f.out.String())
+}
+
+// A profile that is small on disk and has no end in memory is refused.
+func TestPprofIsBounded(t *testing.T) {
+	var good bytes.Buffer
+	p := &profile.Profile{SampleType: []*profile.ValueType{{Type: "alloc_space", Unit: "bytes"}}, Sample: []*profile.Sample{{Value: []int64{7}}}}
+	if err := p.Write(&good); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := parsePprof(good.Bytes()); err != nil || len(got.Sample) != 1 {
+		t.Errorf("%v, %v", got, err)
+	}
+	var bomb bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&bomb, gzip.BestSpeed)
+	zeros := make([]byte, 1<<20)
+	for range maxPprof/len(zeros) + 1 {
+		z.Write(zeros)
+	}
+	z.Close()
+	if _, err := parsePprof(bomb.Bytes()); err == nil || !strings.Contains(err.Error(), "larger than") {
+		t.Errorf("%d bytes: %v", bomb.Len(), err)
+	}
+	var twice bytes.Buffer
+	z = gzip.NewWriter(&twice)
+	z.Write(good.Bytes())
+	z.Close()
+	for name, raw := range map[string][]byte{"cut": good.Bytes()[:good.Len()-9], "twice": twice.Bytes(), "none": nil, "noise": []byte("no profile")} {
+		if _, err := parsePprof(raw); err == nil {
+			t.Errorf("%s is a profile", name)
+		}
+	}
 }

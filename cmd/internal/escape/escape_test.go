@@ -319,3 +319,21 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+// What a profile says of a file's name is not opened unless it may be source.
+func TestExplainOpensSourceOnly(t *testing.T) {
+	packages := []Package{{ImportPath: "p", Name: "p", Dir: "/src/p"}}
+	var stacks []Allocation
+	for _, file := range []string{"../../../etc/passwd", "/src/p/.env", "..", ".", "/", "", "C:\\x\\key.pem", "/else/../where/a.go", "../b.go"} {
+		stacks = append(stacks, Allocation{Stack: []record.Frame{{Func: "p.f", File: file, Line: 1}}, Bytes: 1})
+	}
+	var opened []string
+	Join(nil, stacks, packages).Explain(func(name string) (io.ReadCloser, error) {
+		opened = append(opened, name)
+		return nil, io.EOF
+	})
+	slices.Sort(opened)
+	if want := []string{"/src/p/a.go", "/src/p/b.go"}; !slices.Equal(opened, want) {
+		t.Errorf("opened %q, want %q", opened, want)
+	}
+}

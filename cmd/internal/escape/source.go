@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 )
 
@@ -42,7 +43,12 @@ func (r *Report) Explain(open func(string) (io.ReadCloser, error)) {
 // OpenFile opens a file of this machine, for Explain.
 func OpenFile(name string) (io.ReadCloser, error) { return os.Open(name) }
 
+// readSource reads a source file. Its name is a package's directory and what the
+// profile says: that may be anything.
 func readSource(file string, open func(string) (io.ReadCloser, error)) []byte {
+	if filepath.Ext(file) != ".go" {
+		return nil
+	}
 	f, err := open(file)
 	if err != nil {
 		return nil

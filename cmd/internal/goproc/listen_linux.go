@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -72,9 +73,18 @@ func Listening(pid int) (*Listener, error) {
 	return l, nil
 }
 
-// CommandLine returns the arguments of a process.
+// maxCommandLine is ARG_MAX of Linux. A process can have the kernel show any of its
+// memory as its arguments (prctl, PR_SET_MM_MAP).
+const maxCommandLine = 2 << 20
+
+// CommandLine returns the arguments of a process, the first 2 MiB of them.
 func CommandLine(pid int) ([]string, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxCommandLine))
 	if err != nil {
 		return nil, err
 	}

@@ -304,7 +304,7 @@ Lists the post-mortem files that heapwright serve and heapwright oom watch kept
 on this machine, the newest first. The verdict of each is made anew.`,
 		example: `
   heapwright oom list
-  heapwright oom list --data /var/lib/heapwright --json | jq -r '.postmortems[0].id'`,
+  heapwright oom list --json | jq -r '.postmortems[0].id'`,
 		flags: func(f *pflag.FlagSet) {
 			dataFlag(f, &opt.data)
 			jsonFlag(f, &opt.json)

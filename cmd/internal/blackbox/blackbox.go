@@ -22,8 +22,6 @@ import (
 // A Source is a process that can be read.
 type Source interface {
 	recorder.Source
-	// Quick is Sample without what is dear to read of the kernel.
-	Quick(*record.Sample) error
 	// Heap is the heap profile that the last collection published, and what was sampled
 	// since, both nil where the program collects none.
 	Heap() (published, since *record.Profile, err error)
@@ -43,7 +41,7 @@ type Options struct {
 	Logger *slog.Logger
 	// Select says whether to watch a process; nil is all that are Go.
 	Select func(*record.Process) bool
-	// On is told of every kill, after its file was written. It must not wait.
+	// On is told of every kill, after its file was written. It may be told of several at once.
 	On func(Postmortem)
 	// MaxProcesses is how many are watched at most; 0 for 1000.
 	MaxProcesses int

@@ -152,8 +152,10 @@ func newKeeper(dir string, maxBytes int64, maxFiles int) (*keeper, error) {
 	return &keeper{dir: dir, maxBytes: maxBytes, maxFiles: maxFiles}, nil
 }
 
-// put writes a post-mortem: the whole file, or none.
-func (k *keeper) put(e *postmortem.Evidence, at time.Time) (path string, err error) {
+// put writes a post-mortem: the whole file, or none. Stable then waits until it would
+// outlive the machine; it must be called, with an error too.
+func (k *keeper) put(e *postmortem.Evidence, at time.Time) (path string, stable func() error, err error) {
+	stable = func() error { return nil }
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	p := &e.Recording.Process
@@ -164,8 +166,9 @@ func (k *keeper) put(e *postmortem.Evidence, at time.Time) (path string, err err
 	path = filepath.Join(k.dir, idOf(name, p.PID, at)+extension)
 	f, err := os.CreateTemp(k.dir, ".*.tmp")
 	if err != nil {
-		return "", fmt.Errorf("writing a post-mortem: %w", err)
+		return "", stable, fmt.Errorf("writing a post-mortem: %w", err)
 	}
+	stable = func() error { return errors.Join(f.Sync(), f.Close()) }
 	defer os.Remove(f.Name()) // nothing once it was renamed
 	b := bufio.NewWriter(f)
 	err = write(b, e)
@@ -173,18 +176,12 @@ func (k *keeper) put(e *postmortem.Evidence, at time.Time) (path string, err err
 		err = b.Flush()
 	}
 	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		return "", fmt.Errorf("writing a post-mortem: %w", err)
+		return "", stable, fmt.Errorf("writing a post-mortem: %w", err)
 	}
-	return path, k.bound(path)
+	return path, stable, k.bound(path)
 }
 
 // bound removes the oldest until the directory is in its bounds; never the one that was

@@ -46,7 +46,6 @@ const (
 type Stats struct {
 	Watched      int           `json:"watched"`
 	Groups       int           `json:"groups"`
-	Unread       int           `json:"unread"` // Go processes that cannot be attached to
 	TooMany      int           `json:"too_many"`
 	Looks        uint64        `json:"looks"`
 	Captures     uint64        `json:"captures"`
@@ -99,6 +98,7 @@ type candidate struct {
 	next    time.Duration
 	wait    time.Duration
 	busy    bool
+	left    bool // it was not selected
 }
 
 // A proc is a watched process.
@@ -392,10 +392,14 @@ func (w *Watcher) scan(ctx context.Context, now time.Duration) {
 		if program == c.program {
 			c.wait = min(2*c.wait, 5*time.Minute)
 		} else {
-			c.program, c.wait = program, scanInterval
+			c.program, c.wait, c.left = program, scanInterval, false
 		}
 		c.next = now + c.wait
 		switch {
+		case c.left:
+			// What it runs decided that: to read the program again would cost much, and
+			// keep those that are waited for out.
+			c.next = now + leftOut
 		case program == "" || w.notGo[program]:
 		case len(w.procs) >= w.opt.MaxProcesses:
 			tooMany++
@@ -435,7 +439,7 @@ func (w *Watcher) attach(ctx context.Context, pid int, c *candidate) {
 			w.attaching--
 			switch {
 			case left:
-				c.next, c.wait = w.now()+leftOut, leftOut
+				c.left, c.next = true, w.now()+leftOut
 				return
 			case errors.Is(err, goproc.ErrNotGo):
 				if len(w.notGo) > 10_000 {
@@ -1093,7 +1097,7 @@ func (w *Watcher) end(p *proc) {
 	delete(w.procs, p.pid)
 	if c := w.seen[p.pid]; c != nil {
 		// The number may be another process's by now.
-		c.program, c.next, c.wait = "", w.now()+scanInterval, scanInterval
+		c.program, c.left, c.next, c.wait = "", false, w.now()+scanInterval, scanInterval
 	}
 	p.gone, p.goneAt, p.goneMon = true, time.Now(), w.now()
 	p.life.ended = true
@@ -1209,11 +1213,16 @@ func (w *Watcher) report(p *proc, sources []postmortem.Source, by uint64) {
 	w.writing.Add(1)
 	go func() {
 		defer w.writing.Done()
-		pm.File, pm.Err = w.keep.put(e, at)
+		var stable func() error
+		pm.File, stable, pm.Err = w.keep.put(e, at)
 		if pm.Err != nil {
 			w.problem("keeping a post-mortem", pm.Err)
 		}
 		w.opt.Logger.Info("a watched process was killed for want of memory", "pid", p.pid, "name", p.info.Name, "file", pm.File)
 		w.opt.On(pm)
+		// A disk that is busy, as one is on a machine without memory, takes many seconds.
+		if err := stable(); err != nil {
+			w.problem("keeping a post-mortem", err)
+		}
 	}()
 }

@@ -194,7 +194,6 @@ func (b *being) Sample(s *record.Sample) error {
 	s.Has.Add(record.FieldRSSBytes)
 	return nil
 }
-func (b *being) Quick(s *record.Sample) error { return b.Sample(s) }
 func (b *being) Cycles(dst []record.Cycle) ([]record.Cycle, uint64, error) {
 	return dst, 0, b.alive()
 }
@@ -605,7 +604,8 @@ func TestKeeper(t *testing.T) {
 	start := time.Date(2026, 5, 1, 10, 0, 0, 0, time.UTC)
 	for i := range 5 {
 		e := &postmortem.Evidence{Recording: &record.Recording{Process: record.Process{PID: 7, Name: "../../etc/päss"}}, Kill: &postmortem.Kill{PID: 7, Time: start}}
-		if _, err := k.put(e, start.Add(time.Duration(i)*time.Minute)); err != nil {
+		_, stable, err := k.put(e, start.Add(time.Duration(i)*time.Minute))
+		if err := errors.Join(err, stable()); err != nil {
 			t.Fatal(err)
 		}
 	}

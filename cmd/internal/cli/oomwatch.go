@@ -119,7 +119,7 @@ func oomWatch(ctx context.Context, env Env, opt oomWatchOptions, args arguments)
 		ctx, cancel = context.WithTimeout(ctx, opt.over)
 		defer cancel()
 	}
-	out := &oomPrinter{env: env, json: opt.json || len(args.command) > 0 && opt.json, toStderr: len(args.command) > 0}
+	out := &oomPrinter{env: env, json: opt.json, toStderr: len(args.command) > 0}
 	var c *child
 	if len(args.command) > 0 {
 		// The watcher looks before the command has a PID: whoever it is then.

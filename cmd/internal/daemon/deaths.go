@@ -21,6 +21,10 @@ import (
 // maxDeaths is how many post-mortems links are remembered for.
 const maxDeaths = 1000
 
+// maxKilled is of how many processes kills are counted: a program that has another name
+// each time does not fill the memory.
+const maxKilled = 10_000
+
 // deaths is what the black box told of.
 type deaths struct {
 	mu sync.Mutex
@@ -44,7 +48,7 @@ func (d *daemon) openBlackBox() (err error) {
 		return nil
 	}
 	d.box, err = blackbox.New(blackbox.Options{
-		Dir: d.oomDir(), Logger: d.opt.Logger, MaxBytes: int64(f.OOM.MaxBytes), MaxProcesses: f.Discovery.MaxProcesses, On: d.died,
+		Dir: d.oomDir(), Logger: d.opt.Logger, MaxBytes: int64(f.OOM.MaxBytes), MaxProcesses: f.Discovery.MaxProcesses, On: d.tellOf,
 		Select: func(p *record.Process) bool { return f.Discovery.Watches(p.Name, p.Module, p.MainPackage) },
 	})
 	if err != nil {
@@ -55,9 +59,8 @@ func (d *daemon) openBlackBox() (err error) {
 
 func (d *daemon) oomDir() string { return filepath.Join(d.opt.Dir, "oom") }
 
-// died is told of a kill. The black box does not wait for what is made of it.
-func (d *daemon) died(p blackbox.Postmortem) { go d.tellOf(p) }
-
+// tellOf makes of a kill what the others are to know. The black box goes on meanwhile,
+// and ends after it.
 func (d *daemon) tellOf(p blackbox.Postmortem) {
 	r := postmortem.Examine(p.Evidence)
 	e := record.Event{Time: time.Now(), Kind: record.EventOOMKill, Text: report.Headline(r), Data: map[string]string{"memory": string(r.Verdict.Memory)}}
@@ -78,6 +81,10 @@ func (d *daemon) tellOf(p blackbox.Postmortem) {
 	}
 }
 
+// sameStart is by how much the start of one process may differ when it is read twice: the
+// clock may have been set in between. No number is given again so soon.
+const sameStart = 2 * time.Second
+
 // named is the agent's ID of a process, and the counter of its cgroup as the agent knows
 // it; the process's name, where the agent never saw it.
 func (d *daemon) named(p *record.Process) (id string, counter float64) {
@@ -85,7 +92,7 @@ func (d *daemon) named(p *record.Process) (id string, counter float64) {
 	all := d.agent.Processes()
 	for i := range all {
 		q := &all[i]
-		if q.Info.PID == p.PID {
+		if q.Info.PID == p.PID && q.Info.StartTime.Sub(p.StartTime).Abs() < sameStart {
 			like = q
 			break
 		}
@@ -106,7 +113,9 @@ func (d *daemon) named(p *record.Process) (id string, counter float64) {
 func (x *deaths) add(one death, counter float64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.kills[one.process] = max(x.kills[one.process], counter) + 1
+	if _, ok := x.kills[one.process]; ok || len(x.kills) < maxKilled {
+		x.kills[one.process] = max(x.kills[one.process], counter) + 1
+	}
 	if len(x.recent) == maxDeaths {
 		x.recent = append(x.recent[:0], x.recent[maxDeaths/2:]...)
 	}

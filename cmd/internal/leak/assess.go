@@ -211,14 +211,7 @@ func drops(c *curve, growth, alpha float64) bool {
 func stands(c *curve, a *assessment) bool {
 	n := len(c.v)
 	span := c.t[n-1] - c.t[0]
-	longest, since := 0.0, c.t[0]
-	high := c.v[0]
-	for i := 1; i < n; i++ {
-		if c.v[i] > high+0.02*a.growth {
-			longest, since, high = max(longest, c.t[i]-since), c.t[i], c.v[i]
-		}
-	}
-	if c.t[n-1]-since < 2*longest {
+	if !paused(c, 0.02*a.growth) {
 		return false
 	}
 	for _, part := range []struct{ share, z float64 }{{0.25, 2.6}, {0.125, 3.3}} {
@@ -234,6 +227,19 @@ func stands(c *curve, a *assessment) bool {
 		}
 	}
 	return false
+}
+
+// paused reports whether the time since a curve last rose by more than least is
+// twice as long as any pause before. Rooms that are made larger by a factor pause
+// longer and longer too, but by that factor only.
+func paused(c *curve, least float64) bool {
+	longest, since, high := 0.0, c.t[0], c.v[0]
+	for i := 1; i < len(c.v); i++ {
+		if c.v[i] > high+least {
+			longest, since, high = max(longest, c.t[i]-since), c.t[i], c.v[i]
+		}
+	}
+	return c.t[len(c.t)-1]-since >= 2*longest
 }
 
 // growsWithLoad reports whether more is alive because more is allocated per

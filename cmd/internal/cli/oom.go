@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -244,20 +245,23 @@ func oomFromLog(ctx context.Context, env Env, name string, pid int) *postmortem.
 type localDeaths struct{}
 
 func (localDeaths) Kills(ctx context.Context) ([]oom.Kill, error) {
-	const back, idle = 30 * 24 * time.Hour, 300 * time.Millisecond
-	log, err := oom.OpenLog(oom.LogOptions{Back: back})
+	// The time is for a log that is written faster than it is read.
+	const back, most = 30 * 24 * time.Hour, 10 * time.Second
+	log, err := oom.OpenLog(oom.LogOptions{Back: back, End: true})
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
 	var out []oom.Kill
 	for {
-		// What the log has is there at once.
-		ctx, cancel := context.WithTimeout(ctx, idle)
 		k, err := log.Next(ctx)
-		cancel()
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			return out, nil
+		}
+		if err != nil {
+			return out, err
 		}
 		out = append(out, k)
 	}

@@ -37,7 +37,7 @@ func openKmsg(path string, back bool) (source, time.Duration, error) {
 
 func (k *kmsg) Close() error { return k.f.Close() }
 
-func (k *kmsg) read(ctx context.Context, buf []byte, drained func()) (n int, err error) {
+func (k *kmsg) read(ctx context.Context, buf []byte, drained func() bool) (n int, err error) {
 	if err := k.f.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, os.ErrNoDeadline) {
 		return 0, err
 	}
@@ -55,8 +55,10 @@ func (k *kmsg) read(ctx context.Context, buf []byte, drained func()) (n int, err
 			}
 		}
 		if errors.Is(rerr, unix.EAGAIN) {
-			drained()
-			return false
+			if !drained() {
+				return false
+			}
+			rerr = io.EOF
 		}
 		return true
 	})
@@ -65,6 +67,8 @@ func (k *kmsg) read(ctx context.Context, buf []byte, drained func()) (n int, err
 		return 0, err
 	case errors.Is(rerr, unix.EPIPE):
 		return 0, errOverwritten
+	case rerr == io.EOF:
+		return 0, io.EOF
 	case rerr != nil:
 		return 0, os.NewSyscallError("read", rerr)
 	case n == 0:

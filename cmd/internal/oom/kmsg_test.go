@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"strings"
@@ -232,7 +233,7 @@ type script struct {
 	clock *time.Time
 }
 
-func (s *script) read(ctx context.Context, buf []byte, drained func()) (int, error) {
+func (s *script) read(ctx context.Context, buf []byte, drained func() bool) (int, error) {
 	for len(s.steps) > 0 {
 		step := s.steps[0]
 		s.steps = s.steps[1:]
@@ -243,7 +244,9 @@ func (s *script) read(ctx context.Context, buf []byte, drained func()) (int, err
 			return 0, v
 		case time.Duration:
 			*s.clock = s.clock.Add(v)
-			drained()
+			if drained() {
+				return 0, io.EOF
+			}
 		}
 	}
 	return 0, errors.New("the device is gone")
@@ -284,6 +287,20 @@ func TestLog(t *testing.T) {
 	}
 	if l.Lost() != 47 {
 		t.Errorf("%d records lost", l.Lost())
+	}
+}
+
+// A log that is to end does so where it would wait, and not before.
+func TestLogEnd(t *testing.T) {
+	clock := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	line := "3,1,1000000,-;Out of memory: Killed process 10 (x) total-vm:1kB, anon-rss:1kB, file-rss:0kB, shmem-rss:0kB"
+	l := newLog(&script{clock: &clock, steps: []any{"6,0,1,-;else", errOverwritten, line, time.Second, line}}, "the log", time.Hour, 4096, time.Minute, func() time.Time { return clock })
+	l.end = true
+	if k, err := l.Next(t.Context()); err != nil || k.PID != 10 {
+		t.Errorf("%+v, %v", k, err)
+	}
+	if k, err := l.Next(t.Context()); err != io.EOF {
+		t.Errorf("%+v, %v, want the end", k, err)
 	}
 }
 

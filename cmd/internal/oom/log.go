@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,7 @@ func (e *LogError) Hint() string { return e.hint }
 type LogOptions struct {
 	Path string        // "" for /dev/kmsg
 	Back time.Duration // kills that are no older are told of too
+	End  bool          // Next gives io.EOF where there is no more, rather than wait
 }
 
 // A Log follows the kernel's log. It is for one goroutine, but for Lost and Close.
@@ -38,6 +40,7 @@ type Log struct {
 	path   string
 	parser *Parser
 	back   time.Duration
+	end    bool
 
 	buf    [16 << 10]byte // the kernel's records have at most 8 KiB
 	last   uint64         // sequence number
@@ -47,9 +50,10 @@ type Log struct {
 	now    func() time.Time
 }
 
-// A source gives a record a call. Before it waits for one it calls drained.
+// A source gives a record a call. Before it waits for one it calls drained, and gives
+// io.EOF in place of waiting when that says so.
 type source interface {
-	read(ctx context.Context, buf []byte, drained func()) (int, error)
+	read(ctx context.Context, buf []byte, drained func() (end bool)) (int, error)
 	Close() error
 }
 
@@ -77,7 +81,9 @@ func OpenLog(opt LogOptions) (*Log, error) {
 		}
 		return nil, e
 	}
-	return newLog(src, path, opt.Back, os.Getpagesize(), uptime, time.Now), nil
+	l := newLog(src, path, opt.Back, os.Getpagesize(), uptime, time.Now)
+	l.end = opt.End
+	return l, nil
 }
 
 func newLog(src source, path string, back time.Duration, pageSize int, uptime time.Duration, now func() time.Time) *Log {
@@ -90,18 +96,20 @@ func (l *Log) Close() error { return l.src.Close() }
 // Lost is how many records were overwritten before they were read.
 func (l *Log) Lost() uint64 { return l.lost.Load() }
 
-// Next waits for the next kill. After an error, which is of the context or a *LogError,
-// the log is of no more use.
+// Next waits for the next kill. After an error, which is of the context, io.EOF or a
+// *LogError, the log is of no more use.
 func (l *Log) Next(ctx context.Context) (Kill, error) {
 	for {
 		live := false
-		n, err := l.src.read(ctx, l.buf[:], func() { live = true })
+		n, err := l.src.read(ctx, l.buf[:], func() bool { live = true; return l.end })
 		switch {
 		case errors.Is(err, errOverwritten):
 			l.parser.Lost()
 			continue // the next record says by its number how many
 		case ctx.Err() != nil:
 			return Kill{}, fmt.Errorf("following the kernel's log: %w", context.Cause(ctx))
+		case errors.Is(err, io.EOF):
+			return Kill{}, io.EOF
 		case err != nil:
 			return Kill{}, &LogError{Path: l.path, Err: err, hint: "kills are known from the cgroup's counters only"}
 		}

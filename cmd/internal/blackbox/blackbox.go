@@ -39,7 +39,8 @@ type Options struct {
 	Dir    string // for post-mortem files; made if it is not there
 	Host   Host   // nil for this machine
 	Logger *slog.Logger
-	// Select says whether to watch a process; nil is all that are Go.
+	// Select says whether to watch a process; nil is all that are Go. Several goroutines
+	// use it, and what it says may change: who is watched already stays.
 	Select func(*record.Process) bool
 	// On is told of every kill, after its file was written. It may be told of several at once.
 	On func(Postmortem)

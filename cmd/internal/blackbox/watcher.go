@@ -98,7 +98,7 @@ type candidate struct {
 	next    time.Duration
 	wait    time.Duration
 	busy    bool
-	left    bool // it was not selected
+	left    *record.Process // it was not selected, and is this
 }
 
 // A proc is a watched process.
@@ -392,13 +392,13 @@ func (w *Watcher) scan(ctx context.Context, now time.Duration) {
 		if program == c.program {
 			c.wait = min(2*c.wait, 5*time.Minute)
 		} else {
-			c.program, c.wait, c.left = program, scanInterval, false
+			c.program, c.wait, c.left = program, scanInterval, nil
 		}
 		c.next = now + c.wait
 		switch {
-		case c.left:
-			// What it runs decided that: to read the program again would cost much, and
-			// keep those that are waited for out.
+		case c.left != nil && !w.opt.Select(c.left):
+			// It is asked again, since others may be selected now. To read the program again
+			// would cost much, and keep those that are waited for out.
 			c.next = now + leftOut
 		case program == "" || w.notGo[program]:
 		case len(w.procs) >= w.opt.MaxProcesses:
@@ -439,7 +439,7 @@ func (w *Watcher) attach(ctx context.Context, pid int, c *candidate) {
 			w.attaching--
 			switch {
 			case left:
-				c.left, c.next = true, w.now()+leftOut
+				c.left, c.next = &info, w.now()+leftOut
 				return
 			case errors.Is(err, goproc.ErrNotGo):
 				if len(w.notGo) > 10_000 {
@@ -1097,7 +1097,7 @@ func (w *Watcher) end(p *proc) {
 	delete(w.procs, p.pid)
 	if c := w.seen[p.pid]; c != nil {
 		// The number may be another process's by now.
-		c.program, c.left, c.next, c.wait = "", false, w.now()+scanInterval, scanInterval
+		c.program, c.left, c.next, c.wait = "", nil, w.now()+scanInterval, scanInterval
 	}
 	p.gone, p.goneAt, p.goneMon = true, time.Now(), w.now()
 	p.life.ended = true

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,7 +33,9 @@ type world struct {
 	noLog  error
 	other  bool // PID namespace
 	took   time.Duration
-	opened int // sources and groups that are not closed
+
+	identified atomic.Int32
+	opened     int // sources and groups that are not closed
 }
 
 type being struct {
@@ -137,6 +140,7 @@ func (w *world) Membership(pid int) string {
 func (w *world) SamePIDs() bool { return !w.other }
 
 func (w *world) Identify(pid int) (record.Process, error) {
+	w.identified.Add(1)
 	b := w.of(pid)
 	switch {
 	case b == nil:
@@ -592,6 +596,26 @@ func TestWatcherSelect(t *testing.T) {
 	})
 	if len(told) != 1 || told[0].Process.Name != "api" || stats.KernelKills != 2 {
 		t.Errorf("told of %+v, %+v", told, stats)
+	}
+}
+
+// TestWatcherSelectsAnew: who is left out is watched when others are selected, and its
+// program is read once until then.
+func TestWatcherSelectsAnew(t *testing.T) {
+	w := newWorld()
+	var all atomic.Bool
+	told, _ := watched(t, w, Options{Select: func(p *record.Process) bool { return all.Load() }}, func(*Watcher) {
+		w.add(10, "api", "g", 20*mib, 2*mib)
+		time.Sleep(20 * time.Second)
+		if n := w.identified.Load(); n != 1 {
+			t.Errorf("what it runs was read %d times", n)
+		}
+		all.Store(true)
+		time.Sleep(19900 * time.Millisecond)
+		w.kill(10, true, true)
+	})
+	if len(told) != 1 || nears(told[0]) == 0 {
+		t.Errorf("told of %+v", told)
 	}
 }
 

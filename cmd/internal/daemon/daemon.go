@@ -61,6 +61,8 @@ type daemon struct {
 	server  *web.Server
 	box     *blackbox.Watcher // nil for none
 	deaths  *deaths
+	// discovery is what the black box selects by; it changes when the file is read anew.
+	discovery atomic.Pointer[config.Discovery]
 	// base is where links in alerts begin; nil until the server listens.
 	base     atomic.Pointer[string]
 	closings []func(context.Context) error
@@ -299,6 +301,7 @@ func (d *daemon) reconfigure(f *config.File) {
 		}
 	}
 	d.agent.Reconfigure(settings(f))
+	d.discovery.Store(&f.Discovery)
 	if err := d.alerts.Reconfigure(f.Alerts); err != nil {
 		d.opt.Logger.Error("the alerts stay as they were", "error", err.Error())
 		f.Alerts = d.opt.File.Alerts

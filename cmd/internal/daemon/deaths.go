@@ -44,12 +44,13 @@ type death struct {
 func (d *daemon) openBlackBox() (err error) {
 	f := d.opt.File
 	d.deaths = &deaths{kills: map[string]float64{}}
+	d.discovery.Store(&f.Discovery)
 	if !f.OOM.Enabled {
 		return nil
 	}
 	d.box, err = blackbox.New(blackbox.Options{
 		Dir: d.oomDir(), Logger: d.opt.Logger, MaxBytes: int64(f.OOM.MaxBytes), MaxProcesses: f.Discovery.MaxProcesses, On: d.tellOf,
-		Select: func(p *record.Process) bool { return f.Discovery.Watches(p.Name, p.Module, p.MainPackage) },
+		Select: func(p *record.Process) bool { return d.discovery.Load().Watches(p.Name, p.Module, p.MainPackage) },
 	})
 	if err != nil {
 		return fmt.Errorf("starting the black box: %w", err)

@@ -164,7 +164,9 @@ func Points(dst []series.Point, p *agent.Process) []series.Point {
 			dst = series.FromSample(dst, p.Latest, tier)
 		}
 	}
-	for def, v := range map[*series.Def]*float64{series.GCCPURatio: p.GCCPURatio, series.AssistRatio: p.AssistRatio, series.Headroom: p.HeadroomBytes} {
+	for def, v := range map[*series.Def]*float64{
+		series.GCCPURatio: p.GCCPURatio, series.AssistRatio: p.AssistRatio, series.Headroom: p.HeadroomBytes, series.TimeToLimit: p.TimeToLimitSeconds,
+	} {
 		if v != nil {
 			dst = append(dst, series.PointOf(def, *v))
 		}

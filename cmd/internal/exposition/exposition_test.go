@@ -30,7 +30,7 @@ func process(id string) agent.Process {
 	}
 	s.SchedLatency.Add(time.Millisecond)
 	ratio := 0.25
-	return agent.Process{ID: id, Up: true, Latest: s, GCCPURatio: &ratio, AssistRatio: &ratio, HeadroomBytes: &ratio,
+	return agent.Process{ID: id, Up: true, Latest: s, GCCPURatio: &ratio, AssistRatio: &ratio, HeadroomBytes: &ratio, TimeToLimitSeconds: &ratio,
 		Info:     record.Process{PID: 7, StartTime: time.Unix(1600000000, 0), GoVersion: "go1.26.8", Module: "evil\n\"\\\xff"},
 		Findings: []diagnose.Finding{{ID: "HW1001", Severity: diagnose.Warning}}}
 }

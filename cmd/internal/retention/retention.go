@@ -187,7 +187,8 @@ type analysis struct {
 	tree  *heapgraph.Tree
 	paths *heapgraph.Paths
 
-	owned *trie
+	owned   *trie
+	leaping []leap
 }
 
 func (a *analysis) run() error {
@@ -209,7 +210,9 @@ func (a *analysis) run() error {
 	}
 	a.r.owned, a.r.kinds = a.owned.groups, k.list
 	a.owned, a.tree = nil, nil
-	a.r.reached = newTrie(a.g, k, a.paths.Order(), a.paths.From, nil).groups
+	reached := newTrie(a.g, k, a.paths.Order(), a.paths.From, nil)
+	a.fill(reached)
+	a.r.reached = reached.groups
 	a.notes()
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -227,5 +228,33 @@ func TestCoarseReport(t *testing.T) {
 	}
 	if r.Coarse == "" || len(r.Notes) == 0 || r.Holders[0].RetainedBytes != 6400 || r.Holders[0].RetainedObjects != 100 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestWayThroughTimers says by which timers objects are kept that are kept by
+// another way, too: their dominator is where both ways begin.
+func TestWayThroughTimers(t *testing.T) {
+	h := newHeap(t)
+	conn := structType(h, "main.conn", 64)
+	call := h.typ(heapgraph.Type{Name: "func main.dial.func1", Kind: heapgraph.KindFunc, Size: 16})
+	timer := structType(h, "time.Timer", 96)
+	index, heapOf := h.new(0, 8*100), h.new(h.typ(heapgraph.Type{Name: "runtime.timerWhen", Kind: heapgraph.KindStruct, Size: 16}), 16*100)
+	for i := range uint64(100) {
+		o := h.new(conn, 64)
+		h.sample(o, 64, "main.dial")
+		heapOf.set(16*i, h.new(timer, 96, h.new(call, 16, o)))
+		index.set(8*i, o)
+	}
+	server := h.new(structType(h, "main.server", 64), 64, h.new(0, 48, h.new(0, 48, h.new(0, 48, index))))
+	ps := h.new(structType(h, "runtime.p", 512), 512, heapOf, server)
+	h.root(heapgraph.Root{Kind: heapgraph.Other, Name: "runtime.allp"}, ps)
+	r := h.analyse()
+	var path []string
+	for _, s := range r.Sites[0].Holders[0].Path {
+		path = append(path, s.Type)
+	}
+	want := []string{"runtime.p", "[]runtime.timerWhen", "time.Timer", "func main.dial.func1", "main.conn"}
+	if !slices.Equal(path, want) {
+		t.Errorf("the way is %q, want %q", path, want)
 	}
 }

@@ -3,13 +3,77 @@ package retention
 import (
 	"cmp"
 	"slices"
+	"strings"
+
+	"github.com/heapwright/heapwright/cmd/internal/heapgraph"
 )
+
+// maxWays is how many samples of a holder the shortest way is looked at of.
+const maxWays = 64
+
+// A leap is a holder of a site whose path of dominators leaves out the way: several
+// lead to it from something of the runtime's, such as the heaps of timers, which the
+// program knows nothing of.
+type leap struct {
+	site, holder int
+	samples      []heapgraph.NodeID
+}
+
+// leaps says whether the dominators of a group leave out a part of the way to it
+// from something of the runtime's.
+func (a *analysis) leaps(id uint32) bool {
+	for ; id != 0; id = a.owned.groups[id].parent {
+		p, above := &a.owned.groups[id], &a.owned.groups[a.owned.groups[id].parent]
+		if p.root != heapgraph.None || above.root != heapgraph.None || !strings.HasPrefix(strings.TrimLeft(a.name(above), "[]*"), "runtime.") {
+			continue
+		}
+		if d := a.tree.Dominator(p.rep); d != heapgraph.None && !slices.Contains(a.g.Edges(d), p.rep) {
+			return true
+		}
+	}
+	return false
+}
+
+// fill gives holders whose path leaps the shortest way, which most of their samples
+// have, instead.
+func (a *analysis) fill(reached *trie) {
+	for _, l := range a.leaping {
+		votes := map[uint32]int{}
+		best := uint32(0)
+		for _, n := range l.samples {
+			id := reached.of[n]
+			if votes[id]++; id != 0 && (votes[id] > votes[best] || best == 0) {
+				best = id
+			}
+		}
+		var chain []uint32
+		for id := best; id != 0; id = reached.groups[id].parent {
+			chain = append(chain, id)
+		}
+		slices.Reverse(chain)
+		if len(chain) < 2 || reached.groups[chain[0]].root == heapgraph.None {
+			continue
+		}
+		h := &a.r.Sites[l.site].Holders[l.holder]
+		before := reached.groups[chain[0]].root
+		h.Root, h.Path = a.root(before), nil
+		for _, id := range chain[1:min(len(chain), maxSteps+1)] {
+			p := &reached.groups[id]
+			h.Path = append(h.Path, Step{
+				Type: reached.kinds.nameOf(a.g, p), Field: a.field(before, p.rep), Objects: p.objects, RetainedBytes: p.retained, Recursive: p.recursive,
+			})
+			before = p.rep
+		}
+	}
+	a.leaping = nil
+}
 
 // sites joins what the heap profiler sampled with who keeps it.
 func (a *analysis) sites() []SiteHolders {
 	type part struct {
 		samples int
 		weight  float64
+		some    []heapgraph.NodeID
 	}
 	type site struct {
 		samples, unreached int
@@ -54,6 +118,9 @@ func (a *analysis) sites() []SiteHolders {
 		}
 		p.samples++
 		p.weight += weight
+		if len(p.some) < maxWays {
+			p.some = append(p.some, s.Node)
+		}
 	}
 	order := make([]int, 0, len(sites))
 	for i := range sites {
@@ -81,6 +148,9 @@ func (a *analysis) sites() []SiteHolders {
 				sh.Holder, sh.Root, sh.Path = n, a.r.Holders[n].Root, a.r.Holders[n].Path
 			} else if id != 0 {
 				sh.Root, sh.Path, _ = a.way(a.chain(id))
+			}
+			if some := s.parts[id].some; a.leaps(a.owned.of[some[0]]) {
+				a.leaping = append(a.leaping, leap{len(out), len(h.Holders), some})
 			}
 			h.Holders = append(h.Holders, sh)
 		}

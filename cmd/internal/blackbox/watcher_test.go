@@ -489,6 +489,15 @@ func TestWatcherDeaths(t *testing.T) {
 			w.kill(10, true, false)
 			w.log <- oom.Kill{Kill: postmortem.Kill{Time: time.Now(), PID: 48123, Name: "api10", TaskGroup: "/pods/g", Known: []postmortem.Source{postmortem.FromKernelLog}}}
 		}, "10: kernel_log cgroup_counter"},
+		{"numbers of another namespace, and one kill of two deaths", func(w *world, x *Watcher) {
+			w.add(10, "api", "g", 10*mib, 20*mib)
+			w.add(11, "api", "g", 10*mib, 20*mib)
+			time.Sleep(1900 * time.Millisecond)
+			w.kill(10, true, false)
+			w.log <- oom.Kill{Kill: postmortem.Kill{Time: time.Now(), PID: 48123, Name: "api", TaskGroup: "/pods/g", Known: []postmortem.Source{postmortem.FromKernelLog}}}
+			time.Sleep(time.Second)
+			w.kill(11, false, false)
+		}, "10: kernel_log cgroup_counter, 11: cgroup_counter"},
 		{"it moves to another group", func(w *world, x *Watcher) {
 			b := w.add(10, "api", "start", 20*mib, 16*mib)
 			w.addOther(99, "shell", "g", 0, 0)

@@ -313,6 +313,28 @@ func golden(t *testing.T, path, got string) {
 	}
 }
 
+// Garbage that is there because of stacks counts for them: of a program that builds its
+// tables first and then dies of goroutines, and not of one whose heap dwarfs its stacks.
+func TestGarbageFollows(t *testing.T) {
+	x := &examination{e: &Evidence{Kill: &Kill{}}}
+	for _, c := range []struct {
+		live, garbage, stacks float64 // MiB
+		want                  Memory
+	}{
+		{24, 42, 58, Stacks},      // examples/faults/oomstacks, from its first second
+		{60, 55, 50, HeapLive},    // stacks are the smaller of the two
+		{0, 100, 2, HeapGarbage},  // a collector that is off
+		{1, 100, 30, HeapGarbage}, // at most as much garbage as there are stacks is theirs
+		{50, 10, 0, HeapLive},
+		{0, 0, 40, Stacks},
+	} {
+		amount := map[Memory]float64{HeapLive: c.live, HeapGarbage: c.garbage, Stacks: c.stacks}
+		if got := x.largest(amount); got != c.want || amount[Stacks] != c.stacks {
+			t.Errorf("%+v: %s, %v", c, got, amount)
+		}
+	}
+}
+
 // Whatever is missing, there is a report, and it says what is missing.
 func TestExamineWithout(t *testing.T) {
 	base := func() *Evidence {

@@ -26,7 +26,7 @@ type traceDocument struct {
 		PID  int    `json:"pid"`
 	} `json:"from"`
 	Impact struct {
-		Share float64 `json:"share"`
+		Share float64 `json:"ratio"`
 	} `json:"impact"`
 	Cycles struct {
 		N int `json:"n"`
@@ -35,7 +35,7 @@ type traceDocument struct {
 		Func string  `json:"func"`
 		Kind string  `json:"kind"`
 		Late int     `json:"late"`
-		Max  float64 `json:"max"`
+		Max  float64 `json:"max_seconds"`
 	} `json:"culprits"`
 	Kinds    []struct{ Func string } `json:"kinds"`
 	Findings []harness.Finding       `json:"findings"`

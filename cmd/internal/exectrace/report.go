@@ -60,8 +60,8 @@ type Impact struct {
 	Cost Cost `json:"cost"`
 	// Wanted are the goroutine-seconds in which they ran, could have run, or waited
 	// for the collector; Share is the cost's part of it.
-	Wanted float64 `json:"wanted"`
-	Share  float64 `json:"share"`
+	Wanted float64 `json:"wanted_seconds"`
+	Share  float64 `json:"ratio"`
 }
 
 // Trace says what was read.
@@ -86,27 +86,27 @@ type Trace struct {
 // 7%.
 type Spread struct {
 	N   uint64  `json:"n"`
-	Sum float64 `json:"sum"`
-	P50 float64 `json:"p50"`
-	P90 float64 `json:"p90"`
-	P99 float64 `json:"p99"`
-	Max float64 `json:"max"`
+	Sum float64 `json:"sum_seconds"`
+	P50 float64 `json:"p50_seconds"`
+	P90 float64 `json:"p90_seconds"`
+	P99 float64 `json:"p99_seconds"`
+	Max float64 `json:"max_seconds"`
 }
 
 // Processors are P-seconds: what the Ps did, added up. Assist, Sweep and Stopped
 // are parts of User.
 type Processors struct {
-	GOMAXPROCS int     `json:"gomaxprocs"` // the last seen; 0 when the trace does not tell
-	Available  float64 `json:"available"`  // GOMAXPROCS over the time
-	User       float64 `json:"user"`       // running goroutines other than mark workers
-	System     float64 `json:"system"`     // the runtime's own other than mark workers: the background sweeper, for one
-	Dedicated  float64 `json:"mark_dedicated"`
-	Fractional float64 `json:"mark_fractional"`
-	Idle       float64 `json:"mark_idle"` // marking that nobody else wanted the P for, when it began
-	Assist     float64 `json:"assist"`
-	Sweep      float64 `json:"sweep"`
+	GOMAXPROCS int     `json:"gomaxprocs"`        // the last seen; 0 when the trace does not tell
+	Available  float64 `json:"available_seconds"` // GOMAXPROCS over the time
+	User       float64 `json:"user_seconds"`      // running goroutines other than mark workers
+	System     float64 `json:"system_seconds"`    // the runtime's own other than mark workers: the background sweeper, for one
+	Dedicated  float64 `json:"mark_dedicated_seconds"`
+	Fractional float64 `json:"mark_fractional_seconds"`
+	Idle       float64 `json:"mark_idle_seconds"` // marking that nobody else wanted the P for, when it began
+	Assist     float64 `json:"assist_seconds"`
+	Sweep      float64 `json:"sweep_seconds"`
 	// Stopped are P-seconds in which the world stood still for GC.
-	Stopped float64 `json:"stopped"`
+	Stopped float64 `json:"stopped_seconds"`
 }
 
 // GC is what of the P-seconds went to the collector.
@@ -116,11 +116,11 @@ func (p Processors) GC() float64 {
 
 // Cycles are the mark phases.
 type Cycles struct {
-	N       int     `json:"n"`       // that ended in the trace
-	Marking float64 `json:"marking"` // seconds in which marking was on
-	Mark    Spread  `json:"mark"`    // of whole mark phases
-	CPU     float64 `json:"cpu"`     // share of all Ps that marked, assists too, while marking was on
-	On      float64 `json:"on"`      // share of the time of the trace in which marking was on
+	N       int     `json:"n"`               // that ended in the trace
+	Marking float64 `json:"marking_seconds"` // seconds in which marking was on
+	Mark    Spread  `json:"mark"`            // of whole mark phases
+	CPU     float64 `json:"cpu_ratio"`       // share of all Ps that marked, assists too, while marking was on
+	On      float64 `json:"on_ratio"`        // share of the time of the trace in which marking was on
 	Longest []Cycle `json:"longest"`
 	Heap    HeapMax `json:"heap"`
 }
@@ -133,27 +133,27 @@ type HeapMax struct {
 
 // A Cycle is one mark phase. At is in seconds since the start of the trace.
 type Cycle struct {
-	At         float64 `json:"at"`
-	Mark       float64 `json:"mark"`
-	Dedicated  float64 `json:"mark_dedicated"`
-	Fractional float64 `json:"mark_fractional"`
-	Idle       float64 `json:"mark_idle"`
-	Assist     float64 `json:"assist"`
-	CPU        float64 `json:"cpu"` // share of all Ps
+	At         float64 `json:"at_seconds"`
+	Mark       float64 `json:"mark_seconds"`
+	Dedicated  float64 `json:"mark_dedicated_seconds"`
+	Fractional float64 `json:"mark_fractional_seconds"`
+	Idle       float64 `json:"mark_idle_seconds"`
+	Assist     float64 `json:"assist_seconds"`
+	CPU        float64 `json:"cpu_ratio"` // share of all Ps
 	// Taken are P-seconds in which a mark worker held a P while a goroutine waited.
-	Taken float64 `json:"taken"`
+	Taken float64 `json:"taken_seconds"`
 }
 
 // Assist is marking that goroutines had to do before they got memory.
 type Assist struct {
-	Running float64 `json:"running"` // P-seconds of marking; comparable with /cpu/classes/gc/mark/assist:cpu-seconds
-	Blocked float64 `json:"blocked"` // goroutine-seconds of waiting for others to mark
-	Spread  Spread  `json:"spread"`  // wall time of each assist
+	Running float64 `json:"running_seconds"` // P-seconds of marking; comparable with /cpu/classes/gc/mark/assist:cpu-seconds
+	Blocked float64 `json:"blocked_seconds"` // goroutine-seconds of waiting for others to mark
+	Spread  Spread  `json:"spread"`          // wall time of each assist
 }
 
 // Sweep is sweeping that goroutines did before they got memory.
 type Sweep struct {
-	Running   float64 `json:"running"` // P-seconds
+	Running   float64 `json:"running_seconds"` // P-seconds
 	Spread    Spread  `json:"spread"`
 	Swept     uint64  `json:"swept_bytes"`
 	Reclaimed uint64  `json:"reclaimed_bytes"`
@@ -173,20 +173,20 @@ type StopKind struct {
 
 // A Stop is one stop of the world.
 type Stop struct {
-	At       float64 `json:"at"`
+	At       float64 `json:"at_seconds"`
 	Reason   string  `json:"reason"`
 	Seconds  float64 `json:"seconds"`
-	Stopping float64 `json:"stopping"` // -1 when the trace does not show it
+	Stopping float64 `json:"stopping_seconds"` // -1 when the trace does not show it
 	// Culprit is who was the last to stop; nil when nobody ran.
 	Culprit *Last `json:"culprit,omitempty"`
 }
 
 // Last is the goroutine that was the last to stop.
 type Last struct {
-	Goroutine int64          `json:"goroutine"` // 0: the scheduler, without a goroutine
-	Kind      string         `json:"kind"`      // the function that it was started with
-	Alone     float64        `json:"alone"`     // how much later than the last but one
-	Stack     []record.Frame `json:"stack"`     // where it stopped, leaf first
+	Goroutine int64          `json:"goroutine"`     // 0: the scheduler, without a goroutine
+	Kind      string         `json:"kind"`          // the function that it was started with
+	Alone     float64        `json:"alone_seconds"` // how much later than the last but one
+	Stack     []record.Frame `json:"stack"`         // where it stopped, leaf first
 }
 
 // A Culprit is a function for which stops had to wait.
@@ -195,9 +195,9 @@ type Culprit struct {
 	File  string         `json:"file,omitempty"`
 	Line  int            `json:"line,omitempty"`
 	N     int            `json:"n"`
-	Late  int            `json:"late"` // of them, by 1 ms or more
-	Sum   float64        `json:"sum"`  // seconds that it alone took
-	Max   float64        `json:"max"`
+	Late  int            `json:"late"`        // of them, by 1 ms or more
+	Sum   float64        `json:"sum_seconds"` // seconds that it alone took
+	Max   float64        `json:"max_seconds"`
 	Kind  string         `json:"kind"`  // of the goroutine
 	Stack []record.Frame `json:"stack"` // of the longest
 }
@@ -213,24 +213,24 @@ type Delay struct {
 type Steal struct {
 	// Taken are P-seconds in which a dedicated or fractional worker held a P while a
 	// goroutine waited for one; Idle the same of idle workers.
-	Taken float64 `json:"taken"`
-	Idle  float64 `json:"idle"`
+	Taken float64 `json:"taken_seconds"`
+	Idle  float64 `json:"idle_seconds"`
 	// RunnableMarking is the average number of goroutines that waited for a P, while marking
 	// was on and while it was not.
-	RunnableMarking float64 `json:"runnable_marking"`
-	RunnableOther   float64 `json:"runnable_other"`
+	RunnableMarking float64 `json:"runnable_marking_goroutines"`
+	RunnableOther   float64 `json:"runnable_other_goroutines"`
 }
 
 // A Cost is what GC cost goroutines, in goroutine-seconds. The parts do not
 // overlap.
 type Cost struct {
-	Assist  float64 `json:"assist"`  // marking, running
-	Blocked float64 `json:"blocked"` // waiting in an assist, or while its stack is scanned
-	Sweep   float64 `json:"sweep"`   // sweeping before an allocation
-	Stopped float64 `json:"stopped"` // could have run, or ran GC's own code, while the world was stopped for GC
+	Assist  float64 `json:"assist_seconds"`  // marking, running
+	Blocked float64 `json:"blocked_seconds"` // waiting in an assist, or while its stack is scanned
+	Sweep   float64 `json:"sweep_seconds"`   // sweeping before an allocation
+	Stopped float64 `json:"stopped_seconds"` // could have run, or ran GC's own code, while the world was stopped for GC
 	// Delayed is waiting for a P that mark workers held: of n goroutines that wait
 	// while k workers run, each is charged the share k/n of the time, at most all.
-	Delayed float64 `json:"delayed"`
+	Delayed float64 `json:"delayed_seconds"`
 }
 
 // Total is the sum.
@@ -241,9 +241,9 @@ type Kind struct {
 	Func       string  `json:"func"`
 	CreatedBy  string  `json:"created_by,omitempty"` // of the last seen
 	N          int     `json:"n"`
-	Running    float64 `json:"running"`  // goroutine-seconds on a P
-	Runnable   float64 `json:"runnable"` // waiting for one
-	Syscall    float64 `json:"syscall"`
+	Running    float64 `json:"running_seconds"`  // goroutine-seconds on a P
+	Runnable   float64 `json:"runnable_seconds"` // waiting for one
+	Syscall    float64 `json:"syscall_seconds"`
 	Cost       Cost    `json:"cost"`
 	Assists    Spread  `json:"assists"`
 	Delay      Spread  `json:"delay"` // runnable to running
@@ -254,15 +254,15 @@ type Kind struct {
 type Place struct {
 	Stack  []record.Frame `json:"stack"` // leaf first, without the allocator's own
 	N      int            `json:"n"`
-	Assist float64        `json:"assist"` // wall seconds
+	Assist float64        `json:"assist_seconds"` // wall seconds
 }
 
 // A Goroutine is one goroutine.
 type Goroutine struct {
 	ID       int64   `json:"id"`
 	Kind     string  `json:"kind"`
-	Running  float64 `json:"running"`
-	Runnable float64 `json:"runnable"`
+	Running  float64 `json:"running_seconds"`
+	Runnable float64 `json:"runnable_seconds"`
 	Cost     Cost    `json:"cost"`
 }
 
@@ -278,32 +278,32 @@ type TaskType struct {
 	Cost Cost   `json:"cost"`
 	// Share is GC's part of the time of those tasks that took longest, the last
 	// hundredth, and of all.
-	Share      float64 `json:"share"`
-	ShareWorst float64 `json:"share_worst"`
+	Share      float64 `json:"ratio"`
+	ShareWorst float64 `json:"worst_ratio"`
 	Worst      []Task  `json:"worst"` // those that GC cost most
 }
 
 // A Task is one task.
 type Task struct {
 	ID   uint64  `json:"id"`
-	At   float64 `json:"at"`
-	Wall float64 `json:"wall"`
+	At   float64 `json:"at_seconds"`
+	Wall float64 `json:"wall_seconds"`
 	Cost Cost    `json:"cost"`
 }
 
 // A Timeline is the course of the trace in equal steps.
 type Timeline struct {
-	Step  float64 `json:"step"` // seconds
+	Step  float64 `json:"step_seconds"` // seconds
 	Steps []Step  `json:"steps"`
 }
 
 // A Step is one part of a timeline. All but the heap are seconds within the step,
 // added up over goroutines or Ps where several can.
 type Step struct {
-	Marking  float64 `json:"marking"`
-	Stopped  float64 `json:"stopped"`
-	Worker   float64 `json:"worker"`
-	Assist   float64 `json:"assist"`
-	Runnable float64 `json:"runnable"`
+	Marking  float64 `json:"marking_seconds"`
+	Stopped  float64 `json:"stopped_seconds"`
+	Worker   float64 `json:"worker_seconds"`
+	Assist   float64 `json:"assist_seconds"`
+	Runnable float64 `json:"runnable_seconds"`
 	Heap     uint64  `json:"heap_bytes"` // the largest seen
 }

@@ -2,6 +2,7 @@ package oom
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -114,6 +115,15 @@ func TestLive(t *testing.T) {
 	t.Log(rang, "after", time.Since(kill.Time), "kill bare:", kill.Bare)
 	if _, _, err := r.Parts(dir); err != nil {
 		t.Error(err)
+	}
+}
+
+// Who cannot read the log is told what to do.
+func TestOpenLogNone(t *testing.T) {
+	_, err := OpenLog(LogOptions{Path: filepath.Join(t.TempDir(), "kmsg")})
+	var e *LogError
+	if !errors.As(err, &e) || !strings.Contains(e.Hint(), "/dev/kmsg") || !strings.Contains(e.Hint(), "counters") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -11,14 +11,16 @@ import (
 func TestLimitSoon(t *testing.T) {
 	e := New(Defaults())
 	now := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+	started := now
 	var said []Alert
 	during := func(d time.Duration, value func(i int) float64) {
 		for i := range int(d / (5 * time.Second)) {
 			now = now.Add(5 * time.Second)
-			said = append(said, e.Step(now, []Observation{{Process: "p", Time: now, Up: true, Values: map[Signal]float64{TimeToLimitSeconds: value(i)}}})...)
+			said = append(said, e.Step(now, []Observation{{Process: "p", Time: now, Up: true, Values: map[Signal]float64{TimeToLimitSeconds: value(i), AgeSeconds: now.Sub(started).Seconds()}}})...)
 		}
 	}
 	const none = 30 * 24 * 3600
+	during(9*time.Minute, func(i int) float64 { return 3000 - float64(5*i) }) // its first rise
 	during(5*time.Minute, func(int) float64 { return none })
 	during(50*time.Second, func(int) float64 { return 3000 }) // not for long enough
 	during(time.Minute, func(int) float64 { return none })

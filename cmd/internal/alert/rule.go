@@ -28,6 +28,7 @@ const (
 	RSSBytes             Signal = "rss_bytes"              // resident memory
 	Goroutines           Signal = "goroutines"             // of the program
 	GoroutineGrowthRatio Signal = "goroutine_growth_ratio" // goroutines now over those some minutes ago, less one
+	AgeSeconds           Signal = "age_seconds"            // since the process started
 	OOMKills             Signal = "oom_kills"              // counted by the kernel; a rule fires when it rises
 	TimeToLimitSeconds   Signal = "time_to_limit_seconds"  // until memory is forecast to reach its limit
 	Finding              Signal = "finding"                // the diagnosis has a finding of at least a level
@@ -38,7 +39,7 @@ const (
 var units = map[Signal]func(name string, v float64, source string) diagnose.Evidence{
 	HeadroomRatio: rule.Ratio, HeadroomBytes: rule.Bytes, GCCPURatio: rule.Ratio, AssistRatio: rule.Ratio,
 	CyclesPerSecond: rule.PerSecond, AllocBytesPerSecond: rule.ByteRate, CPUCores: rule.Cores, RSSBytes: rule.Bytes,
-	Goroutines: rule.Count, GoroutineGrowthRatio: rule.Ratio, OOMKills: rule.Count, TimeToLimitSeconds: rule.Seconds,
+	Goroutines: rule.Count, GoroutineGrowthRatio: rule.Ratio, OOMKills: rule.Count, TimeToLimitSeconds: rule.Seconds, AgeSeconds: rule.Seconds,
 }
 
 // A Rule says when there is an alert, and when no longer. Between the threshold at which
@@ -103,6 +104,9 @@ func Defaults() []Rule {
 		{
 			Name: "limit-soon", Severity: diagnose.Warning, Signal: TimeToLimitSeconds,
 			Below: at(3600), For: time.Minute, ClearAbove: at(7200), ClearFor: 10 * time.Minute,
+			// A first rise may be a cache that fills: nobody can tell, and it is what nearly all
+			// false alarms are (docs/FORECAST.md).
+			With:   []Condition{{Signal: AgeSeconds, Above: at(600)}},
 			Remedy: "Memory rises steadily towards its limit. See what grows (`heapwright leaks PID`, or the profile at this moment against one of an hour ago), and raise the limit or restart in time; `heapwright forecast PID` shows the course.",
 		},
 		{

@@ -78,7 +78,7 @@ var keys = []key{
 	{"alerts.rules[].name", "A word.", ""},
 	{"alerts.rules[].severity", "info, warning or critical; warning when left out. An alert about a finding has the finding's.", ""},
 	{"alerts.rules[].process", "A pattern of the processes that it is about, with * and ?. Empty: all.", ""},
-	{"alerts.rules[].signal", "What it looks at: headroom_ratio, headroom_bytes, gc_cpu_ratio, assist_ratio, gc_cycles_per_second, alloc_bytes_per_second, cpu_cores, rss_bytes, goroutines, goroutine_growth_ratio, time_to_limit_seconds, oom_kills, finding or process_gone.", ""},
+	{"alerts.rules[].signal", "What it looks at: headroom_ratio, headroom_bytes, gc_cpu_ratio, assist_ratio, gc_cycles_per_second, alloc_bytes_per_second, cpu_cores, rss_bytes, goroutines, goroutine_growth_ratio, time_to_limit_seconds, age_seconds, oom_kills, finding or process_gone.", ""},
 	{"alerts.rules[].above", "It fires when the value is above this all the time for so long as `for` says.", ""},
 	{"alerts.rules[].below", "Or below this.", ""},
 	{"alerts.rules[].for", "1m when left out.", ""},

@@ -35,6 +35,11 @@ func observation(p *agent.Process) alert.Observation {
 		set(alert.HeadroomBytes, p.HeadroomBytes)
 		set(alert.TimeToLimitSeconds, p.TimeToLimitSeconds)
 	}
+	start := p.Info.StartTime
+	if start.IsZero() {
+		start = p.First // of a URL nobody knows more
+	}
+	o.Values[alert.AgeSeconds] = p.Seen.Sub(start).Seconds()
 	set(alert.GCCPURatio, p.GCCPURatio)
 	set(alert.AssistRatio, p.AssistRatio)
 	set(alert.CyclesPerSecond, p.CyclesPerSecond)

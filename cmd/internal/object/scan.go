@@ -16,6 +16,9 @@ const (
 	scanPiece = 4 << 20
 	// maxPending bounds the objects whose fields are still to be followed.
 	maxPending = 1 << 24
+	// maxPassed bounds the objects that came while the heap was read and that are
+	// looked through.
+	maxPassed = 1 << 14
 )
 
 // A piece is a part of a span that is read.
@@ -233,7 +236,7 @@ func (w *walk) object(n heapgraph.NodeID, s *span, base, off uint64, data, bitma
 			for ; x != 0; x &= x - 1 {
 				at := (i + uint64(bits.TrailingZeros8(x))) * 8
 				if v := le.Uint64(data[at:]); v != 0 {
-					w.b.Edge(v)
+					w.edge(v)
 					if named && sh == nil && at >= 8 {
 						w.guess(v, data, at)
 					}
@@ -283,6 +286,52 @@ func (w *walk) object(n heapgraph.NodeID, s *span, base, off uint64, data, bitma
 	}
 }
 
+// edge gives a reference of the object that was begun to the builder. Where it leads
+// to an object that came after the spans were read, which has no node, the references
+// of that one count as its own: the first element of a list that grows at its front
+// is always such a one, be it of deferred calls or of contexts, and what is behind it
+// would be lost.
+func (w *walk) edge(v uint64) {
+	if _, ok := w.b.Edge(v); ok || w.opt.Paused || !w.newcomer(v) {
+		return
+	}
+	todo := []uint64{v}
+	for len(todo) > 0 && len(w.passed) < maxPassed {
+		v := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		s := w.spanOf(v)
+		base := v - (v-s.base)%s.elem
+		if w.passed[base] {
+			continue
+		}
+		w.passed[base] = true
+		data := make([]byte, s.elem)
+		if w.r.bytes(base, data) != nil {
+			continue
+		}
+		for ; len(data) >= 8; data = data[8:] {
+			x := binary.LittleEndian.Uint64(data)
+			if x < w.low || x >= w.high {
+				continue
+			}
+			if _, ok := w.b.Edge(x); !ok && w.newcomer(x) {
+				todo = append(todo, x)
+			}
+		}
+	}
+}
+
+// newcomer says whether an address is of a small slot with pointers that was free
+// when its span was read, and may hold an object now.
+func (w *walk) newcomer(v uint64) bool {
+	s := w.spanOf(v)
+	if s == nil || s.noscan || s.slots == 1 || s.elem > minHeader || w.b.Coarse() == heapgraph.SpanPerNode {
+		return false
+	}
+	slot := (v - s.base) / s.elem
+	return slot < uint64(s.slots) && w.liveBits[s.liveAt:][slot/64]>>(slot%64)&1 == 0
+}
+
 // conservative takes every word for a reference.
 func (w *walk) conservative(data []byte) {
 	for ; len(data) >= 8; data = data[8:] {
@@ -309,7 +358,7 @@ func (w *walk) tile(r *rtype, mask []byte, off uint64, data []byte) {
 					return
 				}
 				if v := binary.LittleEndian.Uint64(data[at-off:]); v != 0 {
-					w.b.Edge(v)
+					w.edge(v)
 				}
 			}
 		}

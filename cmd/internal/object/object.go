@@ -19,6 +19,8 @@
 // their bitmaps were read are read again; pointers that moved from an object not yet
 // read to one that was can be missed, so that an object seems kept by nobody. [Stats]
 // says how much moved. Who wants one instant stops the process, with package pause.
+// What waits for a finalizer or cleanup that is due lies in queues outside of the heap,
+// which are not read: that too seems kept by nobody, until it has run.
 //
 // The package does not judge what it finds (package retention), and does not find
 // the process (package remote).

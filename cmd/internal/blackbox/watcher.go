@@ -74,6 +74,7 @@ type Watcher struct {
 	notGo     map[string]bool // programs
 	procs     map[int]*proc
 	groups    map[string]*group
+	blind     bool // processes could not be listed the last time
 	attaching int
 	capturing int
 	waiting   []*order // for captures
@@ -256,6 +257,9 @@ func (w *Watcher) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			for len(kills) > 0 {
+				w.killed(<-kills)
+			}
 			return nil
 		case f := <-w.results:
 			f()
@@ -368,9 +372,13 @@ func (w *Watcher) close() {
 func (w *Watcher) scan(ctx context.Context, now time.Duration) {
 	pids, err := w.opt.Host.PIDs()
 	if err != nil {
-		w.problem("looking for processes", err)
+		if !w.blind { // ten times a second is no news
+			w.problem("looking for processes", err)
+		}
+		w.blind = true
 		return
 	}
+	w.blind = false
 	there := make(map[int]*candidate, len(pids))
 	tooMany := 0
 	// Who came last goes first: the others have lived for a while.

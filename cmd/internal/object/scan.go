@@ -1,6 +1,7 @@
 package object
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/bits"
 	"slices"
@@ -19,6 +20,10 @@ const (
 	// maxPassed bounds the objects that came while the heap was read and that are
 	// looked through.
 	maxPassed = 1 << 14
+	// maxLateReads is how often the list of spans is read again for them.
+	maxLateReads = 8
+	// arenaSize is heapArenaBytes on Linux: spans come next to those that there are.
+	arenaSize = 64 << 20
 )
 
 // A piece is a part of a span that is read.
@@ -292,14 +297,17 @@ func (w *walk) object(n heapgraph.NodeID, s *span, base, off uint64, data, bitma
 // is always such a one, be it of deferred calls or of contexts, and what is behind it
 // would be lost.
 func (w *walk) edge(v uint64) {
-	if _, ok := w.b.Edge(v); ok || w.opt.Paused || !w.newcomer(v) {
+	if _, ok := w.b.Edge(v); ok || w.opt.Paused || len(w.passed) >= maxPassed || w.newcomer(v) == nil {
 		return
 	}
 	todo := []uint64{v}
 	for len(todo) > 0 && len(w.passed) < maxPassed {
 		v := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		s := w.spanOf(v)
+		s := w.newcomer(v)
+		if s == nil {
+			continue
+		}
 		base := v - (v-s.base)%s.elem
 		if w.passed[base] {
 			continue
@@ -311,25 +319,93 @@ func (w *walk) edge(v uint64) {
 		}
 		for ; len(data) >= 8; data = data[8:] {
 			x := binary.LittleEndian.Uint64(data)
-			if x < w.low || x >= w.high {
+			if x < w.low-min(w.low, arenaSize) || x >= w.high+arenaSize {
 				continue
 			}
-			if _, ok := w.b.Edge(x); !ok && w.newcomer(x) {
+			if _, ok := w.b.Edge(x); !ok {
 				todo = append(todo, x)
 			}
 		}
 	}
 }
 
-// newcomer says whether an address is of a small slot with pointers that was free
-// when its span was read, and may hold an object now.
-func (w *walk) newcomer(v uint64) bool {
+// newcomer returns the span of an address, if it is of small slots with pointers, and
+// the one of the address was free when the span was read, or the span is new.
+func (w *walk) newcomer(v uint64) *span {
+	if w.b.Coarse() == heapgraph.SpanPerNode {
+		return nil
+	}
 	s := w.spanOf(v)
-	if s == nil || s.noscan || s.slots == 1 || s.elem > minHeader || w.b.Coarse() == heapgraph.SpanPerNode {
-		return false
+	late := s == nil
+	if late {
+		s = w.lateSpan(v)
+	}
+	if s == nil || s.noscan || s.slots == 1 || s.elem > minHeader {
+		return nil
 	}
 	slot := (v - s.base) / s.elem
-	return slot < uint64(s.slots) && w.liveBits[s.liveAt:][slot/64]>>(slot%64)&1 == 0
+	if slot >= uint64(s.slots) || !late && w.liveBits[s.liveAt:][slot/64]>>(slot%64)&1 != 0 {
+		return nil
+	}
+	return s
+}
+
+// lateSpan returns the span of an address that had none when the spans were read.
+func (w *walk) lateSpan(v uint64) *span {
+	for {
+		i, _ := slices.BinarySearchFunc(w.late, v, func(s span, v uint64) int {
+			if s.base+s.scanBytes() <= v {
+				return -1
+			}
+			return 1
+		})
+		if i < len(w.late) && w.late[i].base <= v {
+			return &w.late[i]
+		}
+		if w.lateReads == maxLateReads || v%8 != 0 {
+			return nil
+		}
+		w.lateReads++
+		w.readLate()
+	}
+}
+
+// readLate reads which small spans there are that were not when the spans were read.
+// Where it fails, they stay unknown.
+func (w *walk) readLate() {
+	head := make([]byte, 16)
+	if w.r.bytes(w.heap+w.f.allspans, head) != nil {
+		return
+	}
+	list, n := binary.LittleEndian.Uint64(head), binary.LittleEndian.Uint64(head[8:])
+	if n > maxSpans {
+		return
+	}
+	w.late = w.late[:0]
+	for done := uint64(0); done < n; done += spanChunk {
+		ptrs := make([]byte, 8*min(n-done, spanChunk))
+		if w.r.bytes(list+8*done, ptrs) != nil {
+			return
+		}
+		var wants []want
+		for i := 0; i < len(ptrs); i += 8 {
+			if p := binary.LittleEndian.Uint64(ptrs[i:]); p != 0 {
+				wants = append(wants, want{p, uint32(w.f.span.size), 0})
+			}
+		}
+		if w.r.gather(wants, func(q want, b []byte) error {
+			if b == nil {
+				return nil
+			}
+			if s, state := w.f.span.parse(q.addr, b); state == spanInUse && s.plausible() && s.slots > 1 && w.spanOf(s.base) == nil && len(w.late) < maxPassed {
+				w.late = append(w.late, s.span)
+			}
+			return nil
+		}) != nil {
+			return
+		}
+	}
+	slices.SortFunc(w.late, func(a, b span) int { return cmp.Compare(a.base, b.base) })
 }
 
 // conservative takes every word for a reference.

@@ -64,10 +64,12 @@ type walk struct {
 
 	partSpecials, partGlobals bool // there are more than are read
 
-	pending []uint64        // addresses of typed objects whose fields are still to be followed
-	scanned uint64          // objects below this address are past the scan
-	passed  map[uint64]bool // objects that came while the heap was read, by address
-	vars    *variables
+	pending   []uint64        // addresses of typed objects whose fields are still to be followed
+	scanned   uint64          // objects below this address are past the scan
+	passed    map[uint64]bool // objects that came while the heap was read, by address
+	late      []span          // spans that did, in order of address
+	lateReads int
+	vars      *variables
 }
 
 // A module is what is used of a runtime.moduledata.
@@ -252,7 +254,7 @@ func (w *walk) cycleCount() uint64 {
 
 // once reads the heap at a level of detail.
 func (w *walk) once(level heapgraph.Coarse) (*heapgraph.Graph, error) {
-	w.passed = map[uint64]bool{}
+	w.passed, w.late, w.lateReads = map[uint64]bool{}, nil, 0
 	w.b = heapgraph.NewBuilder(heapgraph.BuildOptions{Budget: w.opt.MaxMemory, Coarse: level})
 	if err := w.readSpans(); err != nil {
 		return nil, fmt.Errorf("reading the heap's spans: %w", err)

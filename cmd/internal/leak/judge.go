@@ -656,12 +656,66 @@ func (j *judge) conclude(enoughHeap bool) {
 			v.Reason = "Nothing grows."
 		}
 	}
+	if text := j.suspect(); v.Verdict == Inconclusive && text != "" {
+		v.Notes = append(v.Notes, text)
+	}
 	if d := j.detectable(); d > 0 && enoughHeap {
 		v.Notes = append(v.Notes, fmt.Sprintf("A leak at one site of %s/h or more would have been seen.", rule.FormatBytes(d)))
 	}
 	if j.o.NoHeapProfile != "" {
 		v.Notes = append(v.Notes, "There are no heap profiles ("+j.o.NoHeapProfile+"): the verdict rests on the live heap and the goroutines.")
 	}
+}
+
+// suspect names the function whose allocations grew most between the first heap
+// profile and the last, where that is most of what grew, and who holds them. Two
+// readings show no trend: it is where to look, and no finding.
+func (j *judge) suspect() string {
+	kept, at := snapshotTimes(j.o.Heap, j.o.Recording.Cycles)
+	if len(kept) < 2 {
+		return ""
+	}
+	type sum struct {
+		bytes         float64
+		more, samples int64 // at the last, and at both
+	}
+	funcs, total := map[string]sum{}, 0.0
+	for _, s := range sites(kept, at, &j.code) {
+		last := len(s.v) - 1
+		f := funcs[s.frame.Func]
+		f.bytes += s.v[last] - s.v[0]
+		f.more += s.n[last] - s.n[0]
+		f.samples += s.n[last] + s.n[0]
+		funcs[s.frame.Func] = f
+	}
+	best := ""
+	for name, f := range funcs {
+		total += max(0, f.bytes)
+		if f.bytes > funcs[best].bytes || f.bytes == funcs[best].bytes && name < best {
+			best = name
+		}
+	}
+	f := funcs[best]
+	// Three standard deviations of what chance does to two counts that are alike.
+	if best == "" || f.bytes < leastLive || f.bytes < suspectPart*total || f.more < 8 || f.more*f.more < 9*f.samples {
+		return ""
+	}
+	for name, other := range funcs {
+		if name != best && 2*other.bytes > f.bytes {
+			return "" // none stands out
+		}
+	}
+	text := fmt.Sprintf("To look at first, without being found to leak: what %s allocates, +%s of +%s between the first heap profile and the last",
+		shortName(best), rule.FormatBytes(f.bytes), rule.FormatBytes(total))
+	if r := j.o.Retention; r != nil {
+		for i := range r.Sites {
+			if s := &r.Sites[i]; j.code.site(s.Stack).Func == best && len(s.Holders) > 0 && s.Holders[0].Share >= 0.5 {
+				h := &s.Holders[0]
+				return text + "; held by " + strings.Join(append([]string{rootName(h.Root)}, pathOf(h.Path)...), " > ") + "."
+			}
+		}
+	}
+	return text + "."
 }
 
 // needCycles says how long it takes until there are cycles enough.

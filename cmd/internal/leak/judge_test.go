@@ -235,6 +235,9 @@ func TestInconclusive(t *testing.T) {
 		if v.Verdict != Inconclusive || len(v.Needed) == 0 {
 			t.Errorf("%s: %s, needs %q", name, v.Verdict, v.Needed)
 		}
+		if suspected := strings.Contains(strings.Join(v.Notes, " "), "main.f"); suspected != (name == "few cycles") || len(v.Findings) > 0 {
+			t.Errorf("%s: notes %q, findings %v", name, v.Notes, v.Findings)
+		}
 	}
 }
 

@@ -47,8 +47,8 @@ With --trace an execution trace is looked at (Go 1.22 to 1.27): what GC did to
 each kind of goroutine and to the program's tasks, and who kept the world from
 stopping. It is read from a file; or the program is made to trace itself for 5s,
 or --for, through its /debug/pprof, which for a PID is looked for on the sockets
-that it listens on. Ctrl-C ends the tracing early. The URL of a flight recorder's
-snapshot will do too.
+that it listens on. Ctrl-C ends the tracing early. The URL of a flight
+recorder's snapshot will do too.
 
 Exit codes: 0, or 1 with a finding at or above --fail-on; 2 could not run; 3 not
 enough data to tell.`,

@@ -343,10 +343,10 @@ func recordHost() *fakeEnv {
 
 // Units stand in the names of all numbers.
 func TestJSONNamesHaveUnits(t *testing.T) {
-	plain := regexp.MustCompile(`(^|_)(bytes|seconds|ratio|percent|cores|cycles|count|pid|samples|readings|snapshots|lives|status|hidden|goroutines|gomaxprocs|probability|per_second|line|value|above|address|hour|predicted|measured|uid|cpus|column|seed|pairs|blocks|blocks_to_first_look|n|p|q|ci_low|ci_high|low|high|baseline|autocorrelation|log_ratio_sd|points|days|recordings|killed|warned|withdrawn|alarms|deadlines|inflections|events|generations|format|id|goroutine|open|late)$`)
+	plain := regexp.MustCompile(`(^|_)(bytes|seconds|ratio|percent|cores|cycles|count|pid|samples|readings|snapshots|lives|status|hidden|goroutines|gomaxprocs|probability|per_second|line|value|above|address|hour|predicted|measured|uid|cpus|column|seed|pairs|blocks|blocks_to_first_look|n|p|q|ci_low|ci_high|low|high|baseline|autocorrelation|log_ratio_sd|points|days|recordings|killed|warned|withdrawn|alarms|deadlines|inflections|events|generations|format|id|goroutine|open|late|start|end|was|now|oom_score_adj|version|order|left_out|growth_objects|sites_tested)$`)
 	for _, schema := range []string{schemaPS, schemaRecord, schemaProfile, schemaDiagnose, schemaEscapes, schemaPredict, schemaCheck,
 		schemaTune, schemaSplit, schemaUndo, schemaChanges, schemaHistory, schemaCompare, schemaVerify, schemaExperiment, schemaExplain, schemaVersion, "forecast",
-		schemaForecast, schemaBacktest, schemaTrace, "retention"} {
+		schemaForecast, schemaBacktest, schemaTrace, "retention", schemaOOM, schemaOOMList, schemaOOMWatch, schemaLeaks} {
 		for key, kind := range documented(t, schema) {
 			if !strings.HasPrefix(kind, "number") && !strings.HasPrefix(kind, "integer") && kind != "quantity" {
 				continue

@@ -505,7 +505,7 @@ func (d *leaksDocument) print(env Env) error {
 		if i == 0 {
 			fmt.Fprintln(w)
 		}
-		section(w, "kept", fmt.Sprintf("%s, %s of the live heap, and not growing: %s (%s)", rule.FormatBytes(float64(h.Bytes)), percent(h.Share), h.Text, h.Cause), width, paint)
+		section(w, "kept", fmt.Sprintf("%s, %s of the live heap, of which it is not known that it grows: %s (%s)", rule.FormatBytes(float64(h.Bytes)), percent(h.Share), h.Text, h.Cause), width, paint)
 	}
 	for i, n := range v.NotLeaks {
 		if i == 0 {

@@ -201,18 +201,18 @@ type oomLine struct {
 	Group       string        `json:"group,omitempty"`
 	LimitBytes  uint64        `json:"limit_bytes,omitempty"`
 	AnonBytes   uint64        `json:"anon_rss_bytes,omitempty"`
-	GroupKills  uint64        `json:"group_kills"`
+	GroupKills  uint64        `json:"group_kills_count"`
 	Captures    []captureLine `json:"captures"`
-	KernelTasks int           `json:"kernel_tasks"`
+	KernelTasks int           `json:"kernel_tasks_count"`
 }
 
 type captureLine struct {
-	Why          string        `json:"why"`
-	Kinds        []string      `json:"kinds"`
-	Took         time.Duration `json:"took_ns"`
-	Before       time.Duration `json:"before_kill_ns"`
-	GroupBytes   uint64        `json:"group_bytes"`
-	FailedPartly string        `json:"failed,omitempty"`
+	Why          string   `json:"why"`
+	Kinds        []string `json:"kinds"`
+	Took         float64  `json:"took_seconds"`
+	Before       float64  `json:"before_kill_seconds"`
+	GroupBytes   uint64   `json:"group_bytes"`
+	FailedPartly string   `json:"failed,omitempty"`
 }
 
 func (o *oomPrinter) killed(p blackbox.Postmortem) {
@@ -237,7 +237,7 @@ func (o *oomPrinter) killed(p blackbox.Postmortem) {
 			l.Known = append(l.Known, string(s))
 		}
 		for _, c := range p.Evidence.Captures {
-			l.Captures = append(l.Captures, captureLine{c.Why, c.Kinds, c.Took, k.Time.Sub(c.Time), c.Bytes, c.Failed})
+			l.Captures = append(l.Captures, captureLine{c.Why, c.Kinds, c.Took.Seconds(), k.Time.Sub(c.Time).Seconds(), c.Bytes, c.Failed})
 		}
 		err = json.NewEncoder(w).Encode(l)
 	} else {

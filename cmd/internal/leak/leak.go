@@ -78,7 +78,8 @@ type Verdict struct {
 	LiveHeap *Growth   `json:"live_heap"`
 	Findings []Finding `json:"findings"` // the largest first
 	NotLeaks []NotLeak `json:"not_leaks"`
-	// Hoards are memory that does not grow and that much of which could be let go of.
+	// Hoards are memory that is kept, of which it was not shown that it grows, and much of
+	// which could be let go of.
 	Hoards []Hoard `json:"hoards"`
 	// Needed says what an inconclusive verdict lacks, in sentences.
 	Needed []string `json:"needed"`

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
 	"github.com/heapwright/heapwright/cmd/internal/retention"
 )
 
@@ -290,9 +289,6 @@ func (j *judge) hoards() {
 	}
 	slices.SortStableFunc(j.out.Hoards, func(a, b Hoard) int { return cmp.Compare(b.Bytes, a.Bytes) })
 	j.out.Hoards = j.out.Hoards[:min(len(j.out.Hoards), maxHoards)]
-	for _, h := range j.out.Hoards {
-		j.out.Notes = append(j.out.Notes, fmt.Sprintf("Does not grow, and is %s: %s", rule.FormatBytes(float64(h.Bytes)), h.Text))
-	}
 }
 
 const (

@@ -182,11 +182,11 @@ type SiteGrowth struct {
 	GrowthBytes float64 `json:"growth_bytes"`
 	Low         float64 `json:"growth_low_bytes"`
 	High        float64 `json:"growth_high_bytes"`
-	Share       float64 `json:"share"` // of the growth of all sites that grew
+	Share       float64 `json:"share_ratio"` // of the growth of all sites that grew
 	InUseBytes  float64 `json:"in_use_bytes"`
 	GrowthCount float64 `json:"growth_objects"`
 	AllocBytes  float64 `json:"alloc_bytes"` // allocated in the time
-	AllocShare  float64 `json:"alloc_share"`
+	AllocShare  float64 `json:"alloc_share_ratio"`
 	Samples     int64   `json:"samples"`      // that the growth rests on
 	RecentBytes float64 `json:"recent_bytes"` // allocated since the profile was published, alive or not
 	Significant bool    `json:"significant"`  // the interval is above zero

@@ -168,11 +168,11 @@ type line struct {
 	Error    string   `json:"error"`
 	Known    []string `json:"known"`
 	Captures []struct {
-		Why        string        `json:"why"`
-		Kinds      []string      `json:"kinds"`
-		Took       time.Duration `json:"took_ns"`
-		Before     time.Duration `json:"before_kill_ns"`
-		GroupBytes uint64        `json:"group_bytes"`
+		Why        string   `json:"why"`
+		Kinds      []string `json:"kinds"`
+		Took       float64  `json:"took_seconds"`
+		Before     float64  `json:"before_kill_seconds"`
+		GroupBytes uint64   `json:"group_bytes"`
 	} `json:"captures"`
 }
 
@@ -302,12 +302,12 @@ func (b *Bench) one(ctx context.Context, c Case, k *kills) (r Result) {
 		if len(p.Kinds) == 0 {
 			continue
 		}
-		r.Took = max(r.Took, p.Took)
+		r.Took = max(r.Took, seconds(p.Took))
 		if p.Before < 0 {
 			continue
 		}
 		r.Any = true
-		r.Before, r.Filled = p.Before, float64(p.GroupBytes)/float64(uint64(c.LimitMiB)<<20)
+		r.Before, r.Filled = seconds(p.Before), float64(p.GroupBytes)/float64(uint64(c.LimitMiB)<<20)
 		if p.Why != "quiet" {
 			r.Captures++
 		}
@@ -466,3 +466,5 @@ func topSibling(rec *record.Recording) (string, bool) {
 	}
 	return "no sibling", false
 }
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -15,7 +15,7 @@ export interface Report {
   composition: Composition | null;
   growth: {
     seconds: number; profiled: boolean;
-    sites: { site: Frame; growth_bytes: number; growth_low_bytes: number; growth_high_bytes: number; share: number; alloc_bytes: number }[];
+    sites: { site: Frame; growth_bytes: number; growth_low_bytes: number; growth_high_bytes: number; share_ratio: number; alloc_bytes: number }[];
     goroutines: { created_by: Frame; was: number; now: number; wait_reason?: string }[];
   } | null;
   survival: { answer: string; text: string };

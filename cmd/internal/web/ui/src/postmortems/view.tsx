@@ -119,7 +119,7 @@ function Grown(props: { r: Report }): VNode {
     { key: "site", label: "Allocated at", value: (s) => where(s.site), cell: (s) => <span class="site">{where(s.site)}</span> },
     { key: "kept", label: g.profiled ? "Kept more" : "Kept", num: true, value: (s) => s.growth_bytes, cell: (s) => bytes(s.growth_bytes) },
     { key: "range", label: "90% interval", value: (s) => s.growth_low_bytes, cell: (s) => <span class="nowrap">{bytes(s.growth_low_bytes)} to {bytes(s.growth_high_bytes)}</span> },
-    { key: "share", label: "Share", num: true, value: (s) => s.share, cell: (s) => percent(s.share) },
+    { key: "share", label: "Share", num: true, value: (s) => s.share_ratio, cell: (s) => percent(s.share_ratio) },
     { key: "alloc", label: "Allocated", num: true, value: (s) => s.alloc_bytes, cell: (s) => bytes(s.alloc_bytes) },
   ];
   return (

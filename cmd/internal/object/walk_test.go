@@ -227,8 +227,13 @@ func checkShapes(t *testing.T, s *shapes, h *heap, precise bool) {
 	held := h.from(func(r *heapgraph.Root) bool {
 		return r.Kind == heapgraph.Stack && strings.HasPrefix(r.CreatedBy, "main.build")
 	})
-	// They also hold what the runtime has of them: their channels, their threads.
-	if held < 20*1001 || held > 20*1001+600 {
+	// They also hold what the runtime has of them: their channels, their threads. Where
+	// pointers are not exact, a word of a stack that was left there holds a little more.
+	slack := 600
+	if !precise {
+		slack = 20 * 1001 / 10
+	}
+	if held < 20*1001 || held > 20*1001+slack {
 		t.Errorf("goroutines hold %d objects, want %d", held, 20*1001)
 	}
 	fin := 0
@@ -358,20 +363,28 @@ func TestBusy(t *testing.T) {
 			s := startShapes(t, build(t, release, nil, "-ldflags=-s -w"), fmt.Sprint(testN))
 			fmt.Fprintln(s.in, "churn")
 			tg := s.attach()
+			// A walk that the machine interrupts for long enough misses what moved meanwhile. It
+			// says so, and the next one finds it.
+			right := 0
 			for range 5 {
 				h := walkHeap(t, tg, Options{})
 				held := h.from(func(r *heapgraph.Root) bool {
 					return r.Kind == heapgraph.Stack && strings.HasPrefix(r.CreatedBy, "main.build")
 				})
-				if held < 20*1001 {
-					t.Errorf("goroutines hold %d objects, want %d", held, 20*1001)
-				}
 				steady := h.from(func(r *heapgraph.Root) bool {
 					return strings.HasSuffix(r.Name, "used by main.build")
 				})
-				if steady < 5*testN {
-					t.Errorf("variables of main.build hold %d objects", steady)
+				switch st := h.stats; {
+				case held >= 20*1001 && steady >= 5*testN:
+					right++
+				case st.LateSpans+st.MovedSpans+st.NewSpans == 0 && st.Cycles == 0:
+					t.Errorf("goroutines hold %d objects, want %d; variables of main.build %d; and nothing moved: %+v", held, 20*1001, steady, *st)
+				default:
+					t.Logf("goroutines hold %d objects, want %d; variables of main.build %d; %+v", held, 20*1001, steady, *st)
 				}
+			}
+			if right == 0 {
+				t.Error("no walk of five found what holds still")
 			}
 			// The same while it stands still: then nothing has moved.
 			p, err := pause.Stop(context.Background(), tg.Process(), pause.Options{For: time.Minute})

@@ -102,6 +102,10 @@ func TestCauses(t *testing.T) {
 		{name: "part of an array in a map that grows", beside: []string{"runtime.mapassign"}, hint: "sub-slice",
 			path: []retention.Step{{Type: "map[string][]uint8", Objects: 1}, {Type: "[]uint8", Objects: 9000}}, want: MapUnbounded},
 		{name: "a map without entries", leaf: []string{"runtime.mapassign"}, hint: "map-never-shrinks", want: MapNeverShrinks},
+		{name: "calls that a goroutine has deferred", path: []retention.Step{{Type: "[]*runtime.g", Objects: 1}, {Type: "runtime.g", Objects: 5}, {Type: "object of 48 bytes", Objects: 9000}, {Type: "func main.f.deferwrap1", Objects: 9000}},
+			hint: "closure-capture", want: DeferInLoop},
+		{name: "appended to, entry by entry of a sync.Map", leaf: []string{"runtime.mallocgc", "runtime.growslice"},
+			path: []retention.Step{{Type: "sync.indirect[go.shape.interface {},go.shape.interface {}]", Objects: 8}, {Type: "object of 160 bytes", Objects: 5896}, {Type: "[]uint8", Objects: 9000}}, want: SyncMapUnbounded},
 		{name: "closures in an array", path: []retention.Step{{Type: "[]func()", Objects: 1}, {Type: "func main.f.1", Objects: 900}}, hint: "closure-capture", want: ClosureCapture},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -167,6 +167,10 @@ func (j *judge) pathSigns(b *ballot, h *retention.SiteHolder, part float64) {
 			b.add(timerCause(b), part*(typical+hints), "the runtime's timers hold them")
 		case strings.Contains(s.Type, "runtime._defer"):
 			b.add(DeferInLoop, part*(typical+hints), "deferred calls hold them")
+		case strings.Contains(s.Type, ".deferwrap") && s.Objects > 100:
+			// What the compiler makes of a deferred call with arguments
+			// (cmd/compile/internal/ir/func.go, closureName): none of these returns soon.
+			b.add(DeferInLoop, part*(decides+1), "%d deferred calls wait", s.Objects)
 		case strings.Contains(s.Type, "context.valueCtx") && s.Recursive && s.Objects > 100:
 			b.add(ContextValues, part*(typical+hints), "a chain of %d contexts with values is on the way", s.Objects)
 		case strings.Contains(s.Type, "context.cancelCtx") && s.Objects > 10 && !s.Recursive, strings.Contains(s.Type, "context.canceler"),
@@ -177,7 +181,11 @@ func (j *judge) pathSigns(b *ballot, h *retention.SiteHolder, part float64) {
 		}
 	}
 	if name, what := container(h.Path); name != "" {
-		b.add(containerCauses[name].cause, typical*part, "%s holds them: %s", containerCauses[name].what, what)
+		w := typical
+		if name == "sync.Map" && h.Path[len(h.Path)-1].Objects >= 1000 {
+			w = decides + 1 // entry by entry, whatever appends to what lies in one
+		}
+		b.add(containerCauses[name].cause, w*part, "%s holds them: %s", containerCauses[name].what, what)
 	}
 }
 

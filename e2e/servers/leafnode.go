@@ -27,8 +27,9 @@ import (
 // v2.6.2 leaks by that, as its users found out (nats-server issue 2630, October
 // 2021): the default time-out of such a TLS handshake was two billion seconds, so
 // that a timer of time.AfterFunc kept the client and the connection of each attempt
-// for 63 years (server/client.go, doTLSHandshake). v2.6.3 does not.
-func LeafNode(version string) Server {
+// for 63 years (server/client.go, doTLSHandshake). v2.6.3 does not. More lines may be
+// given for its configuration.
+func LeafNode(version string, more ...string) Server {
 	s := Server{Name: "nats-" + version, Recipe: NATS.Recipe}
 	s.Recipe.Version = version
 	s.configure = func(dir string, port func() int) (config, error) {
@@ -46,7 +47,7 @@ func LeafNode(version string) Server {
 			fmt.Fprintf(&remotes, "    { url: \"tls://leaf%d:wrong@%s\", tls { ca_file: %q } }\n", i, hub.Addr(), filepath.Join(dir, "ca.pem"))
 		}
 		text := fmt.Sprintf("listen: \"127.0.0.1:%d\"\nhttp: \"127.0.0.1:%d\"\nprof_port: %d\nleafnodes {\n  reconnect: 1\n  remotes: [\n%s  ]\n}\n",
-			client, monitor, prof, remotes.String())
+			client, monitor, prof, remotes.String()) + strings.Join(more, "\n")
 		conf := filepath.Join(dir, "nats.conf")
 		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			return config{}, errors.Join(err, hub.Close())

@@ -604,7 +604,27 @@ func (g *Graph) rank() {
 	for i := range g.ranks {
 		g.ranks[i] = unreached
 	}
-	var todo []NodeID
+	schedulers := make([]bool, len(g.Types))
+	for i := range g.Types {
+		schedulers[i] = isScheduler(g.Types[i].Name)
+	}
+	var todo, late []NodeID
+	reach := func(rank uint8, later bool) {
+		for len(todo) > 0 {
+			v := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
+			for _, to := range g.Edges(v) {
+				switch {
+				case g.ranks[to] != unreached:
+				case later && schedulers[g.TypeOf(to)]:
+					late = append(late, to)
+				default:
+					g.ranks[to] = rank
+					todo = append(todo, to)
+				}
+			}
+		}
+	}
 	for rank := range uint8(ranks) {
 		for i := range g.Roots {
 			if g.Roots[i].rank() == rank {
@@ -612,15 +632,25 @@ func (g *Graph) rank() {
 				todo = append(todo, g.rootIDs[i])
 			}
 		}
-		for len(todo) > 0 {
-			v := todo[len(todo)-1]
-			todo = todo[:len(todo)-1]
-			for _, to := range g.Edges(v) {
-				if g.ranks[to] == unreached {
-					g.ranks[to] = rank
-					todo = append(todo, to)
-				}
-			}
+		reach(rank, rank == 0)
+	}
+	// What the runtime's own variables do not lead to is kept by whom it was found by.
+	for _, to := range late {
+		if g.ranks[to] == unreached {
+			g.ranks[to] = 0
+			todo = append(todo, to)
 		}
 	}
+	reach(0, false)
+}
+
+// isScheduler says whether a type is one of those by which the scheduler knows
+// goroutines, threads and processors. A channel refers to who waits at it, who waits to
+// its thread, and that to all timers: but no variable of the program keeps those.
+func isScheduler(name string) bool {
+	switch name {
+	case "runtime.g", "runtime.m", "runtime.p", "runtime.sudog":
+		return true
+	}
+	return false
 }

@@ -354,6 +354,33 @@ func TestRanksOfRoots(t *testing.T) {
 	}
 }
 
+// A channel refers to who waits at it, who waits to a thread, and that to the timers. A
+// variable that has the channel keeps none of these, unless nobody else does.
+func TestSchedulersObjects(t *testing.T) {
+	// 1 channel -> 2 sudog -> 3 g -> 4 m -> 5 p -> 6 timers; 2 -> 7 what is sent; 8 sudog of nobody.
+	p := plan{edges: [][]int{{1, 7}, {2, 6}, {3}, {4}, {5}, nil, nil, nil}}
+	b, err := p.builder(t, BuildOptions{})
+	must(t, err)
+	for i, name := range []string{"runtime.hchan", "runtime.sudog", "runtime.g", "runtime.m", "runtime.p", "", "", "runtime.sudog"} {
+		if n, _, ok := b.Find(p.addr(i)); ok && name != "" {
+			b.SetType(n, b.AddType(Type{Name: name}))
+		}
+	}
+	b.RootEdge(b.AddRoot(Root{Name: "main.wake"}), p.addr(0))
+	all := b.AddRoot(Root{Kind: Other, Name: "runtime.allgs"})
+	b.RootEdge(all, p.addr(2))
+	b.RootEdge(all, p.addr(1))
+	g, err := b.Graph()
+	must(t, err)
+	tree := dominators(t, g)
+	const wake, allgs = 9, 10
+	for n, want := range map[NodeID]NodeID{1: wake, 2: allgs, 3: allgs, 4: 3, 5: 4, 6: 5, 7: 2, 8: 1} {
+		if got := tree.Dominator(n); got != want {
+			t.Errorf("the dominator of %d is %d, want %d", n, int32(got), int32(want))
+		}
+	}
+}
+
 func TestSamplesStayNodes(t *testing.T) {
 	b := NewBuilder(BuildOptions{Coarse: FoldNoscan})
 	must(t, b.AddSpan(Span{Base: base, ElemSize: 16, Slots: 4, Noscan: true}))

@@ -69,7 +69,7 @@ func (c *Cause) Text() string {
 			return
 		}
 		fmt.Fprintf(&b, "\n%s\n", head)
-		wrap(&b, body, "  ", 80)
+		rule.Wrap(&b, body, "  ", 80)
 	}
 	block := func(head, code string) {
 		if code == "" {
@@ -92,13 +92,13 @@ func (c *Cause) Text() string {
 func (c *Cause) Markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### %s\n\n%s.\n\n", c.ID, c.Title)
-	wrap(&b, c.What, "", 100)
+	rule.Wrap(&b, c.What, "", 100)
 	if c.Signs != "" {
 		b.WriteString("\n")
-		wrap(&b, "*Known by:* "+c.Signs, "", 100)
+		rule.Wrap(&b, "*Known by:* "+c.Signs, "", 100)
 	}
 	b.WriteString("\n")
-	wrap(&b, "*Remedy:* "+c.Remedy, "", 100)
+	rule.Wrap(&b, "*Remedy:* "+c.Remedy, "", 100)
 	if c.Before != "" {
 		fmt.Fprintf(&b, "\n```go\n// wrong\n%s\n", strings.Trim(c.Before, "\n"))
 		if c.After != "" {
@@ -107,26 +107,6 @@ func (c *Cause) Markdown() string {
 		b.WriteString("```\n")
 	}
 	return b.String()
-}
-
-func wrap(b *strings.Builder, s, indent string, width int) {
-	n := 0
-	for _, w := range strings.Fields(s) {
-		switch {
-		case n == 0:
-			b.WriteString(indent)
-			n = len(indent)
-		case n+1+len(w) > width:
-			b.WriteString("\n" + indent)
-			n = len(indent)
-		default:
-			b.WriteString(" ")
-			n++
-		}
-		b.WriteString(w)
-		n += len(w)
-	}
-	b.WriteString("\n")
 }
 
 var catalogue = []Cause{

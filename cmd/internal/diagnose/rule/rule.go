@@ -75,7 +75,7 @@ func (r *Rule) Text() string {
 	for _, s := range r.sections() {
 		fmt.Fprintf(&b, "\n%s\n", s.head)
 		for _, para := range paragraphs(s.body) {
-			wrap(&b, para, "  ", 80)
+			Wrap(&b, para, "  ", 80)
 		}
 	}
 	return b.String()
@@ -89,7 +89,7 @@ func (r *Rule) Markdown() string {
 		fmt.Fprintf(&b, "\n## %s\n", s.head)
 		for _, para := range paragraphs(s.body) {
 			b.WriteString("\n")
-			wrap(&b, para, "", 100)
+			Wrap(&b, para, "", 100)
 		}
 	}
 	return b.String()
@@ -104,7 +104,8 @@ func paragraphs(s string) []string {
 	return out
 }
 
-func wrap(b *strings.Builder, s, indent string, width int) {
+// Wrap writes the words of s in lines of at most width bytes, each behind indent.
+func Wrap(b *strings.Builder, s, indent string, width int) {
 	n := 0
 	for _, w := range strings.Fields(s) {
 		switch {

@@ -24,7 +24,7 @@ demo: build ## the product on a real server, in minutes, on this machine
 
 .PHONY: test
 test: ## the tests of all modules, with the race detector; what failed and passed when run again, and what was skipped and why
-	go run ./tools/testsum -modules $(MODULE_LIST) -race .,cmd,integrations/grpc,integrations/otel,integrations/prometheus,tools -again -- -timeout=30m ./...
+	go run ./tools/testsum -modules $(MODULE_LIST) -race .,cmd,integrations/grpc,integrations/otel,integrations/prometheus,tools -again -- -timeout=45m ./...
 
 .PHONY: e2e-long
 e2e-long: ## the end-to-end tests, with those that take long

@@ -76,8 +76,9 @@ const rootLong = `
 Heapwright looks into any running Go process from outside and says what its
 memory and garbage collector are doing, and why; what other settings would do,
 and which are best. The process needs no agent, no restart, no debug port and no
-symbols; it is not stopped, and written to only where you ask for that: by
-tune --apply live and profile --enable.
+symbols. It is stopped only where you ask for that, by leaks --pause, and written
+to only by tune --apply live and profile --enable. What asks the program itself
+for something says so: diagnose --trace, and leaks --url.
 
 Where a command takes a process, it takes a PID, the name of a process, or the
 URL of a Go program's /metrics or /debug/pprof.

@@ -35,6 +35,9 @@ type Config struct {
 	// Seconds is how long the measured window will be. Only a command needs to know;
 	// for the others it is as long as it is between Measure and Stop.
 	Seconds float64
+	// Every is the time between two ticks of a measured window; 0 for none. A command
+	// makes no ticks.
+	Every time.Duration
 }
 
 // Bounds of a Config.
@@ -68,6 +71,9 @@ func (c Config) check() error {
 	if c.Seconds < 0 || c.Seconds > MaxSeconds || math.IsNaN(c.Seconds) {
 		return fmt.Errorf("a window of %v seconds is not between 0 and %d", c.Seconds, MaxSeconds)
 	}
+	if c.Every != 0 && (c.Every < MinEvery || c.Every > MaxEvery) {
+		return fmt.Errorf("%v between two ticks are not between %v and %v", c.Every, MinEvery, MaxEvery)
+	}
 	commands := 0
 	for _, t := range c.Targets {
 		kinds := 0
@@ -85,6 +91,9 @@ func (c Config) check() error {
 	}
 	if commands > 0 && commands < len(c.Targets) {
 		return errors.New("the two targets of a duet are both loaded by a command, or neither is")
+	}
+	if commands > 0 && c.Every > 0 {
+		return errors.New("a load that is made by a command cannot be followed while it lasts")
 	}
 	if commands > 0 && c.Seconds == 0 {
 		return errors.New("a command that makes the load has to know for how many seconds")

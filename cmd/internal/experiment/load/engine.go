@@ -60,6 +60,7 @@ type lane struct {
 	latency  *hdrhistogram.Histogram
 	slip     *hdrhistogram.Histogram
 	first    error
+	tally    *tally // for ticks; nil where none are asked for
 }
 
 // A request is due at an instant.
@@ -200,8 +201,12 @@ func (e *engine) await() (*lane, request, bool) {
 		l.mu.Lock()
 		q := request{due: due, seq: l.seq}
 		l.seq++
+		if l.tally != nil && e.counts(due) {
+			l.tally.due++
+		}
 		if l.underway < l.bound {
 			l.underway++
+			l.opened(q)
 			l.mu.Unlock()
 			return l, q, true
 		}
@@ -277,6 +282,9 @@ var errNoAnswer = errors.New("no answer within")
 
 // count takes note of what came of a request; l is locked.
 func (l *lane) count(e *engine, q request, err error, now time.Duration) {
+	if l.tally != nil {
+		delete(l.tally.open, q.seq)
+	}
 	if err == nil && e.counts(now) {
 		l.answered++
 	}
@@ -284,13 +292,19 @@ func (l *lane) count(e *engine, q request, err error, now time.Duration) {
 		return
 	}
 	l.requests++
-	switch {
-	case err == nil:
-		recordDuration(l.latency, now-q.due)
-		return
-	case errors.Is(err, errNotSent), errors.Is(err, errNoAnswer):
+	took, timed := now-q.due, err == nil
+	if errors.Is(err, errNotSent) || errors.Is(err, errNoAnswer) {
 		// It took at least as long as it was waited for, also where the queue was full.
-		recordDuration(l.latency, max(now-q.due, e.timeout))
+		took, timed = max(took, e.timeout), true
+	}
+	if timed {
+		recordDuration(l.latency, took)
+	}
+	if l.tally != nil {
+		l.tally.count(took, timed, err == nil)
+	}
+	if err == nil {
+		return
 	}
 	l.errors++
 	if l.first == nil {
@@ -306,8 +320,17 @@ func (l *lane) next() (request, bool) {
 	q, ok := l.waiting.pop()
 	if !ok {
 		l.underway--
+		return q, false
 	}
-	return q, ok
+	l.opened(q)
+	return q, true
+}
+
+// opened takes note of a request that is about to be sent; l is locked.
+func (l *lane) opened(q request) {
+	if l.tally != nil {
+		l.tally.open[q.seq] = q.due
+	}
 }
 
 // maxErrorText bounds the text of an error, in bytes.

@@ -55,6 +55,16 @@ func (g *Generator) Measure() error {
 	return nil
 }
 
+// Ticks are what becomes of the requests while the window lasts, where Config.Every
+// asks for it; nil where it does not. It is closed when the load has ended, and loses
+// the oldest ticks when nobody reads them for long.
+func (g *Generator) Ticks() <-chan Tick {
+	if p, ok := g.by.(*process); ok && p.config.Every > 0 {
+		return p.ticks
+	}
+	return nil
+}
+
 // Stop ends the window, waits until everything that was due in it was answered or
 // given up on, and ends the load. There is a report for each target.
 func (g *Generator) Stop() ([]Report, error) {

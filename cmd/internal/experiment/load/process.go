@@ -22,6 +22,7 @@ type process struct {
 	in      io.WriteCloser
 	replies chan reply // closed when there are no more
 	stderr  *tail
+	ticks   stream // closed with replies
 	config  Config
 	once    sync.Once
 }
@@ -35,7 +36,7 @@ func startProcess(ctx context.Context, c Config) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{replies: make(chan reply, 1), stderr: &tail{}, config: c}
+	p := &process{replies: make(chan reply, 1), ticks: make(stream, maxTicks), stderr: &tail{}, config: c}
 	cmd := exec.Command(exe, Verb)
 	cmd.Args[0] = "heapwright" // for whoever lists processes
 	cmd.Env = environment(os.Environ())
@@ -76,12 +77,24 @@ func environment(ours []string) []string {
 // read hands on what the generator says.
 func (p *process) read(out io.Reader) {
 	defer close(p.replies)
+	defer close(p.ticks)
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, maxReplyLine)
 	for lines.Scan() {
 		var r reply
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
 			r = reply{Is: isFailed, Text: fmt.Sprintf("what the generator says makes no sense: %v", err)}
+		}
+		if r.Is == isTick && r.Tick != nil {
+			t, err := r.Tick.tick()
+			if err == nil && t.Target >= 0 && t.Target < len(p.config.Targets) {
+				p.ticks.put(t)
+				continue
+			}
+			if err == nil {
+				err = fmt.Errorf("the generator has a tick of target %d", t.Target)
+			}
+			r = reply{Is: isFailed, Text: err.Error()}
 		}
 		p.replies <- r
 		if r.Is == isFailed || r.Is == isDone {

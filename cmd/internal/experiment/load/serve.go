@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"runtime/metrics"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
@@ -26,6 +28,7 @@ const Verb = "load"
 //	generator  {"is":"sending"}     or {"is":"failed","text":...}, and the end
 //	tool       measure
 //	generator  {"is":"measuring"}
+//	generator  {"is":"tick","tick":{...}}     again and again, where the Config asks for it
 //	tool       stop
 //	generator  {"is":"done","reports":[...]}
 //
@@ -36,6 +39,7 @@ const (
 
 	isSending   = "sending"
 	isMeasuring = "measuring"
+	isTick      = "tick"
 	isDone      = "done"
 	isFailed    = "failed"
 
@@ -48,6 +52,7 @@ type reply struct {
 	Is      string       `json:"is"`
 	Text    string       `json:"text,omitempty"`
 	Reports []wireReport `json:"reports,omitempty"`
+	Tick    *wireTick    `json:"tick,omitempty"`
 }
 
 // A wireReport is a Report between the processes.
@@ -74,7 +79,7 @@ func (w wireReport) report() (Report, error) {
 // Serve is the generator: it reads a Config and commands from in, and says on out
 // what it does. It returns when it was stopped, or when in ends.
 func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
-	say := json.NewEncoder(out)
+	say := &sayer{to: json.NewEncoder(out)}
 	lines := bufio.NewReaderSize(in, 64<<10)
 	c, err := readConfig(lines)
 	if err != nil {
@@ -105,7 +110,12 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 		}
 	}()
 	if err != nil {
-		return errors.Join(say.Encode(reply{Is: isFailed, Text: errorText(err)}), err)
+		return errors.Join(say.say(reply{Is: isFailed, Text: errorText(err)}), err)
+	}
+	if c.Every > 0 {
+		for _, l := range lanes {
+			l.tally = newTally()
+		}
 	}
 	e := newEngine(ctx, newSchedule(c.Rate, len(lanes), c.Arrivals == experiment.Constant, c.Seed), lanes, c.Timeout)
 	e.start()
@@ -116,10 +126,11 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 			e.stop()
 		}
 	}()
-	if err := say.Encode(reply{Is: isSending}); err != nil {
+	if err := say.say(reply{Is: isSending}); err != nil {
 		return err
 	}
 	var before, after account
+	endTicks := func() {}
 	for _, want := range []string{wordMeasure, wordStop} {
 		select {
 		case <-ctx.Done():
@@ -132,8 +143,17 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 		if want == wordMeasure {
 			before = takeAccount()
 			e.measure()
-			if err := say.Encode(reply{Is: isMeasuring}); err != nil {
+			if err := say.say(reply{Is: isMeasuring}); err != nil {
 				return err
+			}
+			if c.Every > 0 {
+				ticking, quiet := context.WithCancel(ctx)
+				var said sync.WaitGroup
+				said.Go(func() { e.tell(ticking, c.Every, say) })
+				// No tick comes after the last word.
+				defer said.Wait()
+				defer quiet()
+				endTicks = func() { quiet(); said.Wait() }
 			}
 		}
 	}
@@ -142,6 +162,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	after = takeAccount()
 	stopped = true
 	e.stop()
+	endTicks()
 	if ctx.Err() != nil {
 		return errors.New("the tool that started the generator of load has ended")
 	}
@@ -156,7 +177,39 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 		}
 		done.Reports = append(done.Reports, w)
 	}
-	return say.Encode(done)
+	return say.say(done)
+}
+
+// A sayer says one thing at a time.
+type sayer struct {
+	mu sync.Mutex
+	to *json.Encoder
+}
+
+func (s *sayer) say(r reply) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.to.Encode(r)
+}
+
+// tell says ticks until the context ends.
+func (e *engine) tell(ctx context.Context, every time.Duration, s *sayer) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		for i, l := range e.lanes {
+			w := l.tick(e)
+			w.Target = i
+			if s.say(reply{Is: isTick, Tick: &w}) != nil {
+				return // nobody listens, which the end of the input says too
+			}
+		}
+	}
 }
 
 func readConfig(lines *bufio.Reader) (Config, error) {

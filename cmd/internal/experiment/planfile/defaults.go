@@ -28,49 +28,58 @@ func defaultLooks() []int { return []int{10, 16, 24, 32, 40} }
 // defaults fills in what the file leaves out.
 func (d *decoder) defaults(name string) {
 	p := &d.file.Plan
-	fill(d, "name", &p.Name, nameOf(name))
-	fill(d, "seed", &p.Seed, defaultSeed)
-	s := &p.Subject
-	fill(d, "subject.ready.within", &s.Ready.Within, defaultReadyWithin)
-	if !d.Given("subject.ready.http") {
-		fill(d, "subject.ready.tcp", &s.Ready.TCP, "127.0.0.1:{port}")
-	}
-	fill(d, "subject.stop.signal", &s.Stop.Signal, defaultStopSignal)
-	fill(d, "subject.stop.within", &s.Stop.Within, defaultStopWithin)
-	if s.Git != nil {
-		fill(d, "subject.git.repository", &s.Git.Repository, ".")
-		fill(d, "subject.git.package", &s.Git.Package, ".")
-	}
-	l := &p.Load
-	fill(d, "load.knee_share", &l.KneeShare, defaultKneeShare)
-	fill(d, "load.arrivals", &l.Arrivals, experiment.Poisson)
-	fill(d, "load.connections", &l.Connections, defaultConnections)
-	fill(d, "load.timeout", &l.Timeout, defaultTimeout)
-	if l.HTTP != nil {
-		fill(d, "load.http.protocol", &l.HTTP.Protocol, protocolHTTP1)
-		for i := range l.HTTP.Requests {
-			r, path := &l.HTTP.Requests[i], fmt.Sprintf("load.http.requests[%d].", i)
-			fill(d, path+"method", &r.Method, "GET")
-			fill(d, path+"weight", &r.Weight, 1)
-			fill(d, path+"expect", &r.Expect, 200)
-		}
-	}
+	Fill(d.Parts, "name", &p.Name, NameOf(name, "experiment"))
+	Fill(d.Parts, "seed", &p.Seed, defaultSeed)
+	d.SubjectDefaults("subject", &p.Subject)
+	d.LoadDefaults(&p.Load)
 	if p.Goal != nil {
-		fill(d, "goal.margin", &p.Goal.Margin, defaultMargin)
+		Fill(d.Parts, "goal.margin", &p.Goal.Margin, defaultMargin)
 	}
 	g := &p.Design
-	fill(d, "design.kind", &g.Kind, experiment.Auto)
-	fill(d, "design.calibration", &g.Calibration, defaultCalibration)
+	Fill(d.Parts, "design.kind", &g.Kind, experiment.Auto)
+	Fill(d.Parts, "design.calibration", &g.Calibration, defaultCalibration)
 	if !d.Given("design.looks") {
 		g.Looks = defaultLooks()
 	}
-	fill(d, "design.warmup", &g.Warmup, defaultWarmup)
-	fill(d, "design.measure", &g.Measure, defaultMeasure)
-	fill(d, "budget.time", &p.Budget.Time, defaultBudget)
+	Fill(d.Parts, "design.warmup", &g.Warmup, defaultWarmup)
+	Fill(d.Parts, "design.measure", &g.Measure, defaultMeasure)
+	Fill(d.Parts, "budget.time", &p.Budget.Time, defaultBudget)
 }
 
-// fill sets a value that the file does not give.
-func fill[T any](d *decoder, path string, v *T, value T) {
+// SubjectDefaults fills in what the program under test leaves out. Its keys stand
+// under path.
+func (d *Parts) SubjectDefaults(path string, s *experiment.Subject) {
+	Fill(d, path+".ready.within", &s.Ready.Within, defaultReadyWithin)
+	if !d.Given(path + ".ready.http") {
+		Fill(d, path+".ready.tcp", &s.Ready.TCP, "127.0.0.1:{port}")
+	}
+	Fill(d, path+".stop.signal", &s.Stop.Signal, defaultStopSignal)
+	Fill(d, path+".stop.within", &s.Stop.Within, defaultStopWithin)
+	if s.Git != nil {
+		Fill(d, path+".git.repository", &s.Git.Repository, ".")
+		Fill(d, path+".git.package", &s.Git.Package, ".")
+	}
+}
+
+// LoadDefaults fills in what the load leaves out.
+func (d *Parts) LoadDefaults(l *experiment.Load) {
+	Fill(d, "load.knee_share", &l.KneeShare, defaultKneeShare)
+	Fill(d, "load.arrivals", &l.Arrivals, experiment.Poisson)
+	Fill(d, "load.connections", &l.Connections, defaultConnections)
+	Fill(d, "load.timeout", &l.Timeout, defaultTimeout)
+	if l.HTTP != nil {
+		Fill(d, "load.http.protocol", &l.HTTP.Protocol, protocolHTTP1)
+		for i := range l.HTTP.Requests {
+			r, path := &l.HTTP.Requests[i], fmt.Sprintf("load.http.requests[%d].", i)
+			Fill(d, path+"method", &r.Method, "GET")
+			Fill(d, path+"weight", &r.Weight, 1)
+			Fill(d, path+"expect", &r.Expect, 200)
+		}
+	}
+}
+
+// Fill sets a value that the file does not give.
+func Fill[T any](d *Parts, path string, v *T, value T) {
 	if !d.Given(path) {
 		*v = value
 	}

@@ -63,15 +63,15 @@ type file struct {
 
 // A decoder reads a file, and looks for what it cannot mean.
 type decoder struct {
-	*strictyaml.Decoder
+	*Parts
 	file file
 }
 
 func newDecoder() *decoder {
-	return &decoder{Decoder: strictyaml.New(strictyaml.Words{
+	return &decoder{Parts: &Parts{Duet: true, Words: []string{"port", "dir", "variant", "seq"}, Decoder: strictyaml.New(strictyaml.Words{
 		Noun: "experiment", A: "an experiment", Key: "schema: " + experiment.PlanSchema,
 		Writer: "heapwright compare --init writes one", Braces: `"127.0.0.1:{port}"`,
-	}, scalar)}
+	}, Scalar)}}
 }
 
 func (d *decoder) parse(name string, text []byte) {
@@ -83,8 +83,8 @@ func (d *decoder) parse(name string, text []byte) {
 	d.check()
 }
 
-// nameOf makes a plan's name of its file's.
-func nameOf(path string) string {
+// NameOf makes a plan's name of its file's, or takes the other where there is none.
+func NameOf(path, otherwise string) string {
 	base := filepath.Base(path)
 	base = strings.TrimSuffix(strings.TrimSuffix(base, ".yml"), ".yaml")
 	base = strings.Map(func(r rune) rune {
@@ -95,7 +95,7 @@ func nameOf(path string) string {
 	}, base)
 	base = strings.TrimSpace(strictyaml.Clip(base, maxName))
 	if base == "" || base == "." || base == "-" {
-		return "experiment"
+		return otherwise
 	}
 	return base
 }

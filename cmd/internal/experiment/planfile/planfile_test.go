@@ -310,17 +310,17 @@ func TestScalars(t *testing.T) {
 		}
 	}
 	for s, want := range map[string]experiment.Bytes{"512MiB": 512 << 20, "1.5GiB": 3 << 29, "4096": 4096, "1 TiB": 1 << 40, "7B": 7} {
-		if got, err := parseBytes(s); err != nil || got != want {
+		if got, err := ParseBytes(s); err != nil || got != want {
 			t.Errorf("size %s: %v, %v", s, got, err)
 		}
 	}
 	for s, want := range map[string]experiment.Ratio{"10%": 0.1, "0.1": 0.1, "2.5 %": 0.025, "1": 1, "0": 0} {
-		if got, err := parseRatio(s); err != nil || got != want {
+		if got, err := ParseRatio(s); err != nil || got != want {
 			t.Errorf("share %s: %v, %v", s, got, err)
 		}
 	}
 	for s, want := range map[string]experiment.Rate{"knee": 0, "2000": 2000, "2000/s": 2000, "0.5 /s": 0.5} {
-		if got, err := parseRate(s); err != nil || got != want {
+		if got, err := ParseRate(s); err != nil || got != want {
 			t.Errorf("rate %s: %v, %v", s, got, err)
 		}
 	}
@@ -328,13 +328,13 @@ func TestScalars(t *testing.T) {
 		if _, err := strictyaml.ParseDuration(s); err == nil && s != "-1" {
 			t.Errorf("duration %q is none", s)
 		}
-		if _, err := parseBytes(s); err == nil {
+		if _, err := ParseBytes(s); err == nil {
 			t.Errorf("size %q is none", s)
 		}
-		if _, err := parseRatio(s); err == nil {
+		if _, err := ParseRatio(s); err == nil {
 			t.Errorf("share %q is none", s)
 		}
-		if _, err := parseRate(s); err == nil {
+		if _, err := ParseRate(s); err == nil {
 			t.Errorf("rate %q is none", s)
 		}
 	}
@@ -343,22 +343,22 @@ func TestScalars(t *testing.T) {
 // What a GOGC or GOMEMLIMIT may be is what runtime.readGOGC and parseByteCount take.
 func TestRuntimeSettings(t *testing.T) {
 	for _, s := range []string{"off", "0", "1", "100", "2147483647"} {
-		if err := checkGOGC(s); err != nil {
+		if err := CheckGOGC(s); err != nil {
 			t.Errorf("GOGC %s: %v", s, err)
 		}
 	}
 	for _, s := range []string{"", "Off", "-1", "+5", "1e3", "2147483648", "10%", "x"} {
-		if checkGOGC(s) == nil {
+		if CheckGOGC(s) == nil {
 			t.Errorf("GOGC %s", s)
 		}
 	}
 	for _, s := range []string{"off", "0", "0B", "1", "1B", "512MiB", "1KiB", "3GiB", "7TiB", "9223372036854775807", "8388607TiB"} {
-		if err := checkGOMEMLIMIT(s); err != nil && s != "9223372036854775807" {
+		if err := CheckGOMEMLIMIT(s); err != nil && s != "9223372036854775807" {
 			t.Errorf("GOMEMLIMIT %s: %v", s, err)
 		}
 	}
 	for _, s := range []string{"", "Off", "-1", "1.5GiB", "1GB", "1Gi", "1G", "1 GiB", "1gib", "8388608TiB", "9223372036854775808", "99999999999999999999"} {
-		if checkGOMEMLIMIT(s) == nil {
+		if CheckGOMEMLIMIT(s) == nil {
 			t.Errorf("GOMEMLIMIT %s", s)
 		}
 	}
@@ -375,12 +375,12 @@ func TestNames(t *testing.T) {
 		"a/b.yaml": "b", "b.yml": "b", "b": "b", ".yaml": "experiment", "-": "experiment", "": "experiment",
 		"a\x1b[2J.yaml": "a_[2J", strings.Repeat("x", 200) + ".yaml": strings.Repeat("x", maxName) + "…",
 	} {
-		got := nameOf(path)
+		got := NameOf(path, "experiment")
 		if got != want {
 			t.Errorf("nameOf(%q) = %q, want %q", path, got, want)
 		}
 		// A result has the name and not the path: read again it is the same.
-		if again := nameOf(got + ".yaml"); again != got {
+		if again := NameOf(got+".yaml", "experiment"); again != got {
 			t.Errorf("%q becomes %q", got, again)
 		}
 	}

@@ -12,23 +12,23 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 )
 
-// scalar reads the quantities of a plan.
-func scalar(v reflect.Value, s string) (mine bool, err error) {
+// Scalar reads the quantities of a plan.
+func Scalar(v reflect.Value, s string) (mine bool, err error) {
 	switch to := v.Addr().Interface().(type) {
 	case *experiment.Bytes:
-		*to, err = parseBytes(s)
+		*to, err = ParseBytes(s)
 	case *experiment.Ratio:
-		*to, err = parseRatio(s)
+		*to, err = ParseRatio(s)
 	case *experiment.Rate:
-		*to, err = parseRate(s)
+		*to, err = ParseRate(s)
 	default:
 		return false, nil
 	}
 	return true, err
 }
 
-// parseRatio reads 10% or 0.1.
-func parseRatio(s string) (experiment.Ratio, error) {
+// ParseRatio reads 10% or 0.1.
+func ParseRatio(s string) (experiment.Ratio, error) {
 	number, percent := strings.CutSuffix(s, "%")
 	v, err := strictyaml.ParseNumber(strings.TrimRight(number, " "))
 	switch {
@@ -45,8 +45,8 @@ func parseRatio(s string) (experiment.Ratio, error) {
 // maxRate is what the generator takes, and more than one can send on one machine.
 const maxRate = 1_000_000
 
-// parseRate reads 2000, 2000/s or knee.
-func parseRate(s string) (experiment.Rate, error) {
+// ParseRate reads 2000, 2000/s or knee.
+func ParseRate(s string) (experiment.Rate, error) {
 	if s == "knee" {
 		return 0, nil
 	}
@@ -69,8 +69,8 @@ var sizeUnits = map[string]float64{"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20
 // maxBytes keeps sums of sizes within 64 bits.
 const maxBytes = 1 << 56
 
-// parseBytes reads 512MiB, 1.5GiB or a number of bytes.
-func parseBytes(s string) (experiment.Bytes, error) {
+// ParseBytes reads 512MiB, 1.5GiB or a number of bytes.
+func ParseBytes(s string) (experiment.Bytes, error) {
 	m := sizeForm.FindStringSubmatch(s)
 	if m == nil {
 		return 0, fmt.Errorf("%s is no size: write 512MiB or 1.5GiB (B, KiB, MiB, GiB, TiB)", strictyaml.Quote(s))
@@ -82,9 +82,9 @@ func parseBytes(s string) (experiment.Bytes, error) {
 	return experiment.Bytes(v), nil
 }
 
-// checkGOGC holds a GOGC against what the runtime reads. What it cannot read it
+// CheckGOGC holds a GOGC against what the runtime reads. What it cannot read it
 // takes for 100, silently.
-func checkGOGC(s string) error {
+func CheckGOGC(s string) error {
 	if s == "off" {
 		return nil
 	}
@@ -100,9 +100,9 @@ func checkGOGC(s string) error {
 
 var memlimitForm = regexp.MustCompile(`^([0-9]+)(B|KiB|MiB|GiB|TiB)?$`)
 
-// checkGOMEMLIMIT holds a GOMEMLIMIT against what the runtime reads. At what it
+// CheckGOMEMLIMIT holds a GOMEMLIMIT against what the runtime reads. At what it
 // cannot read the program ends.
-func checkGOMEMLIMIT(s string) error {
+func CheckGOMEMLIMIT(s string) error {
 	if s == "off" {
 		return nil
 	}

@@ -109,11 +109,11 @@ func (d *decoder) sweepValues(s *sweep) {
 			}
 		}
 	}
-	each("gogc", s.GOGC, checkGOGC)
-	each("gomemlimit", s.GOMEMLIMIT, checkGOMEMLIMIT)
+	each("gogc", s.GOGC, CheckGOGC)
+	each("gomemlimit", s.GOMEMLIMIT, CheckGOMEMLIMIT)
 	each("toolchain", s.Toolchain, checkToolchain)
 	for i, n := range s.GOMAXPROCS {
-		d.within(fmt.Sprintf("sweep.gomaxprocs[%d]", i), n, 1, maxProcs)
+		d.Within(fmt.Sprintf("sweep.gomaxprocs[%d]", i), n, 1, maxProcs)
 	}
 	if len(s.Toolchain) > 0 && len(d.file.Subject.Command) > 0 {
 		d.Bad("sweep.toolchain", builtOnly)

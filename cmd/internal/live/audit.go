@@ -35,6 +35,7 @@ type Action string
 const (
 	ActionApply  Action = "apply"
 	ActionSample Action = "sample" // a sampling rate was set
+	ActionAmend  Action = "amend"  // what was applied was changed again
 	ActionKeep   Action = "keep"
 	ActionRevert Action = "revert"
 	ActionUndo   Action = "undo"
@@ -131,7 +132,7 @@ func parseLog(r io.Reader) (entries []Entry, skipped int, err error) {
 
 func (e *Entry) sound() bool {
 	switch e.Action {
-	case ActionApply, ActionSample, ActionKeep, ActionRevert, ActionUndo:
+	case ActionApply, ActionSample, ActionAmend, ActionKeep, ActionRevert, ActionUndo:
 	default:
 		return false
 	}

@@ -155,4 +155,6 @@ var (
 	ErrNothing = errors.New("nothing to change: the process has these settings")
 	// ErrApplied: a session applies one change.
 	ErrApplied = errors.New("this session has applied a change already")
+	// ErrNotApplied: what is to be amended was not applied.
+	ErrNotApplied = errors.New("this session has applied no such change")
 )

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -227,6 +228,74 @@ func (s *Session) apply(ctx context.Context, action Action, why string, plan fun
 	s.left = nil
 	l.Earlier = nil // whoever sets these values from now on is somebody else
 	return Receipt{Time: e.Time, PID: s.pid, Steps: steps, Notes: s.notes}, nil
+}
+
+// Amend changes again what [Session.Apply] has changed: same hold, same watchdog, and
+// what will be put back stays what was there before the first change. It is for
+// changes that go in steps. c may name only settings that were applied.
+//
+// Errors: those of Describe and *[ChangedError], after which the process is as it
+// was before the call, and the earlier change stands. After any other error what
+// was changed is taken back, all of it, as after one of Apply.
+func (s *Session) Amend(c Change, why string) (Receipt, error) {
+	if s.lease == nil {
+		return Receipt{}, ErrNotApplied
+	}
+	now, err := readBooks(s.target, &s.sample)
+	if err != nil {
+		return Receipt{}, err
+	}
+	s.books = now
+	if err := now.check(c); err != nil {
+		return Receipt{}, err
+	}
+	moved, err := s.changedSince()
+	if err != nil {
+		return Receipt{}, err
+	}
+	if len(moved) > 0 {
+		return Receipt{}, &ChangedError{moved}
+	}
+	pairs := now.words(c)
+	l, err := s.lease.amended(pairs)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if err := s.host.write(l); err != nil {
+		return Receipt{}, err
+	}
+	s.dog.look()
+	s.lease = l
+	steps, err := s.write(pairs)
+	e := s.host.entry(l, ActionAmend, steps, why)
+	if err != nil {
+		e.Outcome = "failed: " + err.Error()
+	}
+	if err = errors.Join(err, s.host.log(&e)); err != nil {
+		_, rerr := s.Revert(why + ": not all of it could be done")
+		return Receipt{}, errors.Join(err, rerr)
+	}
+	l.Earlier = nil // as in apply
+	return Receipt{Time: e.Time, PID: s.pid, Steps: steps, Notes: s.notes}, nil
+}
+
+// amended is the lease with other values to come. What it had set is there until
+// they are written.
+func (l *Lease) amended(pairs []pair) (*Lease, error) {
+	next := *l
+	next.Words, next.Earlier = slices.Clone(l.Words), nil
+	for _, p := range pairs {
+		if p.symbol == remote.WordGCPercentHeapGoal {
+			continue
+		}
+		i := slices.IndexFunc(next.Words, func(w Step) bool { return w.Symbol == p.symbol })
+		if i < 0 {
+			return nil, fmt.Errorf("%w: it did not set %s", ErrNotApplied, p.symbol)
+		}
+		next.Earlier = append(next.Earlier, next.Words[i])
+		next.Words[i].New = p.value
+	}
+	return &next, nil
 }
 
 // prove attaches to the process anew, so that its runtime is found and checked

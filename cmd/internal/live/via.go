@@ -28,7 +28,6 @@ import (
 // ends by itself when the tool is no more.
 const (
 	viaLease = 2 * time.Minute
-	viaRenew = time.Minute
 	// ViaKept is how long a change stays that was kept: what is to stay for longer
 	// belongs into the program's configuration.
 	ViaKept = 24 * time.Hour
@@ -235,6 +234,7 @@ type Via struct {
 
 	wanted  settingPair
 	renewed time.Time
+	brief   time.Duration // the lease; 0: viaLease
 }
 
 // OpenVia takes hold of a process that is to be changed through its own debug page,
@@ -262,7 +262,7 @@ func (h Host) OpenVia(ctx context.Context, pid int, address string) (*Via, error
 
 // Notes say what to know before changing the process, in full sentences.
 func (v *Via) Notes() []string {
-	return []string{fmt.Sprintf("The program's own memlimit makes the change, asked through %s. It ends by itself within %.0f minutes if heapwright dies; if it is kept, after %.0f hours.", v.point.base, viaLease.Minutes(), ViaKept.Hours())}
+	return []string{fmt.Sprintf("The program's own memlimit makes the change, asked through %s. It ends by itself within %.0f seconds if heapwright dies; if it is kept, after %.0f hours.", v.point.base, v.span().Seconds(), ViaKept.Hours())}
 }
 
 // Describe says what Apply would have changed. Errors: *[RangeError],
@@ -351,7 +351,7 @@ func (v *Via) Apply(ctx context.Context, c Change, why string) (r Receipt, err e
 		l.Exe = strings.TrimSuffix(exe, " (deleted)")
 	}
 	v.wanted = want(v.books, c)
-	err = v.renew(ctx, viaLease)
+	err = v.renew(ctx, v.span())
 	if err == nil {
 		err = v.inForce()
 	}
@@ -366,6 +366,57 @@ func (v *Via) Apply(ctx context.Context, c Change, why string) (r Receipt, err e
 	}
 	v.lease = l
 	return Receipt{Time: e.Time, PID: v.pid, Steps: steps, Notes: v.Notes()}, nil
+}
+
+// Amend changes again what [Via.Apply] has changed, and renews the lease; see
+// [Session.Amend]. Programs take ten changes at once, and then one each two seconds.
+func (v *Via) Amend(ctx context.Context, c Change, why string) (Receipt, error) {
+	if v.lease == nil {
+		return Receipt{}, ErrNotApplied
+	}
+	steps, err := v.Describe(c)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if theirs := v.theirs(); len(theirs) > 0 {
+		return Receipt{}, &ChangedError{theirs}
+	}
+	earlier := v.wanted
+	v.wanted = want(v.books, c)
+	if err := v.renew(ctx, v.span()); err != nil {
+		v.wanted = earlier // a page that refuses has left it as it was
+		return Receipt{}, err
+	}
+	err = v.inForce()
+	e := v.host.entry(v.lease, ActionAmend, steps, why)
+	if err != nil {
+		e.Outcome = "failed: " + err.Error()
+	}
+	if err = errors.Join(err, v.host.log(&e)); err != nil {
+		_, rerr := v.Revert(why + ": not all of it could be done")
+		return Receipt{}, errors.Join(err, rerr)
+	}
+	return Receipt{Time: e.Time, PID: v.pid, Steps: steps, Notes: v.Notes()}, nil
+}
+
+// Brief makes the leases of a change that is not kept this long, where the usual two
+// minutes are too long for it to stay if this process dies.
+func (v *Via) Brief(lease time.Duration) { v.brief = lease }
+
+// span is how long leases are while the change is watched.
+func (v *Via) span() time.Duration {
+	if v.brief > 0 {
+		return v.brief
+	}
+	return viaLease
+}
+
+// Renew begins a new lease for a change that nobody watches with [Via.Watch].
+func (v *Via) Renew(ctx context.Context) error {
+	if v.lease == nil {
+		return ErrNotApplied
+	}
+	return v.renew(ctx, v.span())
 }
 
 // renew begins a new lease.
@@ -509,14 +560,14 @@ func (w *watchedVia) takeBack(why string) (Receipt, error) { return w.Revert(why
 func (w *watchedVia) observe() (Observation, error) {
 	// A renewal that fails is tried again at the next look, until the lease is over
 	// and the settings are not what was asked for any more.
-	if time.Since(w.renewed) >= viaRenew {
+	if time.Since(w.renewed) >= w.span()/2 {
 		ctx, stop := context.WithTimeout(context.Background(), viaTimeout)
-		err := w.renew(ctx, viaLease)
+		err := w.renew(ctx, w.span())
 		stop()
 		if alive := w.target.Alive(); gone(alive) {
 			return Observation{Time: time.Now(), Gone: true}, nil
 		}
-		if err != nil && time.Since(w.renewed) < viaLease {
+		if err != nil && time.Since(w.renewed) < w.span() {
 			return Observation{}, err
 		}
 	}

@@ -332,7 +332,7 @@ func TestViaRenews(t *testing.T) {
 	if _, err := v.Apply(ctx, Change{GOGCPercent: ptr(300)}, "a test"); err != nil {
 		t.Fatal(err)
 	}
-	v.renewed = v.renewed.Add(-viaRenew)
+	v.renewed = v.renewed.Add(-viaLease / 2)
 	was := v.renewed
 	if out, err := v.Watch(ctx, Expectation{For: time.Second, EffectCycles: 1000}, nil); err != nil || out.Verdict.Decision != GoOn || !v.renewed.After(was) {
 		t.Errorf("watching: %+v, %v; renewed %v after %v", out.Verdict, err, v.renewed, was)

@@ -25,7 +25,7 @@ import (
 //
 //	tool      {"lease_dir": ..., "state_dir": ...}
 //	watchdog  ready, or why not
-//	tool      here, every few seconds
+//	tool      here, every few seconds, and when the lease has changed
 //	tool      done: nothing is left to put back, or it shall stay
 type watchdog struct {
 	cmd   *exec.Cmd
@@ -138,6 +138,10 @@ func (d *watchdog) keepSaying(word string, every time.Duration) {
 	}
 }
 
+// look has the watchdog look at the lease again, which has changed: should the file be
+// lost, it knows what to put back. If the watchdog is gone, so be it.
+func (d *watchdog) look() { io.WriteString(d.pipe, dogHere+"\n") }
+
 // hangUp says a last word, if there is one, and ends the pipe.
 func (d *watchdog) hangUp(last string) {
 	close(d.quiet)
@@ -232,7 +236,11 @@ func (h Host) RunWatchdog(ctx context.Context, pid int, in io.Reader, out io.Wri
 			}
 		}
 	}()
-	why, done := listen(ctx, heard, here, hi.Silence)
+	why, done := listen(ctx, heard, here, hi.Silence, func() {
+		if l, err := h.readLease(pid, t.Process().StartTicks()); err == nil && l != nil {
+			guarded = l
+		}
+	})
 	switch {
 	case done:
 		return nil
@@ -268,8 +276,8 @@ func (h Host) RunWatchdog(ctx context.Context, pid int, in io.Reader, out io.Wri
 }
 
 // listen waits for what the tool says: true that it is done, false that it ended, or
-// nothing for too long.
-func listen(ctx context.Context, heard <-chan bool, here <-chan struct{}, silence time.Duration) (why string, done bool) {
+// nothing for too long. It looks at the lease whenever the tool says that it is here.
+func listen(ctx context.Context, heard <-chan bool, here <-chan struct{}, silence time.Duration, look func()) (why string, done bool) {
 	if silence <= 0 {
 		silence = dogSilence
 	}
@@ -282,6 +290,7 @@ func listen(ctx context.Context, heard <-chan bool, here <-chan struct{}, silenc
 		case <-ctx.Done():
 			return "", false
 		case <-here:
+			look()
 			t.Reset(silence)
 		case <-t.C:
 			return fmt.Sprintf("the tool has said nothing for %v: it is stopped", silence), false

@@ -10,6 +10,7 @@ const (
 	LatencyP50      Metric = "latency_p50_seconds"   // of the last second, from when they were due; what is still under way counts with its age
 	LatencyP99      Metric = "latency_p99_seconds"   // of the last five seconds
 	Throughput      Metric = "throughput_per_second" // expected answers
+	Requests        Metric = "requests_per_second"   // that ended, expected or not: what ErrorRatio is a share of
 	GCCPURatio      Metric = "gc_cpu_ratio"          // the collector's share of the CPU time of the last five seconds, idle workers not counted
 	AssistRatio     Metric = "assist_ratio"          // mark assists' share of it
 	PauseP99        Metric = "pause_p99_seconds"     // of the cycles of the last ten seconds
@@ -57,6 +58,7 @@ var metrics = []MetricInfo{
 	{Metric: LatencyP50, Unit: Seconds, Load: true, What: "median latency, from when requests were due"},
 	{Metric: LatencyP99, Unit: Seconds, Load: true, What: "99th percentile of the latency"},
 	{Metric: Throughput, Load: true, What: "answers a second"},
+	{Metric: Requests, Load: true, What: "requests that ended, a second"},
 	{Metric: GCCPURatio, What: "the collector's share of the CPU time"},
 	{Metric: AssistRatio, What: "mark assists' share of the CPU time"},
 	{Metric: PauseP99, Unit: Seconds, What: "99th percentile of the pauses"},

@@ -1,0 +1,676 @@
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/chaos"
+)
+
+// A slow dependency is a proxy between the service and what it depends on. What comes
+// in on one side leaves on the other as long after as the level says, in both
+// directions, so that a request and its answer take twice that longer. It is a delay
+// and no bottleneck: what waits is kept, up to a bound in bytes, and nothing is slowed
+// down but by that.
+const (
+	proxyChunk = 16 << 10
+	// proxyLane is how many bytes of one direction of a connection may wait, proxyBudget
+	// how many of all of them. A piece is always taken where nothing waits, so that no
+	// connection has to wait for another's.
+	proxyLane   = 1 << 20
+	proxyBudget = 64 << 20
+	// proxyPiece is what a piece costs beside its bytes.
+	proxyPiece = 96
+	// proxyConnections is how many may be open at once; more are refused, and counted.
+	proxyConnections = 4096
+	proxyDial        = 5 * time.Second
+	// cutEvery is how often connections are cut where the plan does not say.
+	cutEvery = time.Second
+	// maxProxyDelay is the longest delay that makes sense: a service has given up by then.
+	maxProxyDelay = time.Minute
+
+	proxySamples = 512
+	proxyRecent  = 10 * time.Second
+)
+
+// Proxies are those of a plan. They listen before the target starts, since it has to be
+// told where, and until everything is over, since it would lose what it depends on.
+type Proxies struct {
+	mu    sync.Mutex
+	named map[string]*proxy
+}
+
+// OpenProxies opens a proxy for each fault that needs one. They pass everything
+// straight through until an [Effect] has them do otherwise. Errors: *[RefusedError].
+func OpenProxies(faults []chaos.Fault) (*Proxies, error) {
+	p := &Proxies{named: map[string]*proxy{}}
+	for _, f := range faults {
+		if f.Kind != chaos.SlowDependency {
+			continue
+		}
+		name := faultName(f)
+		err := checkProxy(f)
+		if err == nil && p.named[name] != nil {
+			err = &RefusedError{Why: fmt.Sprintf("two faults have the name %q", name), hint: "give each a name of its own"}
+		}
+		var one *proxy
+		if err == nil {
+			one, err = openProxy(f.Listen, f.Upstream)
+		}
+		if err != nil {
+			p.Close()
+			return nil, err
+		}
+		p.named[name] = one
+	}
+	return p, nil
+}
+
+// Addrs are the addresses to connect to, by the names of the faults.
+func (p *Proxies) Addrs() map[string]string {
+	out := map[string]string{}
+	if p == nil {
+		return out
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name, one := range p.named {
+		out[name] = one.addr()
+	}
+	return out
+}
+
+// Close ends all proxies and their connections, and returns when nothing of them is
+// left.
+func (p *Proxies) Close() error {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	for _, one := range p.named {
+		errs = append(errs, one.close())
+	}
+	clear(p.named)
+	return errors.Join(errs...)
+}
+
+func (p *Proxies) get(name string) *proxy {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.named[name]
+}
+
+// faultName is the name of a fault: its kind where it has none.
+func faultName(f chaos.Fault) string {
+	if f.Name == "" {
+		return string(f.Kind)
+	}
+	return f.Name
+}
+
+// checkProxy says what of a fault cannot be.
+func checkProxy(f chaos.Fault) error {
+	switch {
+	case f.Upstream == "":
+		return &RefusedError{Why: "the proxy has nothing to pass on to", hint: "upstream: the address of the dependency, such as 127.0.0.1:5432"}
+	case !isHostPort(f.Upstream):
+		return &RefusedError{Why: fmt.Sprintf("%q is no address of a dependency", f.Upstream), hint: "upstream: a host and a port, such as 127.0.0.1:5432"}
+	case f.Listen != "" && !isHostPort(f.Listen):
+		return &RefusedError{Why: fmt.Sprintf("%q is no address to listen on", f.Listen), hint: "listen: a host and a port, such as 127.0.0.1:0 for any that is free"}
+	case f.Listen == f.Upstream:
+		return &RefusedError{Why: "the proxy would pass on to itself", hint: "upstream is the dependency, listen the proxy: they cannot be the same"}
+	case !(f.Cut >= 0 && f.Cut <= 1):
+		return &RefusedError{Why: fmt.Sprintf("the share of connections to cut is %g", float64(f.Cut)), hint: "cut: 0% to 100%"}
+	case f.Every < 0:
+		return &RefusedError{Why: fmt.Sprintf("the time between two cuts is %v", f.Every), hint: "every: 1s, for example"}
+	}
+	return nil
+}
+
+// isHostPort reports whether a text is a host and the number of a port.
+func isHostPort(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
+}
+
+// A pace is what a proxy does to what passes. It is replaced, never changed; changed is
+// closed then.
+type pace struct {
+	delay   time.Duration
+	changed chan struct{}
+}
+
+// A proxy passes TCP connections on to one address.
+type proxy struct {
+	listener net.Listener
+	upstream string
+
+	ctx     context.Context // ends with the proxy
+	stop    context.CancelFunc
+	work    sync.WaitGroup
+	pace    atomic.Pointer[pace]
+	budget  atomic.Int64 // bytes that wait beyond the piece that each direction may
+	mu      sync.Mutex   // of what follows
+	pairs   map[*pair]bool
+	cutStop context.CancelFunc // nil while nothing is cut
+	waits   [proxySamples]wait
+	seen    int // waits that there ever were
+
+	accepted, refused, cut atomic.Int64
+}
+
+// A wait is how long a piece of data took to get through.
+type wait struct {
+	at   time.Time
+	took time.Duration
+}
+
+func openProxy(listen, upstream string) (*proxy, error) {
+	if listen == "" {
+		listen = "127.0.0.1:0"
+	}
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return nil, &RefusedError{Why: "the proxy cannot listen", Err: err, hint: "listen: an address of this machine that is free, or none for any"}
+	}
+	p := &proxy{listener: l, upstream: upstream, pairs: map[*pair]bool{}}
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	p.pace.Store(&pace{changed: make(chan struct{})})
+	p.work.Go(p.accept)
+	return p, nil
+}
+
+func (p *proxy) addr() string { return p.listener.Addr().String() }
+
+func (p *proxy) accept() {
+	for {
+		c, err := p.listener.Accept()
+		if err != nil {
+			if p.ctx.Err() != nil {
+				return
+			}
+			// No descriptors are left, or the other end has gone: the next may do.
+			select {
+			case <-time.After(10 * time.Millisecond):
+				continue
+			case <-p.ctx.Done():
+				return
+			}
+		}
+		one := &pair{client: c.(*net.TCPConn), done: make(chan struct{})}
+		if !p.join(one) {
+			p.refused.Add(1)
+			reset(one.client)
+			continue
+		}
+		p.accepted.Add(1)
+		p.work.Go(func() {
+			defer p.leave(one)
+			p.serve(one)
+		})
+	}
+}
+
+// join takes a connection in, unless there are too many or it is over.
+func (p *proxy) join(one *pair) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.pairs) >= proxyConnections || p.ctx.Err() != nil {
+		return false
+	}
+	p.pairs[one] = true
+	return true
+}
+
+func (p *proxy) leave(one *pair) {
+	p.mu.Lock()
+	delete(p.pairs, one)
+	p.mu.Unlock()
+	one.end(false)
+}
+
+// serve connects a client to the dependency, and returns when both have nothing more to
+// say to each other.
+func (p *proxy) serve(one *pair) {
+	dialer := net.Dialer{Timeout: proxyDial}
+	up, err := dialer.DialContext(p.ctx, "tcp", p.upstream)
+	if err != nil {
+		one.end(true) // as the dependency does: it is not there
+		return
+	}
+	if !one.connected(up.(*net.TCPConn)) {
+		return
+	}
+	var both sync.WaitGroup
+	for _, way := range [][2]*net.TCPConn{{one.client, one.up}, {one.up, one.client}} {
+		l := &lane{proxy: p, pair: one, src: way[0], dst: way[1], more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+		both.Go(l.read)
+		both.Go(l.write)
+	}
+	both.Wait()
+}
+
+// setDelay changes the delay, also of what waits already.
+func (p *proxy) setDelay(d time.Duration) {
+	old := p.pace.Swap(&pace{delay: d, changed: make(chan struct{})})
+	close(old.changed)
+}
+
+// setCut begins to cut a share of the connections each so often; a share of 0 ends it.
+func (p *proxy) setCut(share float64, every time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cutStop != nil {
+		p.cutStop()
+		p.cutStop = nil
+	}
+	if share <= 0 || p.ctx.Err() != nil {
+		return
+	}
+	ctx, stop := context.WithCancel(p.ctx)
+	p.cutStop = stop
+	p.work.Go(func() {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+				p.cutSome(ctx, share)
+			}
+		}
+	})
+}
+
+// cutSome resets a share of the connections, to the nearest whole one on average.
+func (p *proxy) cutSome(ctx context.Context, share float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
+	all := make([]*pair, 0, len(p.pairs))
+	for one := range p.pairs {
+		all = append(all, one)
+	}
+	n := int(share*float64(len(all)) + rand.Float64())
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	for _, one := range all[:min(n, len(all))] {
+		one.end(true)
+		p.cut.Add(1)
+	}
+}
+
+// took notes how long a piece took to get through.
+func (p *proxy) took(at time.Time, d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waits[p.seen%proxySamples] = wait{at, d}
+	p.seen++
+}
+
+// median is the median time that pieces took to get through since a time.
+func (p *proxy) median(since time.Time) (time.Duration, int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var took []time.Duration
+	for _, w := range p.waits[:min(p.seen, proxySamples)] {
+		if w.at.After(since) {
+			took = append(took, w.took)
+		}
+	}
+	if len(took) == 0 {
+		return 0, 0
+	}
+	slices.Sort(took)
+	return took[len(took)/2], len(took)
+}
+
+// close ends everything, and returns when no goroutine of it is left.
+func (p *proxy) close() error {
+	p.setCut(0, 0)
+	p.mu.Lock()
+	p.stop()
+	for one := range p.pairs {
+		one.end(false)
+	}
+	p.mu.Unlock()
+	err := p.listener.Close()
+	p.work.Wait()
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("closing the proxy: %w", err)
+	}
+	return nil
+}
+
+// A pair is a connection and the one it is passed on to.
+type pair struct {
+	client *net.TCPConn
+	done   chan struct{} // closed when it is over
+
+	mu   sync.Mutex
+	up   *net.TCPConn // nil until it is there
+	over bool
+}
+
+// connected adds the other connection; false when it is over already.
+func (c *pair) connected(up *net.TCPConn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		reset(up)
+		return false
+	}
+	c.up = up
+	return true
+}
+
+// end closes both connections, once; with a reset where it is cut.
+func (c *pair) end(cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return
+	}
+	c.over = true
+	close(c.done)
+	for _, one := range []*net.TCPConn{c.client, c.up} {
+		switch {
+		case one == nil:
+		case cut:
+			reset(one)
+		default:
+			one.Close()
+		}
+	}
+}
+
+// reset closes a connection so that the other end is told that it broke, and nothing of
+// it stays in the kernel.
+func reset(c *net.TCPConn) {
+	c.SetLinger(0) // if it fails the connection is gone already
+	c.Close()
+}
+
+// A piece is data on its way; nil data is its end.
+type piece struct {
+	at     time.Time // when it came
+	data   []byte
+	shared bool // it counts against the budget of all
+}
+
+// A lane is one direction of a connection.
+type lane struct {
+	proxy      *proxy
+	pair       *pair
+	src, dst   *net.TCPConn
+	more, room chan struct{} // there is something to write, or to read
+
+	mu      sync.Mutex
+	pieces  []piece
+	waiting int // bytes
+}
+
+// read takes in what comes, until it ends.
+func (l *lane) read() {
+	buf := make([]byte, proxyChunk)
+	for {
+		n, err := l.src.Read(buf)
+		if n > 0 && !l.put(append([]byte(nil), buf[:n]...)) {
+			return
+		}
+		switch {
+		case err == io.EOF:
+			l.put(nil)
+			return
+		case err != nil:
+			l.pair.end(true) // it broke on this side, and so it does on the other
+			return
+		}
+	}
+}
+
+// put adds a piece, when there is room for it; false when it is over.
+func (l *lane) put(data []byte) bool {
+	p := piece{at: time.Now(), data: data}
+	for !l.fits(&p) {
+		select {
+		case <-l.room:
+		case <-l.pair.done:
+			return false
+		}
+	}
+	wake(l.more)
+	return true
+}
+
+func (l *lane) fits(p *piece) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	cost := len(p.data) + proxyPiece
+	if len(l.pieces) > 0 && p.data != nil {
+		if l.waiting+cost > proxyLane {
+			return false
+		}
+		if l.proxy.budget.Add(int64(cost)) > proxyBudget {
+			l.proxy.budget.Add(-int64(cost))
+			return false
+		}
+		p.shared = true
+	}
+	l.pieces = append(l.pieces, *p)
+	l.waiting += cost
+	return true
+}
+
+// front is the piece that is to be written next.
+func (l *lane) front() (piece, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.pieces) == 0 {
+		return piece{}, false
+	}
+	return l.pieces[0], true
+}
+
+// drop takes the piece that was written out.
+func (l *lane) drop() {
+	l.mu.Lock()
+	p := l.pieces[0]
+	l.pieces[0] = piece{}
+	l.pieces = l.pieces[1:]
+	cost := len(p.data) + proxyPiece
+	l.waiting -= cost
+	l.mu.Unlock()
+	if p.shared {
+		l.proxy.budget.Add(-int64(cost))
+	}
+	wake(l.room)
+}
+
+// write passes on what has waited long enough, until its end.
+func (l *lane) write() {
+	defer l.clear()
+	for {
+		p, ok := l.front()
+		if !ok {
+			select {
+			case <-l.more:
+				continue
+			case <-l.pair.done:
+				return
+			}
+		}
+		if !l.wait(p.at) {
+			return
+		}
+		if p.data == nil {
+			l.dst.CloseWrite() // if it fails, the other direction will see that too
+			return
+		}
+		if _, err := l.dst.Write(p.data); err != nil {
+			l.pair.end(true)
+			return
+		}
+		now := time.Now()
+		l.proxy.took(now, now.Sub(p.at))
+		l.drop()
+	}
+}
+
+// wait waits until what came at a time may go on; false when it is over.
+func (l *lane) wait(came time.Time) bool {
+	for {
+		now := l.proxy.pace.Load()
+		left := now.delay - time.Since(came)
+		if left <= 0 {
+			return true
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-t.C:
+		case <-now.changed:
+		case <-l.pair.done:
+			t.Stop()
+			return false
+		}
+		t.Stop()
+	}
+}
+
+// clear gives back what was counted of pieces that will not be written.
+func (l *lane) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.pieces {
+		if p.shared {
+			l.proxy.budget.Add(-int64(len(p.data) + proxyPiece))
+		}
+	}
+	l.pieces = nil
+}
+
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func resolveProxy(_ context.Context, f chaos.Fault, _ *Target, _ chaos.Caps, _ Room) (*Resolved, error) {
+	if err := checkProxy(f); err != nil {
+		return nil, err
+	}
+	r := &Resolved{Fault: f, From: f.From.Value, Level: f.Level.Value}
+	for _, v := range []chaos.Level{f.From, f.Level} {
+		if v.Share || !(v.Value >= 0 && v.Value <= maxProxyDelay.Seconds()) {
+			return nil, &RefusedError{Why: fmt.Sprintf("a delay of %g", v.Value), hint: fmt.Sprintf("level: 0s to %v, such as 250ms", maxProxyDelay)}
+		}
+	}
+	if f.Level.Value == 0 && f.Cut == 0 {
+		return nil, &RefusedError{Why: "a proxy that neither delays nor cuts is no fault", hint: "level: 250ms, or cut: 10%"}
+	}
+	listen := f.Listen
+	if listen == "" {
+		listen = "a free port of 127.0.0.1"
+	}
+	r.Words = append(r.Words, fmt.Sprintf("a proxy on %s passes connections on to %s; it listens from before the target starts until the end", listen, f.Upstream))
+	if f.Level.Value > 0 {
+		r.Words = append(r.Words, fmt.Sprintf("what passes is kept for %v in each direction, up to %d KiB of it a connection and direction", seconds(f.Level.Value), proxyLane>>10))
+	}
+	if f.Cut > 0 {
+		r.Words = append(r.Words, fmt.Sprintf("each %v, %.3g%% of the connections are reset", f.cutEvery(), 100*float64(f.Cut)))
+	}
+	return r, nil
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// A slow is the effect of a proxy.
+type slow struct {
+	proxy *proxy
+	share float64
+	every time.Duration
+
+	mu    sync.Mutex
+	began time.Time // zero before the first level
+	over  bool
+}
+
+func makeProxy(_ context.Context, r *Resolved, t *Target, _ Journal) (Effect, error) {
+	p := t.Proxies.get(faultName(r.Fault))
+	if p == nil {
+		return nil, &RefusedError{Why: fmt.Sprintf("the proxy %q is not open", faultName(r.Fault))}
+	}
+	return &slow{proxy: p, share: float64(r.Cut), every: r.cutEvery()}, nil
+}
+
+// Set sets the delay. Connections are cut from the first level on.
+func (s *slow) Set(_ context.Context, level float64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return errUndone
+	}
+	if !(level >= 0 && level <= maxProxyDelay.Seconds()) {
+		return fmt.Errorf("setting the delay of a proxy: %g seconds", level)
+	}
+	s.proxy.setDelay(seconds(level))
+	if s.began.IsZero() {
+		s.began = time.Now()
+		s.proxy.setCut(s.share, s.every)
+	}
+	return nil
+}
+
+// Measure is the median time that data took to get through: what really left, when,
+// not what was set. Where nothing passes, nothing can be said.
+func (s *slow) Measure() (float64, string, bool) {
+	s.mu.Lock()
+	since := s.began
+	s.mu.Unlock()
+	if since.IsZero() {
+		return 0, "", false
+	}
+	if recent := time.Now().Add(-proxyRecent); recent.After(since) {
+		since = recent
+	}
+	d, n := s.proxy.median(since)
+	if n == 0 {
+		return 0, "", false
+	}
+	by := fmt.Sprintf("the median time that %d pieces of data took through the proxy", n)
+	if cut := s.proxy.cut.Load(); cut > 0 {
+		by += fmt.Sprintf(", which cut %d of %d connections", cut, s.proxy.accepted.Load())
+	}
+	return d.Seconds(), by, true
+}
+
+// Undo lets everything pass at once, also what waits. The proxy goes on listening.
+func (s *slow) Undo(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	s.proxy.setCut(0, 0)
+	s.proxy.setDelay(0)
+	return nil
+}

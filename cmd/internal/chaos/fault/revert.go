@@ -1,0 +1,133 @@
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Revert undoes a step that another process took, or this one: it is for whoever finds
+// it. What is as it was already is no error. What others changed since is left alone,
+// and is a [*ChangedError].
+func Revert(ctx context.Context, s Step) error {
+	undo, ok := reverts[s.Kind]
+	if !ok {
+		return &RefusedError{Why: fmt.Sprintf("%q is no kind of step that can be undone here", s.Kind), hint: "a newer heapwright may have taken it"}
+	}
+	if err := undo(ctx, s); err != nil {
+		if changed := new(ChangedError); errors.As(err, &changed) {
+			return err
+		}
+		return fmt.Errorf("undoing %s: %w", s, err)
+	}
+	return nil
+}
+
+// revertFile writes what was in a file, if what is in it is ours.
+func revertFile(ctx context.Context, s Step) error {
+	have, err := readValue(s.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // the group went with its process
+	case err != nil:
+		return err
+	case same(have, s.Old):
+		return nil
+	case !same(have, s.New) && !same(have, s.Was):
+		return &ChangedError{What: s.Path, Old: s.Old, Ours: s.New, Have: have}
+	}
+	if err := write(ctx, s.Path, s.Old); err != nil {
+		return err
+	}
+	return readBack(s.Path, s.Old)
+}
+
+// same compares values of a file of the kernel's, which does not say all values as they
+// were written.
+func same(have, wrote string) bool {
+	if have == wrote || have == "FREEZING" && wrote == "FROZEN" {
+		return true
+	}
+	h, w := strings.Fields(have), strings.Fields(wrote)
+	if len(h) == 2 && len(w) == 2 { // cpu.max
+		return h[0] == w[0] && h[1] == w[1]
+	}
+	a, la, ok1 := parseBytes(have)
+	b, lb, ok2 := parseBytes(wrote)
+	return ok1 && ok2 && la == lb && (!la || a == b)
+}
+
+// readBack says whether a file has a value.
+func readBack(path, want string) error {
+	have, err := readValue(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !same(have, want):
+		return fmt.Errorf("%s is %q after %q was written", path, have, want)
+	}
+	return nil
+}
+
+// revertProcess ends a process of ours.
+func revertProcess(ctx context.Context, s Step) error {
+	p := handle(s.PID, s.Start)
+	if p == nil {
+		return nil
+	}
+	defer p.Release()
+	if err := p.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return until(ctx, func() bool { return !running("", s.PID, s.Start) }, fmt.Sprintf("process %d does not end", s.PID))
+}
+
+// revertStopped lets a process go on, if it stands still.
+func revertStopped(ctx context.Context, s Step) error {
+	p := handle(s.PID, s.Start)
+	if p == nil {
+		return nil
+	}
+	defer p.Release()
+	if err := p.Signal(syscall.SIGCONT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return until(ctx, func() bool { return !stopped(s.PID, s.Start) }, fmt.Sprintf("process %d does not go on", s.PID))
+}
+
+// stopped reports whether the process stands still by a signal.
+func stopped(pid int, start uint64) bool {
+	st, err := readStat("", pid)
+	return err == nil && st.start == start && st.state == 'T'
+}
+
+func revertRemove(_ context.Context, s Step) error {
+	if err := os.Remove(s.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// until waits for something that comes soon.
+func until(ctx context.Context, so func() bool, not string) error {
+	const patience = 10 * time.Second
+	end := time.Now().Add(patience)
+	for wait := time.Millisecond; !so(); wait = min(2*wait, 20*time.Millisecond) {
+		if time.Now().After(end) {
+			return errors.New(not)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", not, ctx.Err())
+		case <-time.After(wait):
+		}
+	}
+	return nil
+}

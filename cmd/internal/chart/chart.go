@@ -35,7 +35,16 @@ type Options struct {
 	Height int                  // of the plot, in rows
 	Format func(float64) string // of a value
 	Paint  term.Painter
+	// Several charts on one axis of time, one above the other, are told where it lies:
+	// the least columns to the left and to the right of the plots, and the second at
+	// which all end. Bare leaves out the line with the times.
+	Left, Right int
+	End         float64
+	Bare        bool
 }
+
+// Columns are how many the plot has between its margins.
+func (o Options) Columns() int { return max(o.Width-o.Left-2-o.Right-1, 8) }
 
 // Draw writes a chart of the lines on one scale that starts at zero. Lines
 // without points are left out; without any, nothing is written.
@@ -44,7 +53,7 @@ func Draw(w io.Writer, opt Options, lines ...Line) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	var top, end float64
+	top, end := 0.0, opt.End
 	for _, l := range lines {
 		for _, p := range l.Points {
 			if finite(p) {
@@ -59,12 +68,13 @@ func Draw(w io.Writer, opt Options, lines ...Line) error {
 		end = 1
 	}
 
-	axis := max(term.Width(opt.Format(top)), term.Width(opt.Format(0)))
-	names := 0
+	axis := max(term.Width(opt.Format(top)), term.Width(opt.Format(0)), opt.Left)
+	names := opt.Right
 	for _, l := range lines {
 		names = max(names, term.Width(l.Name))
 	}
-	cols := max(opt.Width-axis-2-names-1, 8)
+	opt.Left, opt.Right = axis, names
+	cols := opt.Columns()
 	g := newGrid(cols, max(opt.Height, 2))
 	for i, l := range lines {
 		g.line(l, i, top, end)
@@ -109,9 +119,10 @@ func Draw(w io.Writer, opt Options, lines ...Line) error {
 		}
 		b.WriteByte('\n')
 	}
-	stop := seconds(end)
-	fmt.Fprintf(&b, "%s%s\n", strings.Repeat(" ", axis+1),
-		opt.Paint.Paint(term.Faint, "0s"+strings.Repeat(" ", max(1, cols-2-term.Width(stop)))+stop))
+	if stop := seconds(end); !opt.Bare {
+		fmt.Fprintf(&b, "%s%s\n", strings.Repeat(" ", axis+1),
+			opt.Paint.Paint(term.Faint, "0s"+strings.Repeat(" ", max(1, cols-2-term.Width(stop)))+stop))
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

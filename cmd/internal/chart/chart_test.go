@@ -119,3 +119,26 @@ func TestPaint(t *testing.T) {
 		t.Errorf("colour in %q", got)
 	}
 }
+
+func TestChartsOnOneAxis(t *testing.T) {
+	opt := Options{Width: 60, Height: 2, Left: 9, Right: 12, End: 60, Bare: true}
+	long := draw(t, opt, sawtooth(300))
+	opt.Format = func(float64) string { return "1" }
+	short := draw(t, opt, flat("x", 600, 1))
+	for i, text := range []string{long, short} {
+		lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+		if len(lines) != 2 {
+			t.Errorf("%d lines, want the plot alone:\n%s", len(lines), text)
+		}
+		for _, l := range lines {
+			if at := strings.IndexAny(l, "┤│"); at < 0 || term.Width(l[:at]) != opt.Left {
+				t.Errorf("the plot of chart %d begins elsewhere: %q", i, l)
+			}
+		}
+	}
+	// What ends halfway leaves the other half empty.
+	row := []rune(strings.SplitN(strings.SplitN(long, "\n", 3)[1], "┤", 2)[1])
+	if c := opt.Columns(); row[c-1] != '⠀' || row[c/4] == '⠀' {
+		t.Errorf("%d columns:\n%s", c, long)
+	}
+}

@@ -17,6 +17,35 @@ type Target struct {
 	Command []string             `json:"command,omitempty"`
 }
 
+// Of is the load of a plan on one process, whose placeholders expand replaces.
+func Of(l experiment.Load, expand func(string) string) Target {
+	var t Target
+	switch {
+	case l.HTTP != nil:
+		h := *l.HTTP
+		h.Requests = nil
+		for _, r := range l.HTTP.Requests {
+			r.URL, r.Body = expand(r.URL), expand(r.Body)
+			header := map[string]string{}
+			for k, v := range r.Header {
+				header[k] = expand(v)
+			}
+			r.Header = header
+			h.Requests = append(h.Requests, r)
+		}
+		t.HTTP = &h
+	case l.GRPC != nil:
+		g := *l.GRPC
+		g.Address, g.JSON = expand(g.Address), expand(g.JSON)
+		t.GRPC = &g
+	default:
+		for _, a := range l.Command {
+			t.Command = append(t.Command, expand(a))
+		}
+	}
+	return t
+}
+
 // A Config is what is to be sent, where to, and when.
 type Config struct {
 	// Targets is one, or two in a duet: then one stream of arrivals at twice the rate

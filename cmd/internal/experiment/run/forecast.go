@@ -83,7 +83,7 @@ func (b *Bench) record(ctx context.Context) (*record.Recording, error) {
 		return nil, fmt.Errorf("the baseline ended by itself: %s", r.end.Text)
 	}
 	gen, err := load.Start(ctx, load.Config{
-		Targets: []load.Target{target(b.Plan.Load, r.process.Expand)}, Rate: b.rate, Arrivals: b.Plan.Load.Arrivals,
+		Targets: []load.Target{load.Of(b.Plan.Load, r.process.Expand)}, Rate: b.rate, Arrivals: b.Plan.Load.Arrivals,
 		Connections: b.Plan.Load.Connections, Timeout: b.Plan.Load.Timeout, Seed: b.Plan.Seed, Seconds: (2 * fitFor).Seconds(),
 	})
 	if err != nil {

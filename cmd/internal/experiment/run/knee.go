@@ -59,7 +59,7 @@ func (b *Bench) knee(ctx context.Context, progress func(Progress)) (*experiment.
 // try loads a process at a rate for a moment.
 func (b *Bench) try(ctx context.Context, r *running, rate float64) (experiment.KneeTry, error) {
 	gen, err := load.Start(ctx, load.Config{
-		Targets: []load.Target{target(b.Plan.Load, r.process.Expand)}, Rate: rate, Arrivals: b.Plan.Load.Arrivals,
+		Targets: []load.Target{load.Of(b.Plan.Load, r.process.Expand)}, Rate: rate, Arrivals: b.Plan.Load.Arrivals,
 		Connections: b.Plan.Load.Connections, Timeout: b.Plan.Load.Timeout, Seed: b.Plan.Seed, Seconds: kneeFor.Seconds(),
 	})
 	if err != nil {

@@ -239,7 +239,7 @@ func (b *Bench) measure(ctx context.Context, arms []*running, seed uint64) (host
 	}
 	var groups []string
 	for _, r := range arms {
-		cfg.Targets = append(cfg.Targets, target(b.Plan.Load, r.process.Expand))
+		cfg.Targets = append(cfg.Targets, load.Of(b.Plan.Load, r.process.Expand))
 		groups = append(groups, r.process.Cgroup())
 	}
 	gen, err := load.Start(ctx, cfg)
@@ -406,35 +406,6 @@ func thin(marks []experiment.Mark) []experiment.Mark {
 		marks = marks[:n]
 	}
 	return marks
-}
-
-// target is the plan's load on one process.
-func target(l experiment.Load, expand func(string) string) load.Target {
-	var t load.Target
-	switch {
-	case l.HTTP != nil:
-		h := *l.HTTP
-		h.Requests = nil
-		for _, r := range l.HTTP.Requests {
-			r.URL, r.Body = expand(r.URL), expand(r.Body)
-			header := map[string]string{}
-			for k, v := range r.Header {
-				header[k] = expand(v)
-			}
-			r.Header = header
-			h.Requests = append(h.Requests, r)
-		}
-		t.HTTP = &h
-	case l.GRPC != nil:
-		g := *l.GRPC
-		g.Address, g.JSON = expand(g.Address), expand(g.JSON)
-		t.GRPC = &g
-	default:
-		for _, a := range l.Command {
-			t.Command = append(t.Command, expand(a))
-		}
-	}
-	return t
 }
 
 // sameMachine refuses blocks of two machines in one result: the rate and the

@@ -25,6 +25,12 @@ type Target struct {
 
 	// Root is where the file system of the host is, "" where it is ours.
 	Root string `json:"root,omitempty"`
+
+	// Proxies are those of the plan, in the process that makes the faults.
+	Proxies *Proxies `json:"-"`
+	// Readings give what is seen of the target now, and what was before the fault: what
+	// is measured of the faults inside. nil: nothing.
+	Readings func() (now, before chaos.Point) `json:"-"`
 }
 
 // A Dir is the group of a target in the hierarchy of a controller.

@@ -141,6 +141,14 @@ func checkProxy(f chaos.Fault) error {
 	return nil
 }
 
+// everyOf is how often a fault cuts connections.
+func everyOf(f chaos.Fault) time.Duration {
+	if f.Every == 0 {
+		return cutEvery
+	}
+	return f.Every
+}
+
 // isHostPort reports whether a text is a host and the number of a port.
 func isHostPort(s string) bool {
 	_, port, err := net.SplitHostPort(s)
@@ -427,7 +435,8 @@ type lane struct {
 
 	mu      sync.Mutex
 	pieces  []piece
-	waiting int // bytes
+	waiting int  // bytes
+	over    bool // nothing will be written any more
 }
 
 // read takes in what comes, until it ends.
@@ -452,7 +461,14 @@ func (l *lane) read() {
 // put adds a piece, when there is room for it; false when it is over.
 func (l *lane) put(data []byte) bool {
 	p := piece{at: time.Now(), data: data}
-	for !l.fits(&p) {
+	for {
+		ok, over := l.fits(&p)
+		if over {
+			return false
+		}
+		if ok {
+			break
+		}
 		select {
 		case <-l.room:
 		case <-l.pair.done:
@@ -463,23 +479,27 @@ func (l *lane) put(data []byte) bool {
 	return true
 }
 
-func (l *lane) fits(p *piece) bool {
+// fits adds a piece if there is room for it, and it is not over.
+func (l *lane) fits(p *piece) (ok, over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.over {
+		return false, true
+	}
 	cost := len(p.data) + proxyPiece
 	if len(l.pieces) > 0 && p.data != nil {
 		if l.waiting+cost > proxyLane {
-			return false
+			return false, false
 		}
 		if l.proxy.budget.Add(int64(cost)) > proxyBudget {
 			l.proxy.budget.Add(-int64(cost))
-			return false
+			return false, false
 		}
 		p.shared = true
 	}
 	l.pieces = append(l.pieces, *p)
 	l.waiting += cost
-	return true
+	return true, false
 }
 
 // front is the piece that is to be written next.
@@ -566,7 +586,7 @@ func (l *lane) clear() {
 			l.proxy.budget.Add(-int64(len(p.data) + proxyPiece))
 		}
 	}
-	l.pieces = nil
+	l.pieces, l.over = nil, true
 }
 
 func wake(c chan struct{}) {
@@ -598,12 +618,15 @@ func resolveProxy(_ context.Context, f chaos.Fault, _ *Target, _ chaos.Caps, _ R
 		r.Words = append(r.Words, fmt.Sprintf("what passes is kept for %v in each direction, up to %d KiB of it a connection and direction", seconds(f.Level.Value), proxyLane>>10))
 	}
 	if f.Cut > 0 {
-		r.Words = append(r.Words, fmt.Sprintf("each %v, %.3g%% of the connections are reset", f.cutEvery(), 100*float64(f.Cut)))
+		r.Words = append(r.Words, fmt.Sprintf("each %v, %.3g%% of the connections are reset", everyOf(f), 100*float64(f.Cut)))
 	}
 	return r, nil
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// errUndone: an effect that was undone has no level any more.
+var errUndone = errors.New("the fault was undone")
 
 // A slow is the effect of a proxy.
 type slow struct {
@@ -621,7 +644,7 @@ func makeProxy(_ context.Context, r *Resolved, t *Target, _ Journal) (Effect, er
 	if p == nil {
 		return nil, &RefusedError{Why: fmt.Sprintf("the proxy %q is not open", faultName(r.Fault))}
 	}
-	return &slow{proxy: p, share: float64(r.Cut), every: r.cutEvery()}, nil
+	return &slow{proxy: p, share: float64(r.Cut), every: everyOf(r.Fault)}, nil
 }
 
 // Set sets the delay. Connections are cut from the first level on.

@@ -1,0 +1,158 @@
+package planfile
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/chaos"
+)
+
+// A Summary is what a plan comes to before anything is done.
+type Summary struct {
+	Target string   // what it happens to
+	Load   string   // "" where there is none
+	Steps  []string // what will happen, in order
+	// Shortest and Longest are how long it takes, when nothing ends it early: when
+	// everything recovers at once, and when nothing does.
+	Shortest, Longest time.Duration
+	Risk              int    // of the riskiest fault; 0 where there is none
+	Riskiest          string // its name
+	Notes             []string
+}
+
+// risks says what a risk is, for people.
+var risks = []string{"", "cannot end the target", "takes memory or CPU inside of the target", "takes memory or time around the target", "the kernel may kill the target for it"}
+
+// RiskWord says what a risk is.
+func RiskWord(risk int) string {
+	if risk < 1 || risk >= len(risks) {
+		return ""
+	}
+	return risks[risk]
+}
+
+// Summarize says what a plan comes to.
+func Summarize(p *chaos.Plan) Summary {
+	s := Summary{Target: target(&p.Target), Load: load(p)}
+	s.Shortest, s.Longest = duration(p)
+	s.Steps = append(s.Steps, fmt.Sprintf("before: the hypothesis, %s, is looked at for %v", count(len(p.Hypothesis), "criterion", "criteria"), p.Before))
+	previous := chaos.KindInfo{}
+	for i := range p.Faults {
+		f := &p.Faults[i]
+		k, _ := f.Kind.Info()
+		s.Steps = append(s.Steps, step(f, k))
+		if k.Risk > s.Risk {
+			s.Risk, s.Riskiest = k.Risk, f.Name
+		}
+		if k.Risk < previous.Risk {
+			s.Notes = append(s.Notes, fmt.Sprintf("%s (risk %d) comes after %s (risk %d): milder faults first say more, since the target may not live to see them", f.Name, k.Risk, p.Faults[i-1].Name, previous.Risk))
+		}
+		previous = k
+		if f.AllowKill {
+			s.Notes = append(s.Notes, fmt.Sprintf("%s may end in the kernel killing the target", f.Name))
+		}
+	}
+	s.Steps = append(s.Steps, fmt.Sprintf("after each: up to %v until it is as it was, and up to %v until its memory is", p.Recovery.Within, p.Recovery.Memory))
+	if p.Recovery.Watch > 0 {
+		s.Steps = append(s.Steps, fmt.Sprintf("after all: looked for growth for %v", p.Recovery.Watch))
+	}
+	s.Notes = append(s.Notes, blind(p)...)
+	return s
+}
+
+// blind says what will not be seen with a plan.
+func blind(p *chaos.Plan) []string {
+	var out []string
+	t := &p.Target
+	if p.Load == nil {
+		out = append(out, "there is no load: errors and latency are not seen, and an idle program shows little")
+	}
+	if t.Ready == "" {
+		out = append(out, "there is no readiness URL: whether it is ready is not seen")
+	}
+	if t.Start != nil && t.MemoryLimit == 0 {
+		out = append(out, "the target has no memory limit of its own: headroom is that of whatever it runs in")
+	}
+	if t.Start == nil {
+		out = append(out, "the target is a process that runs already: whoever uses it feels this")
+	}
+	return out
+}
+
+func target(t *chaos.Target) string {
+	switch s := t.Start; {
+	case s == nil && t.PID > 0:
+		return fmt.Sprintf("process %d", t.PID)
+	case s == nil && t.Name != "":
+		return "the process " + t.Name
+	case s == nil:
+		return "the process in container " + t.Container
+	case len(s.Command) > 0:
+		return "started: " + strings.Join(append(append([]string(nil), s.Command...), s.Args...), " ")
+	case s.Package != "":
+		return "built and started: " + s.Package
+	case s.Git != nil:
+		return "built and started: " + s.Git.Package + " of " + s.Git.Repository
+	default:
+		return "built and started: " + s.Source
+	}
+}
+
+func load(p *chaos.Plan) string {
+	l := p.Load
+	switch {
+	case l == nil:
+		return ""
+	case l.GRPC != nil:
+		return fmt.Sprintf("%s of gRPC %s", formatAmount(chaos.CountPerSecond, float64(l.Rate)), l.GRPC.Method)
+	case l.HTTP != nil:
+		return fmt.Sprintf("%s, %s of HTTP request", formatAmount(chaos.CountPerSecond, float64(l.Rate)), count(len(l.HTTP.Requests), "kind", "kinds"))
+	}
+	return ""
+}
+
+func step(f *chaos.Fault, k chaos.KindInfo) string {
+	level := formatLevel(k, f.Level)
+	if f.Level.Share {
+		level += " of the " + k.Share
+	}
+	if level == "" {
+		level = "no delay"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (%s, risk %d): %s, to %s", f.Name, f.Kind, k.Risk, k.What, level)
+	switch {
+	case f.Until != nil:
+		info, _ := f.Until.Metric.Info()
+		fmt.Fprintf(&b, " at most, until %s is %s or %v have passed", f.Until.Metric, formatBound(info, false, &f.Until.Reaches), f.Ramp)
+	case f.Ramp > 0 && f.Steps > 0:
+		fmt.Fprintf(&b, " in %s within %v", count(f.Steps, "step", "steps"), f.Ramp)
+	case f.Ramp > 0:
+		fmt.Fprintf(&b, " within %v", f.Ramp)
+	}
+	fmt.Fprintf(&b, ", held for %v", f.Hold)
+	return b.String()
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// duration is how long a plan takes at least and at most.
+func duration(p *chaos.Plan) (shortest, longest time.Duration) {
+	shortest = p.Before + p.Recovery.Watch
+	longest = shortest
+	for i := range p.Faults {
+		f := &p.Faults[i]
+		shortest += f.Hold + max(p.Between, p.Recovery.Stable)
+		if f.Until == nil {
+			shortest += f.Ramp
+		}
+		longest += f.Ramp + f.Hold + max(p.Between, p.Recovery.Within, p.Recovery.Memory)
+	}
+	return shortest, longest
+}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/guard"
+	"github.com/heapwright/heapwright/guard/fault"
 	"github.com/heapwright/heapwright/memlimit"
 )
 
@@ -26,6 +27,7 @@ type document struct {
 	History  historyDoc       `json:"history"`
 	Metrics  []metricDoc      `json:"metrics"`
 	Change   changeDoc        `json:"change"`
+	Faults   *fault.Status    `json:"faults"`
 	Problems []string         `json:"problems"`
 
 	evidence bool // files of the guard's evidence may be downloaded

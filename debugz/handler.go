@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/guard"
+	"github.com/heapwright/heapwright/guard/fault"
 	"github.com/heapwright/heapwright/guard/sli"
 	"github.com/heapwright/heapwright/memlimit"
 	"github.com/heapwright/heapwright/metric"
@@ -38,6 +39,10 @@ type Options struct {
 	// [memlimit.Limit.Override]. It needs Limit. Whoever is answered may then do so: any
 	// user of this machine.
 	AllowChange bool
+	// Faults lets requests start faults inside the service, as heapwright stress does,
+	// within the bounds that the Injector has. Nil: there are none. Whoever is answered
+	// may then do so: any user of this machine.
+	Faults *fault.Injector
 	// AllowEvidence lets the files of the guard's evidence be downloaded. They hold
 	// what a heap profile and an execution trace do, of the service's requests too.
 	AllowEvidence bool
@@ -63,6 +68,7 @@ type handler struct {
 	process processDoc
 	env     startup
 	changes *changer // nil unless AllowChange
+	faults  *faulter // nil without Faults
 
 	asking atomic.Bool // the sources are being asked
 
@@ -100,6 +106,9 @@ func (h *handler) init() *handler {
 	if h.o.AllowChange && h.limit != nil {
 		h.changes = &changer{limit: h.limit, log: h.o.Logger, now: time.Now}
 	}
+	if h.o.Faults != nil {
+		h.faults = &faulter{faults: h.o.Faults, log: h.o.Logger, now: time.Now}
+	}
 	if h.source, h.err = sli.NewSource(sli.Options{Limit: h.limitBytes}); h.err == nil {
 		h.ring.Read(h.source) // what the first request compares with
 	}
@@ -130,6 +139,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if strings.HasSuffix(strings.TrimSuffix(r.URL.Path, "/"), "/override") {
 		h.override(w, r)
+		return
+	}
+	if id, ok := faultPath(r); ok {
+		h.serveFaults(w, r, id)
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -187,6 +200,10 @@ func (h *handler) look() *document {
 		d.Change.Active = r.Override
 	}
 	d.Change.Allowed = h.changes != nil
+	if h.faults != nil {
+		f := h.faults.faults.Status()
+		d.Faults = &f
+	}
 	if h.guard != nil {
 		s := h.guard.Status()
 		d.Guard = &s

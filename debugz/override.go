@@ -90,23 +90,28 @@ type changer struct {
 	mu     sync.Mutex
 	revert func() // of the override that was made here; nil for none
 	by     string
+	rate   bucket
+}
+
+// A bucket says how often something may be done: so often at once, and then once in
+// some time. It begins full.
+type bucket struct {
 	tokens float64
 	filled time.Time
 }
 
-// spend takes one of the changes that are allowed now. With mu.
-func (c *changer) spend() bool {
-	now := c.now()
-	if c.filled.IsZero() {
-		c.tokens = changesBurst
-	} else if d := now.Sub(c.filled); d > 0 {
-		c.tokens = min(changesBurst, c.tokens+d.Seconds()/changeEvery.Seconds())
+// spend is false when it is too often.
+func (b *bucket) spend(now time.Time, burst float64, every time.Duration) bool {
+	if b.filled.IsZero() {
+		b.tokens = burst
+	} else if d := now.Sub(b.filled); d > 0 {
+		b.tokens = min(burst, b.tokens+d.Seconds()/every.Seconds())
 	}
-	c.filled = now
-	if c.tokens < 1 {
+	b.filled = now
+	if b.tokens < 1 {
 		return false
 	}
-	c.tokens--
+	b.tokens--
 	return true
 }
 
@@ -132,7 +137,7 @@ func (h *handler) override(w http.ResponseWriter, r *http.Request) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.spend() {
+	if !c.rate.spend(c.now(), changesBurst, changeEvery) {
 		w.Header().Set("Retry-After", fmt.Sprintf("%.0f", changeEvery.Seconds()))
 		refuse(w, &refusal{http.StatusTooManyRequests, fmt.Sprintf("more than %d changes, and then one each %v, are too many", changesBurst, changeEvery)})
 		return
@@ -163,7 +168,7 @@ func (h *handler) override(w http.ResponseWriter, r *http.Request) {
 }
 
 // decode reads a request: one JSON object, nothing unknown in it, nothing after it.
-func decode(w http.ResponseWriter, r *http.Request, o *overrideRequest) *refusal {
+func decode(w http.ResponseWriter, r *http.Request, o any) *refusal {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	d.DisallowUnknownFields()
 	err := d.Decode(o)

@@ -43,6 +43,7 @@ type page struct {
 	Name       string
 	PID        int
 	Word       string
+	Faults     *faultsPart
 	Sub        string
 	Problems   []string
 	Tiles      []fact
@@ -118,17 +119,17 @@ type fileLink struct{ Name, Link string }
 // A budget is how much of what may be long is shown. What goes first is what the
 // JSON has as well.
 type budget struct {
-	metrics, transitions, rungs, objectives, signals, bundles, problems, text int
+	metrics, transitions, rungs, objectives, signals, bundles, problems, faults, text int
 }
 
 // budgets are tried until the page is small enough. The last one is, whatever there
 // is to show: a test holds it with texts that are long and escape badly.
 var budgets = []budget{
-	{metrics: 120, transitions: 100, rungs: 64, objectives: 32, signals: 24, bundles: 20, problems: 8, text: 160},
-	{metrics: 60, transitions: 60, rungs: 64, objectives: 32, signals: 24, bundles: 12, problems: 8, text: 120},
-	{metrics: 20, transitions: 30, rungs: 40, objectives: 24, signals: 20, bundles: 8, problems: 6, text: 80},
-	{metrics: 0, transitions: 12, rungs: 24, objectives: 12, signals: 16, bundles: 4, problems: 4, text: 48},
-	{metrics: 0, transitions: 6, rungs: 12, objectives: 6, signals: 14, bundles: 2, problems: 2, text: 24},
+	{metrics: 120, transitions: 100, rungs: 64, objectives: 32, signals: 24, bundles: 20, problems: 8, faults: 16, text: 160},
+	{metrics: 60, transitions: 60, rungs: 64, objectives: 32, signals: 24, bundles: 12, problems: 8, faults: 16, text: 120},
+	{metrics: 20, transitions: 30, rungs: 40, objectives: 24, signals: 20, bundles: 8, problems: 6, faults: 16, text: 80},
+	{metrics: 0, transitions: 12, rungs: 24, objectives: 12, signals: 16, bundles: 4, problems: 4, faults: 8, text: 48},
+	{metrics: 0, transitions: 6, rungs: 12, objectives: 6, signals: 14, bundles: 2, problems: 2, faults: 4, text: 24},
 }
 
 // writePage renders the page, as much of it as fits.
@@ -158,6 +159,13 @@ func pageOf(d *document, refresh bool, lim budget) *page {
 	if d.Change.Allowed {
 		p.Change = "Settings may be changed by a POST to override, below this page."
 	}
+	if d.Faults != nil {
+		p.Faults = faultsOf(d, lim)
+		if !d.Change.Allowed {
+			p.Change = "No setting can be changed here."
+		}
+		p.Change += " Faults may be started by a POST to faults, below this page."
+	}
 	for i, s := range d.Problems {
 		if i < lim.problems {
 			p.Problems = append(p.Problems, cut(s, lim.text))
@@ -170,6 +178,9 @@ func pageOf(d *document, refresh bool, lim budget) *page {
 	if d.Guard != nil {
 		p.Guard = guardOf(d, lim)
 		p.Word = d.Guard.State.String()
+	}
+	if p.Faults != nil {
+		p.Word = strings.TrimPrefix(p.Word+", under a fault", ", ")
 	}
 	for i, m := range d.Metrics {
 		if i >= lim.metrics {

@@ -51,17 +51,13 @@ func (a *active) history() (why string, highest float64) {
 	return a.ending, a.highest
 }
 
-// raise notes a level.
-func (a *active) raise(level float64) {
-	a.highest = max(a.highest, level)
-}
-
-// takes is what it may hold, with the level that it has and the one it may still have
-// to come down from.
+// takes is what it may hold at its level, or still holds as it comes down to it.
 func (a *active) takes() (bytes, goroutines float64) {
-	a.mu.Lock()
-	level := a.level
-	a.mu.Unlock()
+	level, _, _ := a.wanted()
+	if a.kind.unit == Bytes || a.kind.unit == Count {
+		there, _ := a.effect.reached()
+		level = max(level, there)
+	}
 	return a.kind.takes(level, a.size)
 }
 
@@ -72,8 +68,7 @@ func (a *active) renew(level float64, until time.Time) bool {
 	if a.ending != "" || !time.Now().Before(a.until) {
 		return false
 	}
-	a.level, a.until = level, until
-	a.raise(level)
+	a.level, a.highest, a.until = level, max(a.highest, level), until
 	a.wake()
 	return true
 }
@@ -104,10 +99,4 @@ func (a *active) failed(err error) {
 	if err != nil {
 		a.problem = err.Error()
 	}
-}
-
-func (a *active) lease() Lease {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return Lease{ID: a.id, Kind: a.kind.kind, Level: a.level, Unit: a.kind.unit, Size: a.size, Until: a.until}
 }

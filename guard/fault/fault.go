@@ -84,70 +84,63 @@ func (i *Injector) maxBytes() uint64 {
 	return fallbackBytes
 }
 
-// A Lease is a fault that was started or renewed.
-type Lease struct {
-	ID    string    `json:"id"`
-	Kind  Kind      `json:"kind"`
-	Level float64   `json:"level"`
-	Unit  Unit      `json:"unit"`
-	Size  uint64    `json:"size_bytes,omitempty"` // as it was rounded
-	Until time.Time `json:"until"`
-}
-
 // Start starts a fault. It does not wait until its level is reached; Status says how
 // far it is.
-func (i *Injector) Start(r Request) (Lease, error) {
+func (i *Injector) Start(r Request) (Fault, error) {
 	k, err := r.check(i.o.MaxLease)
 	if err != nil {
-		return Lease{}, err
+		return Fault{}, err
 	}
 	if r.Kind == OffHeap && !canMap {
-		return Lease{}, ErrUnsupported
+		return Fault{}, ErrUnsupported
 	}
 	most := i.maxBytes()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.closed {
-		return Lease{}, ErrClosed
+		return Fault{}, ErrClosed
 	}
 	if n := len(i.active); n >= maxActive {
-		return Lease{}, &BoundError{What: "faults", Asked: 1, Held: float64(n), Most: maxActive}
+		return Fault{}, &BoundError{What: "faults", Asked: 1, Held: float64(n), Most: maxActive}
 	}
 	now := time.Now()
 	a := &active{
 		kind: k, id: rand.Text()[:12], size: r.Size, by: r.By, from: r.From, since: now, effect: k.make(r.Size),
-		level: r.Level, until: now.Add(r.Lease), changed: make(chan struct{}, 1), done: make(chan struct{}),
+		level: r.Level, highest: r.Level, until: now.Add(r.Lease), changed: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	if err := i.admit(a, r.Level, most); err != nil {
-		return Lease{}, err
+		return Fault{}, err
 	}
-	a.raise(r.Level)
 	i.active = append(i.active, a)
 	i.log().Warn("heapwright fault begins", "kind", r.Kind, "level", r.Level, "unit", k.unit, "lease", r.Lease, "by", r.By, "from", r.From, "id", a.id)
 	go i.run(a)
-	return a.lease(), nil
+	return a.fault(), nil
 }
 
-// admit says whether a level of a fault is within the bounds, beside what the other
-// faults may take. With mu.
+// admit says whether a level of a fault is within the bounds, beside what the others
+// hold or may take. With mu.
 func (i *Injector) admit(a *active, level float64, most uint64) error {
-	bytes, goroutines := i.returning, 0.0
-	for _, other := range i.active {
-		if other != a {
-			b, g := other.takes()
+	held, herd := i.held(a)
+	b, g := a.kind.takes(level, a.size)
+	switch {
+	case held+b > float64(most):
+		return &BoundError{What: "bytes", Asked: b, Held: held, Most: float64(most)}
+	case herd+g > float64(i.o.MaxGoroutines):
+		return &BoundError{What: "goroutines", Asked: g, Held: herd, Most: float64(i.o.MaxGoroutines)}
+	}
+	return nil
+}
+
+// held is what there is or may be of all faults but one. With mu.
+func (i *Injector) held(but *active) (bytes, goroutines float64) {
+	bytes = i.returning
+	for _, a := range i.active {
+		if a != but {
+			b, g := a.takes()
 			bytes, goroutines = bytes+b, goroutines+g
 		}
 	}
-	b, g := a.kind.takes(level, a.size)
-	// What is less than it was may be, whatever the bounds are by now.
-	was, wasG := a.takes()
-	switch {
-	case bytes+b > float64(most) && b > was:
-		return &BoundError{What: "bytes", Asked: b, Held: bytes, Most: float64(most)}
-	case goroutines+g > float64(i.o.MaxGoroutines) && g > wasG:
-		return &BoundError{What: "goroutines", Asked: g, Held: goroutines, Most: float64(i.o.MaxGoroutines)}
-	}
-	return nil
+	return bytes, goroutines
 }
 
 func (k *kindInfo) takes(level float64, size uint64) (bytes, goroutines float64) {
@@ -160,46 +153,41 @@ func (k *kindInfo) takes(level float64, size uint64) (bytes, goroutines float64)
 	return bytes, goroutines
 }
 
-// Renew gives a fault another level, and a lease that begins now. A lease of 0 is
-// DefaultLease. When it is refused the fault goes on as it was, with the lease that it
-// had.
-func (i *Injector) Renew(id string, level float64, lease time.Duration) (Lease, error) {
-	return i.renew(id, &level, lease)
-}
-
-// Extend gives a fault a lease that begins now, and leaves its level.
-func (i *Injector) Extend(id string, lease time.Duration) (Lease, error) {
-	return i.renew(id, nil, lease)
-}
-
-func (i *Injector) renew(id string, level *float64, lease time.Duration) (Lease, error) {
+// Renew gives a fault another level, unless that is nil, and a lease that begins now. A
+// lease of 0 is DefaultLease. When it is refused the fault goes on as it was, with the
+// lease that it had.
+func (i *Injector) Renew(id string, level *float64, lease time.Duration) (Fault, error) {
 	if lease == 0 {
 		lease = min(DefaultLease, i.o.MaxLease)
 	}
 	if err := checkLease(lease, i.o.MaxLease); err != nil {
-		return Lease{}, err
+		return Fault{}, err
 	}
 	most := i.maxBytes()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	a := i.find(id)
 	if a == nil {
-		return Lease{}, ErrUnknown
+		return Fault{}, ErrUnknown
 	}
-	to, _, _ := a.wanted()
+	was, _, _ := a.wanted()
+	to := was
 	if level != nil {
 		to = *level
-		if err := a.kind.checkLevel(to); err != nil {
-			return Lease{}, err
-		}
+	}
+	if err := a.kind.checkLevel(to); err != nil {
+		return Fault{}, err
+	}
+	// Less than it was may be, whatever the bounds are by now.
+	if to > was {
 		if err := i.admit(a, to, most); err != nil {
-			return Lease{}, err
+			return Fault{}, err
 		}
 	}
 	if !a.renew(to, time.Now().Add(lease)) {
-		return Lease{}, ErrUnknown
+		return Fault{}, ErrUnknown
 	}
-	return a.lease(), nil
+	return a.fault(), nil
 }
 
 // find finds a fault. With mu.

@@ -31,6 +31,9 @@ type guard struct {
 	handler http.Handler
 	status  func() any // nil where it says nothing
 	close   func()
+
+	ours  *heapwrightguard.Guard // nil for the others, as is limit
+	limit *memlimit.Limit
 }
 
 // guards are made with what their own documentation recommends. docs/GUARD.md has
@@ -73,6 +76,14 @@ func (g guard) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	if err := json.NewEncoder(w).Encode(doc); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}
+}
+
+// ready says whether requests should be sent.
+func (g guard) ready() http.Handler {
+	if g.ours != nil {
+		return g.ours.ReadyHandler()
+	}
+	return http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 }
 
 // autoMemLimit is automemlimit as its README has it: nine tenths of the cgroup's
@@ -174,5 +185,7 @@ func heapwright(next http.Handler) (guard, error) {
 			return map[string]any{"guard": g.Status(), "memlimit": limit.Report()}
 		},
 		close: func() { _ = errors.Join(g.Close(), limit.Close()) },
+		ours:  g,
+		limit: limit,
 	}, nil
 }

@@ -13,6 +13,12 @@
 // and Retry-After, and the others are served. -rate 0 leaves it to you to ask:
 //
 //	curl -so /dev/null -w '%{http_code}\n' http://127.0.0.1:8080/tiles/7
+//
+// With -allow-faults the debug port lets faults happen inside, to see what comes of
+// them. Each ends with its lease; this one keeps 24 MiB for 20 seconds:
+//
+//	curl http://127.0.0.1:6060/debug/heapwright/faults -H 'Content-Type: application/json' \
+//		-d '{"kind": "heap.retain", "level": 25165824, "lease_seconds": 20, "by": "me"}'
 package main
 
 import (
@@ -31,6 +37,7 @@ import (
 	"github.com/heapwright/heapwright/debugz"
 	"github.com/heapwright/heapwright/examples/internal/run"
 	"github.com/heapwright/heapwright/guard"
+	"github.com/heapwright/heapwright/guard/fault"
 	"github.com/heapwright/heapwright/memlimit"
 	"github.com/heapwright/heapwright/metric"
 )
@@ -41,13 +48,14 @@ var (
 	limit  = flag.Uint64("limit", 0, "memory limit, MiB; 0: that of the container")
 	rate   = flag.Int("rate", 60, "requests a second that it sends to itself")
 	change = flag.Bool("allow-change", false, "let the debug port change GOGC and GOMEMLIMIT")
+	faults = flag.Bool("allow-faults", false, "let the debug port make faults happen")
 )
 
 func main() {
 	ctx, stop := run.Context()
 	defer stop()
 	tiles := newTiles(64)
-	service, debugging, end, err := guarded(tiles, tiles.trim, *limit<<20, *change)
+	service, debugging, end, err := guarded(tiles, tiles.trim, *limit<<20, *change, *faults)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -69,20 +77,27 @@ func main() {
 }
 
 // guarded puts a service under guard, and makes its debug port.
-func guarded(next http.Handler, trim func(context.Context) error, bytes uint64, change bool) (service, debugging http.Handler, end func(), err error) {
+func guarded(next http.Handler, trim func(context.Context) error, bytes uint64, change, faults bool) (service, debugging http.Handler, end func(), err error) {
 	l, err := memlimit.Start(memlimit.Config{Bytes: bytes})
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	g, err := guard.Start(guard.Config{Limit: func() uint64 { return l.Report().LimitBytes }, Trim: trim})
+	known := func() uint64 { return l.Report().LimitBytes }
+	g, err := guard.Start(guard.Config{Limit: known, Trim: trim})
 	if err != nil {
 		return nil, nil, nil, errors.Join(err, l.Close())
 	}
+	debug := debugz.Options{Guard: g, Limit: l, Sources: []metric.Source{g, l}, AllowChange: change}
+	end = func() { g.Close(); l.Close() }
+	if faults {
+		debug.Faults = fault.New(fault.Options{Limit: known})
+		end = func() { debug.Faults.Close(); g.Close(); l.Close() }
+	}
 	mux := http.NewServeMux()
-	mux.Handle("/debug/heapwright/", debugz.Handler(debugz.Options{Guard: g, Limit: l, Sources: []metric.Source{g, l}, AllowChange: change}))
+	mux.Handle("/debug/heapwright/", debugz.Handler(debug))
 	mux.Handle("/metrics", metric.Handler(g, l))
 	mux.Handle("/readyz", g.ReadyHandler())
-	return g.Handler(next), mux, func() { g.Close(); l.Close() }, nil
+	return g.Handler(next), mux, end, nil
 }
 
 // serve serves until ctx ends, and returns at which address.

@@ -22,7 +22,7 @@ func TestGuarded(t *testing.T) {
 	defer stop()
 	const limit = 1 << 30
 	tiles := newTiles(8)
-	service, debugging, end, err := guarded(tiles, tiles.trim, limit, false)
+	service, debugging, end, err := guarded(tiles, tiles.trim, limit, false, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +88,15 @@ func TestGuarded(t *testing.T) {
 	}
 	if d.Guard.Shed.Admitted["normal"] == 0 || len(d.Metrics) == 0 || d.Change.Allowed {
 		t.Errorf("the debug page: %+v", d)
+	}
+	r, err := client.Post("http://"+debugAt+"/debug/heapwright/faults", "application/json",
+		strings.NewReader(`{"kind": "goroutines", "level": 10, "lease_seconds": 60, "by": "the test"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body.Close()
+	if _, body := get("http://" + debugAt + "/debug/heapwright/"); r.StatusCode != http.StatusOK || !strings.Contains(body, "A fault is injected") {
+		t.Errorf("a fault: status %d, and the page does not show it", r.StatusCode)
 	}
 	if r, body := get("http://" + debugAt + "/metrics"); r.StatusCode != http.StatusOK || !strings.Contains(body, "heapwright_") {
 		t.Errorf("metrics: status %d, %.200s", r.StatusCode, body)

@@ -1,0 +1,131 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Places are where a user's journals and log are: beside the leases and the log of
+// package live.
+func Places(getenv func(string) string) (dir, stateDir string, err error) {
+	base := getenv("HEAPWRIGHT_STATE_DIR")
+	switch {
+	case base != "":
+		dir, stateDir = filepath.Join(base, "stress"), base
+	case os.Geteuid() == 0:
+		// Not from the environment: under sudo that may name another user's directories.
+		dir, stateDir = "/run/heapwright/stress", "/var/lib/heapwright"
+	default:
+		stateDir = getenv("XDG_STATE_HOME")
+		if !filepath.IsAbs(stateDir) {
+			home := getenv("HOME")
+			if !filepath.IsAbs(home) {
+				return "", "", errors.New("there is no place to write down what is done: set HOME, or HEAPWRIGHT_STATE_DIR to an absolute path")
+			}
+			stateDir = filepath.Join(home, ".local", "state")
+		}
+		stateDir = filepath.Join(stateDir, "heapwright")
+		dir = filepath.Join(stateDir, "stress")
+		if run := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(run) {
+			dir = filepath.Join(run, "heapwright", "stress")
+		}
+	}
+	if !filepath.IsAbs(dir) || !filepath.IsAbs(stateDir) {
+		return "", "", fmt.Errorf("the directory for what is written down, %q, is not an absolute path", dir)
+	}
+	return dir, stateDir, nil
+}
+
+// openDir makes a directory that only its user may change, or refuses the one that is
+// there: what is in it decides what is written to files of the kernel.
+func openDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making the place for what is written down: %w", err)
+	}
+	return checkOwn(dir, true)
+}
+
+// checkOwn refuses a file or directory that others could have written.
+func checkOwn(name string, dir bool) error {
+	info, err := os.Lstat(name)
+	if err != nil {
+		return fmt.Errorf("looking at %s: %w", name, err)
+	}
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case dir != info.IsDir(), !dir && !info.Mode().IsRegular():
+		return fmt.Errorf("%s is not what it should be: %s", name, info.Mode().Type())
+	case !ok || int(sys.Uid) != os.Geteuid():
+		return fmt.Errorf("%s belongs to another user; it is not trusted", name)
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("others may write to %s (%s); it is not trusted", name, info.Mode().Perm())
+	}
+	return nil
+}
+
+// An owner is a process that has to do with a plan.
+type owner struct {
+	Tool       string `json:"tool"`
+	PID        int    `json:"pid"`
+	StartTicks uint64 `json:"start_ticks"`
+}
+
+func ourselves(tool string) (owner, error) {
+	start, err := startTicks(os.Getpid())
+	if err != nil {
+		return owner{}, fmt.Errorf("looking at this process: %w", err)
+	}
+	return owner{clip(tool), os.Getpid(), start}, nil
+}
+
+// alive reports whether the process still runs. One that cannot be looked at does.
+func (o owner) alive() bool {
+	if o.PID <= 0 {
+		return false
+	}
+	start, err := startTicks(o.PID)
+	if err != nil {
+		return !missing(err) && !errors.Is(err, syscall.ESRCH)
+	}
+	return start == o.StartTicks
+}
+
+// startTicks is when a process started: with its number, it is that process and no later
+// one. A zombie has ended.
+func startTicks(pid int) (uint64, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	return parseStart(string(text))
+}
+
+func parseStart(stat string) (uint64, error) {
+	// The name of the program, in parentheses, may hold anything.
+	_, rest, ok := strings.Cut(stat[max(0, strings.LastIndexByte(stat, ')')):], ") ")
+	f := strings.Fields(rest)
+	if !ok || len(f) < 20 {
+		return 0, errors.New("/proc/PID/stat is not understood")
+	}
+	if f[0] == "Z" || f[0] == "X" {
+		return 0, syscall.ESRCH
+	}
+	return strconv.ParseUint(f[19], 10, 64)
+}
+
+// bootID names this boot: process start times count from it.
+func bootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("reading the boot ID: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,120 @@
+package judge
+
+import (
+	"math"
+	"slices"
+
+	"github.com/heapwright/heapwright/cmd/internal/chaos"
+)
+
+// A baseline is how metrics were before the first fault.
+type baseline map[chaos.Metric]level
+
+// A level is what a metric was around. Bounds go by the quantiles: the mean of a busy
+// machine is what every other second exceeds.
+type level struct {
+	low, middle, high float64 // 5%, 50% and 95%
+	n                 int
+}
+
+// leastPoints is how many points a level needs.
+const leastPoints = 5
+
+func newBaseline(points []chaos.Point) baseline {
+	all := map[chaos.Metric][]float64{}
+	var failed, done float64
+	counted := 0
+	for _, p := range points {
+		for m := range p.Values {
+			if v, ok := value(p, m); ok {
+				all[m] = append(all[m], v)
+			}
+		}
+		if k, n, ok := counts(p); ok {
+			// Ten points a second each have the last second's.
+			failed, done, counted = failed+k/10, done+n/10, counted+1
+		}
+	}
+	b := baseline{}
+	for m, v := range all {
+		if len(v) < leastPoints {
+			continue
+		}
+		slices.Sort(v)
+		b[m] = level{low: quantile(v, 0.05), middle: quantile(v, 0.5), high: quantile(v, 0.95), n: len(v)}
+	}
+	if l, ok := b[chaos.ErrorRatio]; ok && counted >= leastPoints {
+		// How often nothing failed says less of a share than how many there were.
+		_, l.high = wilson(failed, done)
+		b[chaos.ErrorRatio] = l
+	}
+	return b
+}
+
+// quantile is of sorted values, of which there is at least one.
+func quantile(sorted []float64, q float64) float64 {
+	at := q * float64(len(sorted)-1)
+	i := int(at)
+	if i+1 >= len(sorted) {
+		return sorted[len(sorted)-1]
+	}
+	return sorted[i] + (sorted[i+1]-sorted[i])*(at-float64(i))
+}
+
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	s := slices.Clone(v)
+	slices.Sort(s)
+	return quantile(s, 0.5)
+}
+
+// slack is what a value may always be off by: a factor of next to nothing is nothing.
+func slack(m chaos.Metric) float64 {
+	switch m {
+	case chaos.LatencyP50, chaos.LatencyP99, chaos.PauseP99, chaos.PauseMax:
+		return 0.005
+	case chaos.GoroutineCount, chaos.ConnectionsOpen:
+		return 10
+	case chaos.GCCPURatio, chaos.AssistRatio, chaos.ThrottledRatio, chaos.PressureFull, chaos.PressureSome:
+		return 0.01
+	}
+	return 0
+}
+
+// bounds are what a criterion allows, infinite where it does not say. It reports false
+// where it is of a baseline that there is not.
+func bounds(c *chaos.Criterion, tolerated bool, b baseline) (low, high float64, ok bool) {
+	low, high = math.Inf(-1), math.Inf(1)
+	if c.AtLeast != nil {
+		low = *c.AtLeast
+	}
+	if c.AtMost != nil {
+		high = *c.AtMost
+	}
+	if tolerated && c.Tolerated != nil {
+		if c.AtMost != nil {
+			high = *c.Tolerated
+		} else {
+			low = *c.Tolerated
+		}
+	}
+	if math.IsNaN(low) || math.IsNaN(high) {
+		return 0, 0, false
+	}
+	if !c.OfBaseline {
+		return low, high, true
+	}
+	l, known := b[c.Metric]
+	if !known {
+		return 0, 0, false
+	}
+	if !math.IsInf(high, 0) {
+		high = max(high*l.high, l.high+slack(c.Metric))
+	}
+	if !math.IsInf(low, 0) {
+		low = min(low*l.low, l.low-slack(c.Metric))
+	}
+	return low, high, !math.IsNaN(low) && !math.IsNaN(high)
+}

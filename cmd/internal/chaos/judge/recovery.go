@@ -1,0 +1,311 @@
+package judge
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/chaos"
+)
+
+// What the criteria of the recovery are called.
+const (
+	liveHeap         = "live_heap"
+	workingSet       = "working_set"
+	goroutines       = "goroutines"
+	latency          = "latency"
+	failures         = "errors"
+	ready            = "ready"
+	guarded          = "guard"
+	settings         = "settings"
+	growth           = "growth"
+	growthGoroutines = "growth_goroutines"
+)
+
+const (
+	// cyclesBack is how many cycles in a row have to find no more alive than before.
+	cyclesBack = 3
+	// cyclesBefore is how many of the last cycles before say what was alive.
+	cyclesBefore = 9
+	// missing is how long a metric may be absent before it is not waited for.
+	missing = 5 * time.Second
+	// astray is which share of the points may be out of bounds while something is taken to
+	// be back: what is noise before is noise after.
+	astray = 0.1
+	// heapSlack and memorySlack are what a small heap may always be off by.
+	heapSlack, memorySlack = 1 << 20, 4 << 20
+)
+
+// A Recovery follows whether the target is as it was, after one fault. What it was is
+// measured before the first one.
+type Recovery struct {
+	rules  chaos.Recovery
+	done   chaos.Done
+	list   []*regain
+	begun  bool
+	last   time.Duration
+	cycles []chaos.Cycle // the last ones after the fault, in a row within bounds
+	ended  int           // cycles since the fault
+}
+
+// A regain is one criterion of the recovery.
+type regain struct {
+	chaos.Recovered
+	low, high float64
+	within    time.Duration // since the fault was undone
+	stable    time.Duration // how long it has to be so
+	read      func(chaos.Point) (float64, bool)
+
+	window []glance // of the last stable
+	off    int      // of them out of bounds
+	seen   bool
+	absent bool // for so long that it is not waited for
+}
+
+type glance struct {
+	at time.Duration
+	ok bool
+}
+
+// defaults are those of HW-CHAOS/1, for plans that were not read from a file.
+func defaults(r chaos.Recovery) chaos.Recovery {
+	if r.Within <= 0 {
+		r.Within = time.Minute
+	}
+	if r.Stable <= 0 {
+		r.Stable = 10 * time.Second
+	}
+	if r.Memory <= 0 {
+		r.Memory = 5 * time.Minute
+	}
+	for _, d := range []struct {
+		to *float64
+		v  float64
+	}{
+		{(*float64)(&r.LiveHeap), 0.05}, {(*float64)(&r.WorkingSet), 0.10}, {(*float64)(&r.Goroutines), 0.02}, {(*float64)(&r.Latency), 0.5},
+	} {
+		if !(*d.to > 0) || math.IsInf(*d.to, 0) {
+			*d.to = d.v
+		}
+	}
+	return r
+}
+
+// NewRecovery follows the recovery from a fault that done is said of, against points and
+// cycles from before the first fault. Of done, Fault and Ended are looked at, and
+// Verified where it is known already.
+func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, done chaos.Done) *Recovery {
+	r := &Recovery{rules: defaults(plan.Recovery), done: done}
+	base := newBaseline(before)
+	metric := func(m chaos.Metric) func(chaos.Point) (float64, bool) {
+		return func(p chaos.Point) (float64, bool) { return value(p, m) }
+	}
+	add := func(what string, low, middle, high float64, within, stable time.Duration, read func(chaos.Point) (float64, bool)) {
+		g := &regain{Recovered: chaos.Recovered{What: what, Before: finite(middle), Bound: finite(high)}, low: low, high: high, within: within, stable: stable, read: read}
+		if math.IsInf(high, 0) {
+			g.Bound = finite(low)
+		}
+		r.list = append(r.list, g)
+	}
+	within, stable := r.rules.Within, min(r.rules.Stable, r.rules.Within)
+	none := math.Inf(-1)
+
+	if heap := lastLive(cycles); len(heap) >= cyclesBack {
+		middle := median(heap)
+		// A heap that was larger before, now and then, may be so again.
+		high := max(middle*(1+float64(r.rules.LiveHeap)), middle+heapSlack, slices.Max(heap))
+		add(liveHeap, none, middle, high, within, 0, nil)
+	} else {
+		add(liveHeap, none, 0, 0, within, 0, nil)
+		r.list[0].absent = true
+	}
+	memory := chaos.WorkingSet
+	if _, ok := base[memory]; !ok {
+		memory = chaos.RSS
+	}
+	if l, ok := base[memory]; ok {
+		high := max(l.middle*(1+float64(r.rules.WorkingSet)), l.middle+memorySlack, l.high)
+		add(workingSet, none, l.middle, high, r.rules.Memory, min(stable, time.Second), metric(memory))
+	}
+	if l, ok := base[chaos.GoroutineCount]; ok {
+		off := max(l.middle*float64(r.rules.Goroutines), 10)
+		add(goroutines, l.low-off, l.middle, l.high+off, within, stable, metric(chaos.GoroutineCount))
+	}
+	if l, ok := base[chaos.LatencyP99]; ok {
+		high := max(l.middle*(1+float64(r.rules.Latency)), l.high+slack(chaos.LatencyP99))
+		add(latency, none, l.middle, high, within, stable, metric(chaos.LatencyP99))
+	}
+	if l, ok := base[chaos.ErrorRatio]; ok {
+		high := l.high
+		for _, c := range plan.Hypothesis {
+			if c.Metric == chaos.ErrorRatio && c.AtMost != nil && !c.OfBaseline {
+				high = max(high, *c.AtMost)
+			}
+		}
+		add(failures, none, l.middle, high, within, stable, pooledErrors(high))
+	}
+	if l, ok := base[chaos.Ready]; ok && l.middle >= 0.5 {
+		add(ready, 1, 1, math.Inf(1), within, stable, metric(chaos.Ready))
+	}
+	if l, ok := base[chaos.GuardState]; ok && l.middle < 0.5 {
+		add(guarded, none, 0, 0, within, min(stable, time.Second), metric(chaos.GuardState))
+	}
+	add(settings, none, 0, 0, within, 0, nil)
+	if g := r.list[len(r.list)-1]; done.Verified {
+		g.Known, g.Took = true, new(max(done.Undo, 0))
+	} else {
+		g.absent = true // the keeper says it at the end
+	}
+	return r
+}
+
+// lastLive is what the last cycles found alive.
+func lastLive(cycles []chaos.Cycle) []float64 {
+	out := make([]float64, 0, cyclesBefore)
+	for _, c := range slices.Backward(cycles) {
+		// 0 is one that ended between two looks: what it found is not known.
+		if c.LiveBytes > 0 && len(out) < cyclesBefore {
+			out = append(out, float64(c.LiveBytes))
+		}
+	}
+	return out
+}
+
+// pooledErrors is a share of failed requests that counts only where it is above bound
+// beyond chance.
+func pooledErrors(bound float64) func(chaos.Point) (float64, bool) {
+	q := &pool{window: 2 * time.Second}
+	return func(p chaos.Point) (float64, bool) {
+		v, ok := value(p, chaos.ErrorRatio)
+		if !ok || !q.add(p) {
+			return v, ok
+		}
+		failed, done := q.sum()
+		if !above(failed, done, bound) {
+			return min(v, bound), true
+		}
+		return failed / done, true
+	}
+}
+
+// Step looks at a point after the fault, and at the cycles that were new since the last
+// step. Met are the criteria that are met from now on: events of EventRecover. Done is
+// that all are, those that cannot be measured left out.
+func (r *Recovery) Step(p chaos.Point, cycles []chaos.Cycle) (done bool, met []chaos.Event) {
+	if p.At < r.done.Ended || r.begun && p.At < r.last {
+		return false, nil
+	}
+	r.begun, r.last = true, p.At
+	for _, g := range r.list {
+		was := g.Took != nil
+		switch {
+		case was:
+		case g.What == liveHeap:
+			r.heap(g, cycles)
+		case g.read != nil:
+			g.step(p, r.done.Ended)
+		}
+		if g.Took != nil && !was {
+			met = append(met, chaos.Event{At: p.At, Kind: chaos.EventRecover, Fault: r.done.Fault, Text: g.What, Value: g.Took.Seconds()})
+		}
+	}
+	for _, g := range r.list {
+		if g.Took == nil && !g.absent {
+			return false, met
+		}
+	}
+	return true, met
+}
+
+func (r *Recovery) heap(g *regain, cycles []chaos.Cycle) {
+	for _, c := range cycles {
+		if c.At <= r.done.Ended || c.LiveBytes == 0 || g.Took != nil || g.absent {
+			continue
+		}
+		r.ended++
+		g.After = float64(c.LiveBytes)
+		g.Known = r.ended >= cyclesBack
+		if g.After > g.high {
+			r.cycles = r.cycles[:0]
+			continue
+		}
+		if r.cycles = append(r.cycles, c); len(r.cycles) < cyclesBack {
+			continue
+		}
+		if took := r.cycles[0].At - r.done.Ended; took <= g.within {
+			g.Took = &took
+		}
+		r.cycles = r.cycles[1:]
+	}
+}
+
+func (g *regain) step(p chaos.Point, ended time.Duration) {
+	v, ok := g.read(p)
+	if !ok {
+		g.absent = !g.seen && p.At-ended >= missing
+		return
+	}
+	g.seen, g.Known, g.absent = true, true, false
+	g.After = v
+	ok = v >= g.low && v <= g.high
+	g.window = append(g.window, glance{at: p.At, ok: ok})
+	if !ok {
+		g.off++
+	}
+	// The stretch begins with a point in bounds, and is no longer than it has to be.
+	for len(g.window) > 0 && (!g.window[0].ok || len(g.window) > 1 && p.At-g.window[1].at >= g.stable) {
+		if !g.window[0].ok {
+			g.off--
+		}
+		g.window = g.window[1:]
+	}
+	if !ok || p.At-g.window[0].at < g.stable || float64(g.off) > astray*float64(len(g.window)) {
+		return
+	}
+	if took := max(0, g.window[0].at-ended); took <= g.within {
+		g.Took = &took
+	}
+}
+
+// Deadline is until when it is worth to wait for what is not met yet, since the run
+// began: what cannot be measured is not waited for.
+func (r *Recovery) Deadline() time.Duration {
+	longest := time.Duration(0)
+	for _, g := range r.list {
+		if g.Took == nil && !g.absent {
+			longest = max(longest, g.within+g.stable)
+		}
+	}
+	return r.done.Ended + longest
+}
+
+// Results are the criteria, as they are by now.
+func (r *Recovery) Results() []chaos.Recovered {
+	out := make([]chaos.Recovered, 0, len(r.list))
+	for _, g := range r.list {
+		out = append(out, g.Recovered)
+	}
+	return out
+}
+
+// why says what of a criterion of the recovery is not as it was; within is how long was
+// waited.
+func why(r chaos.Recovered, within time.Duration) string {
+	switch r.What {
+	case settings:
+		return "its settings were not all read back as they were"
+	case ready:
+		return "it was not ready again within " + span(within)
+	case guarded:
+		return "its guard was not healthy again within " + span(within)
+	case growth:
+		return fmt.Sprintf("its live heap grows by %s/s since, and did not before", words(chaos.LiveHeap, r.After))
+	case growthGoroutines:
+		return fmt.Sprintf("its goroutines grow by %s/s since, and did not before", strconv.FormatFloat(r.After, 'g', 3, 64))
+	}
+	m := map[string]chaos.Metric{liveHeap: chaos.LiveHeap, workingSet: chaos.WorkingSet, goroutines: chaos.GoroutineCount, latency: chaos.LatencyP99, failures: chaos.ErrorRatio}[r.What]
+	what := map[string]string{liveHeap: "live heap", workingSet: "working set", goroutines: "goroutines", latency: "99th percentile of the latency", failures: "share of failed requests"}[r.What]
+	return fmt.Sprintf("its %s: %s after %s, at most %s (%s before)", what, words(m, r.After), span(within), words(m, r.Bound), words(m, r.Before))
+}

@@ -8,7 +8,17 @@ import (
 
 // kinds are the faults that can be made. Nothing that a function here calls may read
 // the table.
-var kinds = map[chaos.Kind]kind{}
+var kinds = map[chaos.Kind]kind{
+	chaos.CPUQuota:  {resolveQuota, makeQuota},
+	chaos.Freeze:    {resolveFreeze, makeFreeze},
+	chaos.Sibling:   {resolveEater, makeEater},
+	chaos.PageCache: {resolveEater, makeEater},
+	chaos.Shared:    {resolveEater, makeEater},
+	chaos.Reclaim:   {resolveReclaim, makeReclaim},
+	chaos.HardLimit: {resolveLimit, makeLimit},
+
+	chaos.SlowDependency: {resolveProxy, makeProxy},
+}
 
 // reverts undo the steps of each kind.
 var reverts = map[string]func(context.Context, Step) error{

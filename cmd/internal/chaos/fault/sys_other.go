@@ -2,7 +2,10 @@
 
 package fault
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+)
 
 // Locate refuses everything elsewhere: what is here lets the package compile.
 
@@ -13,3 +16,21 @@ func nudge(int) error { return syscall.ENOSYS }
 func writable(string) error { return syscall.ENOSYS }
 
 func ownerOf(string) (int, bool) { return 0, false }
+
+func attributes() *syscall.SysProcAttr { return nil }
+
+func apart() *syscall.SysProcAttr { return nil }
+
+func disk(string) (uint64, bool, error) { return 0, false, syscall.ENOSYS }
+
+func unnamed(string) (*os.File, error) { return nil, syscall.ENOSYS }
+
+type mapped struct{}
+
+func newMapped(uint64, bool) (*mapped, error) { return nil, syscall.ENOSYS }
+
+func (*mapped) grow(uint64, uint64) error { return syscall.ENOSYS }
+
+func (*mapped) shrink(uint64, uint64) error { return syscall.ENOSYS }
+
+func (*mapped) keep(uint64, func() bool) {}

@@ -1,0 +1,230 @@
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/chaos"
+	"github.com/heapwright/heapwright/cmd/internal/human"
+)
+
+// reclaimEvery is how long after v1 has reclaimed it is looked at again.
+const reclaimEvery = time.Second
+
+// reclaimRoom is what v1 leaves between a limit and what cannot be reclaimed.
+const reclaimRoom = 16 << 20
+
+// resolveReclaim: the level is the usage that the kernel is to reclaim down to.
+func resolveReclaim(_ context.Context, f chaos.Fault, t *Target, _ chaos.Caps, room Room) (*Resolved, error) {
+	if err := t.Memory.own("memory"); err != nil {
+		return nil, err
+	}
+	if err := swaps(t, room); err != nil {
+		return nil, err
+	}
+	m, err := t.Memory.look()
+	if err != nil {
+		return nil, &RefusedError{Why: "its memory is not known", Err: err}
+	}
+	level, err := absolute(f.Level, float64(m.usage), "usage")
+	if err != nil {
+		return nil, err
+	}
+	from := float64(m.usage)
+	if !f.From.IsZero() {
+		if from, err = absolute(f.From, float64(m.usage), "usage"); err != nil {
+			return nil, err
+		}
+	}
+	if pages(level) == 0 {
+		return nil, &RefusedError{Why: "the level is what the kernel is to reclaim down to, and it cannot be nothing"}
+	}
+	r := &Resolved{Fault: f, From: from, Level: level}
+	uses := fmt.Sprintf("it uses %s now, of which %s cannot be reclaimed", human.Bytes(float64(m.usage)), human.Bytes(float64(m.fixed)))
+	if t.Memory.Version == 2 {
+		r.Words = []string{
+			fmt.Sprintf("write %d to %s: above %s the kernel slows it down and reclaims (%s)", pages(level), filepath.Join(t.Memory.Path, "memory.high"), human.Bytes(level), uses),
+			"at the end memory.high is written back",
+		}
+		return r, nil
+	}
+	r.Words = []string{
+		fmt.Sprintf("each second in which it uses more than %s, write %d to %s, and at once back what it has now (%s)", human.Bytes(level), pages(level), filepath.Join(t.Memory.Path, "memory.limit_in_bytes"), uses),
+		fmt.Sprintf("where less than %s would be left, write to memory.force_empty instead: it drops all of its page cache, and changes no limit", human.Bytes(reclaimRoom)),
+	}
+	return r, nil
+}
+
+// A reclaimEffect has the kernel reclaim memory of the group.
+//
+// With v2 memory.high does it, for as long as it is lowered. Linux v1 has nothing that
+// lasts: memory.soft_limit_in_bytes counts only when the machine is short of memory, and
+// does nothing else (Linux 6.18: a soft limit far below the usage reclaimed no page in a
+// second). What works there is a limit below the usage: the write reclaims, and page
+// cache is gone in milliseconds; the limit is written back at once, since whoever wants
+// memory while it is that low may be killed. So it is not made so low when little can be
+// reclaimed. memory.force_empty reclaims all that can be, and changes no limit.
+type reclaimEffect struct {
+	*gate
+	dir  Dir
+	file *setting
+
+	mu    sync.Mutex
+	level uint64 // v1: to reclaim down to, 0 for not now
+	wake  chan struct{}
+	done  chan struct{}
+	begin map[string]uint64 // memory.stat
+	low   uint64            // the lowest usage since
+}
+
+func makeReclaim(_ context.Context, _ *Resolved, t *Target, j Journal) (Effect, error) {
+	name := "memory.high"
+	if t.Memory.Version == 1 {
+		name = "memory.limit_in_bytes"
+	}
+	s, err := openSetting(filepath.Join(t.Memory.Path, name), j)
+	if err != nil {
+		return nil, err
+	}
+	e := &reclaimEffect{gate: newGate(), dir: t.Memory, file: s, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	e.begin = e.stat()
+	if t.Memory.Version == 1 {
+		go e.again()
+	} else {
+		close(e.done)
+	}
+	return e, nil
+}
+
+func (e *reclaimEffect) stat() map[string]uint64 {
+	text, err := readText(filepath.Join(e.dir.Path, "memory.stat"))
+	if err != nil {
+		return nil
+	}
+	return parseKeys(text)
+}
+
+func (e *reclaimEffect) Set(ctx context.Context, level float64) error {
+	ctx, leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if e.dir.Version == 2 {
+		err = e.file.put(ctx, strconv.FormatUint(pages(level), 10))
+	} else {
+		e.mu.Lock()
+		e.level = pages(level)
+		e.mu.Unlock()
+		err = e.pulse(ctx, pages(level))
+	}
+	if err != nil {
+		return fmt.Errorf("having the kernel reclaim: %w", err)
+	}
+	return nil
+}
+
+// again does it again while what was reclaimed comes back.
+func (e *reclaimEffect) again() {
+	defer close(e.done)
+	t := time.NewTicker(reclaimEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-e.over:
+			return
+		case <-t.C:
+		}
+		ctx, leave, err := e.enter(context.Background())
+		if err != nil {
+			return
+		}
+		e.mu.Lock()
+		level := e.level
+		e.mu.Unlock()
+		if level > 0 {
+			_ = e.pulse(ctx, level) // the next Set says what is wrong, or Undo
+		}
+		leave()
+	}
+}
+
+// pulse reclaims once, with v1. The limit is back when it returns, but for a context
+// that ended, after which Undo comes.
+func (e *reclaimEffect) pulse(ctx context.Context, level uint64) error {
+	m, err := e.dir.look()
+	if err != nil {
+		return err
+	}
+	if m.usage > level {
+		if level < m.fixed+reclaimRoom {
+			err = write(ctx, filepath.Join(e.dir.Path, "memory.force_empty"), "0")
+		} else {
+			err = e.lowerAndBack(ctx, level)
+		}
+	}
+	if usage, _, err := readBytes(filepath.Join(e.dir.Path, "memory.usage_in_bytes")); err == nil {
+		e.mu.Lock()
+		if e.low == 0 || usage < e.low {
+			e.low = usage
+		}
+		e.mu.Unlock()
+	}
+	if errors.Is(err, syscall.EBUSY) {
+		return nil // more is in use than a moment ago; all that could be was reclaimed
+	}
+	return err
+}
+
+func (e *reclaimEffect) lowerAndBack(ctx context.Context, level uint64) error {
+	// Not put: what is journaled and read back between would be time at the low limit.
+	step, err := e.file.note(strconv.FormatUint(level, 10))
+	if err != nil {
+		return err
+	}
+	err = write(ctx, e.file.path, step.New)
+	if back := e.file.undo(context.WithoutCancel(ctx)); back != nil {
+		return errors.Join(err, back)
+	}
+	return err
+}
+
+// Measure says what the group uses: with v1, where it comes back until the next second,
+// what it used at the least.
+func (e *reclaimEffect) Measure() (float64, string, bool) {
+	now := e.stat()
+	if e.dir.Version == 2 {
+		usage, _, err := readBytes(filepath.Join(e.dir.Path, "memory.current"))
+		if err != nil || now == nil {
+			return 0, "", false
+		}
+		stolen := now["pgsteal"] - min(now["pgsteal"], e.begin["pgsteal"])
+		return float64(usage), fmt.Sprintf("memory.current; %d pages reclaimed by memory.stat", stolen), true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.low == 0 {
+		return 0, "", false
+	}
+	out := now["total_pgpgout"] - min(now["total_pgpgout"], e.begin["total_pgpgout"])
+	return float64(e.low), fmt.Sprintf("least memory.usage_in_bytes; %d pages uncharged by memory.stat", out), true
+}
+
+func (e *reclaimEffect) Undo(ctx context.Context) error {
+	err := undoAll(ctx, e.gate, e.file)
+	select {
+	case <-e.done:
+	case <-ctx.Done():
+		return errors.Join(err, ctx.Err())
+	}
+	return err
+}
+
+// Contained: only a group that is the target's own is ever changed.
+func (e *reclaimEffect) Contained() bool { return e.dir.Own }

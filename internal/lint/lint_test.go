@@ -48,6 +48,8 @@ var config = Config{
 			"cmd/internal/cli/enable.go":      "profile --enable",
 			"cmd/internal/cli/servechange.go": "what operators ask serve for, off unless its file allows it",
 			"cmd/internal/cli/undo.go":        "undo, and the watchdog that live starts",
+
+			"cmd/internal/chaos/fault/softlimit.go": "stress squeezes GOMEMLIMIT of a process that runs, behind the same rails",
 		},
 	},
 }

@@ -625,9 +625,6 @@ func resolveProxy(_ context.Context, f chaos.Fault, _ *Target, _ chaos.Caps, _ R
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// errUndone: an effect that was undone has no level any more.
-var errUndone = errors.New("the fault was undone")
-
 // A slow is the effect of a proxy.
 type slow struct {
 	proxy *proxy

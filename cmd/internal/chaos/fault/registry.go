@@ -17,6 +17,7 @@ var kinds = map[chaos.Kind]kind{
 	chaos.Reclaim:   {resolveReclaim, makeReclaim},
 	chaos.HardLimit: {resolveLimit, makeLimit},
 
+	chaos.SoftLimit:      {resolveSoft, makeSoft},
 	chaos.SlowDependency: {resolveProxy, makeProxy},
 }
 
@@ -26,4 +27,6 @@ var reverts = map[string]func(context.Context, Step) error{
 	StepProcess: revertProcess,
 	StepStopped: revertStopped,
 	StepRemove:  revertRemove,
+
+	StepSoftLimit: revertSoft,
 }

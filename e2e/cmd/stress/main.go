@@ -1,0 +1,292 @@
+// Stress holds heapwright stress against what is known.
+//
+//	stress faults    every fault on NATS, Caddy, etcd and a service with hooks: it
+//	                 happens, stays inside, ends, and leaves nothing behind
+//	stress honest    violations that have to be caught, and healthy services that
+//	                 must not be accused
+//	stress guarded   the same plan for the same service with and without a guard
+//
+// It needs root and the memory and cpu controllers of cgroup v1.
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/heapwright/heapwright/e2e/internal/stress"
+	"github.com/heapwright/heapwright/e2e/servers"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "stress:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	*stress.Bench
+	root    string
+	only    string
+	runs    int
+	atOnce  int
+	results string
+	out     io.Writer
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	commands := map[string]func(context.Context, *options) error{"faults": faults, "honest": honest, "guarded": guarded}
+	if len(args) == 0 || commands[args[0]] == nil {
+		return errors.New("give one of faults, honest and guarded")
+	}
+	fs := flag.NewFlagSet("stress "+args[0], flag.ContinueOnError)
+	binary := fs.String("heapwright", "../bin/heapwright", "the binary")
+	keep := fs.String("keep", "", "keep plans, results and reports in this directory")
+	o := &options{out: out}
+	fs.StringVar(&o.root, "root", "..", "the repository")
+	fs.StringVar(&o.only, "only", "", "only what has this in its name")
+	fs.IntVar(&o.runs, "n", 0, "runs of each; 0 for as many as the documents tell of")
+	fs.IntVar(&o.atOnce, "at-once", 1, "plans that run at the same time")
+	fs.StringVar(&o.results, "json", "", "write the results to this file, too")
+	if err := fs.Parse(args[1:]); err != nil {
+		return err
+	}
+	path, err := filepath.Abs(*binary)
+	if err != nil {
+		return err
+	}
+	dir := *keep
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "heapwright-stress-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+	} else if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	o.Bench = &stress.Bench{Heapwright: path, Dir: dir, Programs: map[string]string{}}
+	return commands[args[0]](ctx, o)
+}
+
+// build builds a program of this repository for plans.
+func (o *options) build(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		path := filepath.Join(o.Dir, name)
+		if err := stress.Build(ctx, o.root, "./e2e/"+name, path); err != nil {
+			return err
+		}
+		o.Programs[name] = path
+	}
+	return nil
+}
+
+func (o *options) write(v any) error {
+	if o.results == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(o.results, append(text, '\n'), 0o666)
+}
+
+func faults(ctx context.Context, o *options) error {
+	if err := o.build(ctx, "stresssubject"); err != nil {
+		return err
+	}
+	for _, s := range []servers.Server{servers.NATS, servers.Caddy, servers.Etcd} {
+		path, err := s.Recipe.Build(ctx)
+		if err != nil {
+			return err
+		}
+		o.Programs[s.Name] = path
+	}
+	upstream, err := stress.Upstream(ctx)
+	if err != nil {
+		return err
+	}
+	leaf, end, err := stress.Hub(ctx, o.Programs["nats"], o.Dir)
+	if err != nil {
+		return err
+	}
+	defer end()
+	var tally stress.Tally
+	var lines sync.Mutex
+	fmt.Fprintf(o.out, "%-8s %-14s %12s %12s  %-34s %9s %9s  %s\n", "subject", "fault", "peak", "measured", "by", "undone ms", "recovered", "")
+	subjects := stress.Subjects(upstream, leaf)
+	err = stress.Each(ctx, len(subjects), o.atOnce, func(ctx context.Context, i int) error {
+		s := subjects[i]
+		if !strings.Contains(s.Name, o.only) {
+			return nil
+		}
+		r, err := o.Run(ctx, "faults-"+s.Name, s.Plan(s.Kinds()...))
+		if err != nil {
+			return err
+		}
+		met := stress.Check(s.Name, r)
+		if len(met) < len(s.Kinds()) {
+			met = append(met, stress.Met{Subject: s.Name, Problem: fmt.Sprintf("%d of %d faults are in the report: %s %s", len(met), len(s.Kinds()), r.Report.Reason, r.Stderr)})
+		}
+		if len(r.Report.Left) > 0 {
+			met = append(met, stress.Met{Subject: s.Name, Problem: fmt.Sprintf("left behind: %q", r.Report.Left)})
+		}
+		tally.Add(met...)
+		lines.Lock()
+		defer lines.Unlock()
+		for _, m := range met {
+			f := m.Fault
+			fmt.Fprintf(o.out, "%-8s %-14s %12s %12s  %-34.34s %9s %9s  %s\n", m.Subject, f.Kind, amount(f.Peak, f.Unit), amount(f.Measured, f.Unit), f.By,
+				number(f.Undo, 1000, "%.0f"), number(f.Recovered, 1, "%.1f s"), cmp.Or(m.Problem, "ok"))
+		}
+		fmt.Fprintf(o.out, "%-8s %s: %s\n", s.Name, r.Report.Verdict, r.Report.Reason)
+		return nil
+	})
+	bad := 0
+	for _, m := range tally.All() {
+		if m.Problem != "" {
+			bad++
+		}
+	}
+	fmt.Fprintf(o.out, "%d faults on real servers, %d with a problem\n", len(tally.All()), bad)
+	if err := errors.Join(err, o.write(tally.All())); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d faults have a problem", bad)
+	}
+	return nil
+}
+
+func honest(ctx context.Context, o *options) error {
+	if err := o.build(ctx, "stresssubject"); err != nil {
+		return err
+	}
+	cases := append(stress.Violations(), stress.Healthy(cmp.Or(o.runs, 20))...)
+	cases = slices.DeleteFunc(cases, func(c stress.Case) bool { return !strings.Contains(c.Name, o.only) })
+	type line struct {
+		Case    string `json:"case"`
+		Verdict string `json:"verdict"`
+		Reason  string `json:"reason"`
+		Problem string `json:"problem,omitempty"`
+	}
+	results := make([]line, len(cases))
+	var lines sync.Mutex
+	err := stress.Each(ctx, len(cases), o.atOnce, func(ctx context.Context, i int) error {
+		c := cases[i]
+		r, err := o.Run(ctx, c.Name, c.Plan())
+		if err != nil {
+			return err
+		}
+		results[i] = line{c.Name, r.Report.Verdict, r.Report.Reason, c.Right(r)}
+		lines.Lock()
+		defer lines.Unlock()
+		fmt.Fprintf(o.out, "%-22s %-9s %5.0fs  %-60s  %s\n", c.Name, r.Report.Verdict, r.Took.Seconds(), r.Report.Reason, cmp.Or(results[i].Problem, "right"))
+		return nil
+	})
+	caught, accused, ill, well := 0, 0, 0, 0
+	for i, c := range cases {
+		right := results[i].Problem == "" && results[i].Case != ""
+		switch {
+		case c.Violate == "":
+			well++
+			if !right {
+				accused++
+			}
+		default:
+			ill++
+			if right {
+				caught++
+			}
+		}
+	}
+	fmt.Fprintf(o.out, "%d of %d violations were caught for what they were; %d of %d healthy runs were accused\n", caught, ill, accused, well)
+	if err := errors.Join(err, o.write(results)); err != nil {
+		return err
+	}
+	if caught < ill || accused > 0 {
+		return errors.New("not all verdicts are right")
+	}
+	return nil
+}
+
+func guarded(ctx context.Context, o *options) error {
+	if err := o.build(ctx, "guarded"); err != nil {
+		return err
+	}
+	n := cmp.Or(o.runs, 5)
+	results := map[string][]*stress.Result{}
+	var lines sync.Mutex
+	fmt.Fprintf(o.out, "%-10s %-4s %-9s %-10s %9s %9s %9s %9s  %s\n", "guard", "run", "verdict", "fault", "detected", "degraded", "deviated", "recovered", "")
+	err := stress.Each(ctx, n*len(stress.Guards), o.atOnce, func(ctx context.Context, i int) error {
+		guard := stress.Guards[i%len(stress.Guards)]
+		if !strings.Contains(guard, o.only) {
+			return nil
+		}
+		r, err := o.Run(ctx, fmt.Sprintf("guarded-%s-%d", guard, i/len(stress.Guards)+1), stress.GuardedPlan(guard, uint64(i/len(stress.Guards)+1)))
+		if err != nil {
+			return err
+		}
+		lines.Lock()
+		defer lines.Unlock()
+		results[guard] = append(results[guard], r)
+		for _, f := range r.Report.Faults {
+			what := "survived"
+			if f.Wrong != nil {
+				what = *f.Wrong
+			}
+			fmt.Fprintf(o.out, "%-10s %-4d %-9s %-10s %9s %9s %9s %9s  %s\n", guard, i/len(stress.Guards)+1, r.Report.Verdict, f.Name,
+				number(f.Detected, 1, "%.1f s"), number(f.Degraded, 1, "%.1f s"), number(f.Deviated, 1, "%.1f s"), number(f.Recovered, 1, "%.1f s"), what)
+		}
+		if len(r.Report.Faults) == 0 {
+			fmt.Fprintf(o.out, "%-10s %-4d %-9s %s %s\n", guard, i/len(stress.Guards)+1, r.Report.Verdict, r.Report.Reason, r.Stderr)
+		}
+		return nil
+	})
+	for _, guard := range stress.Guards {
+		passed := 0
+		for _, r := range results[guard] {
+			if r.Report.Verdict == "PASS" {
+				passed++
+			}
+		}
+		fmt.Fprintf(o.out, "%s: %d of %d passed\n", guard, passed, len(results[guard]))
+	}
+	return errors.Join(err, o.write(results))
+}
+
+func number(v *float64, factor float64, format string) string {
+	if v == nil {
+		return "-"
+	}
+	return fmt.Sprintf(format, *v*factor)
+}
+
+// amount is a level in its unit.
+func amount(v *float64, unit string) string {
+	switch {
+	case v == nil || math.IsNaN(*v):
+		return "-"
+	case strings.HasPrefix(unit, "bytes"):
+		return fmt.Sprintf("%.1f Mi%s", *v/(1<<20), strings.TrimPrefix(unit, "bytes"))
+	case unit == "seconds":
+		return (time.Duration(*v * float64(time.Second))).Round(time.Millisecond).String()
+	}
+	return fmt.Sprintf("%.4g %s", *v, unit)
+}

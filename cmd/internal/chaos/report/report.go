@@ -34,6 +34,7 @@ type outcome struct {
 	points  []chaos.Point // by time, without those that cannot be
 	cycles  []chaos.Cycle // the same
 	events  []chaos.Event // the same
+	drawn   []bar
 }
 
 // of gathers what is reported. A run may lack anything.
@@ -65,6 +66,7 @@ func of(r *chaos.Run, v *chaos.Verdict) *outcome {
 	if n := len(o.events); n > 0 {
 		see(o.events[n-1].At)
 	}
+	o.draw()
 	return o
 }
 

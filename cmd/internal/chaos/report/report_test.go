@@ -46,3 +46,17 @@ func TestText(t *testing.T) {
 		}
 	}
 }
+
+func TestHTML(t *testing.T) {
+	r, v := synth()
+	var b strings.Builder
+	if err := HTML(&b, r, v); err != nil {
+		t.Fatal(err)
+	}
+	if dir := os.Getenv("STRESS_REPORT"); dir != "" {
+		if err := os.WriteFile(filepath.Join(dir, "synth.html"), []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Log(b.Len())
+}

@@ -52,15 +52,19 @@ type step struct {
 	level, share float64
 }
 
-// bars are the faults that began, in the order of the plan.
-func (o *outcome) bars() []bar {
-	var out []bar
-	for i := range o.Plan.Faults {
+// bars are the faults that began, in the order of the plan, at most maxBars.
+func (o *outcome) bars() []bar { return slices.Clone(o.drawn) }
+
+// maxBars bounds how many faults are drawn.
+const maxBars = 64
+
+// draw gathers the bars.
+func (o *outcome) draw() {
+	for i := range o.Plan.Faults[:min(len(o.Plan.Faults), maxBars)] {
 		if b, ok := o.bar(i); ok {
-			out = append(out, b)
+			o.drawn = append(o.drawn, b)
 		}
 	}
-	return out
 }
 
 func (o *outcome) bar(i int) (bar, bool) {

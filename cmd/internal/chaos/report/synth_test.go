@@ -46,7 +46,7 @@ func synth() (*chaos.Run, *chaos.Verdict) {
 				f("churn", chaos.Churn, 400*mib, 5*second, 10*second, 0),
 				f("retain", chaos.Retain, 90*mib, 10*second, 10*second, 0),
 				f("sibling", chaos.Sibling, 80*mib, 6*second, 8*second, 4),
-				f("squeeze", chaos.HardLimit, 96*mib, 30*second, 5*second, 10),
+				f("squeeze", chaos.HardLimit, 72*mib, 30*second, 5*second, 10),
 			},
 			Abort: []chaos.Criterion{{Metric: chaos.Headroom, AtLeast: ptr(16.0 * mib)}, {Metric: chaos.GCCPURatio, AtMost: ptr(0.5), For: 5 * second}},
 			Recovery: chaos.Recovery{Within: 60 * second, Stable: 5 * second, LiveHeap: 0.05, WorkingSet: experiment.Ratio(0.1), Memory: 5 * time.Minute,
@@ -64,7 +64,7 @@ func synth() (*chaos.Run, *chaos.Verdict) {
 	retained, churn, sibling, limitNow := 0.0, 0.0, 0.0, limit
 	state, wanted, since, goroutines := 0.0, 0.0, time.Duration(0), 148.0
 	gcCPU, pauses := 0.03, 0.0
-	p99s := []float64{}
+	p99s, sets := []float64{}, []float64{}
 	event := func(k chaos.EventKind, fault int, text string, value float64) {
 		r.Events = append(r.Events, chaos.Event{At: at, Kind: k, Fault: fault, Text: text, Value: value})
 	}
@@ -98,10 +98,17 @@ func synth() (*chaos.Run, *chaos.Verdict) {
 		ws := heap*0.92 + 26*mib + sibling + 3*mib*rng.Float64()
 		ws = min(ws, limitNow*0.995)
 		head := limitNow - ws
+		if sets = append(sets, ws); len(sets) > 25 {
+			sets = sets[1:]
+		}
+		most := 0.0
+		for _, v := range sets {
+			most = max(most, v)
+		}
 		switch {
-		case ws > 0.68*limitNow:
+		case most > 0.68*limitNow:
 			wanted = 2
-		case ws < 0.6*limitNow && state == 2:
+		case most < 0.66*limitNow && state == 2:
 			wanted = 1
 		case state == 1 && at-since > 4*second:
 			wanted = 0

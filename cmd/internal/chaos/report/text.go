@@ -193,13 +193,7 @@ func (p *printer) happened(o *outcome) {
 		tab.Row(texttab.Cell{Text: span(e.At)}, texttab.Cell{Text: string(letter(e.Kind)), Style: style}, texttab.Cell{Text: fault}, texttab.Cell{Text: o.say(e)})
 	}
 	p.table(&tab)
-	all := 0
-	for _, e := range o.events {
-		if rank(e) > 0 {
-			all++
-		}
-	}
-	if n := all - len(events); n > 0 {
+	if n := len(o.telling(len(o.events))) - len(events); n > 0 {
 		p.faint(fmt.Sprintf("%s of less weight; %s.", human.Plural(n, "more event"), more))
 	}
 }
@@ -223,13 +217,51 @@ func rank(e chaos.Event) int {
 	return 0
 }
 
-// telling are the events that matter most, at most so many, by time.
+// telling are the events that matter most, at most so many, by time. What goes back and
+// forth is told once.
 func (o *outcome) telling(n int) []chaos.Event {
-	list := slices.DeleteFunc(slices.Clone(o.events), func(e chaos.Event) bool { return rank(e) == 0 })
+	var list []chaos.Event
+	for _, e := range o.events {
+		if rank(e) > 0 {
+			list = append(list, e)
+		}
+	}
+	list = folded(list)
 	slices.SortStableFunc(list, func(a, b chaos.Event) int { return cmp.Compare(rank(b), rank(a)) })
 	list = list[:min(len(list), n)]
 	slices.SortStableFunc(list, func(a, b chaos.Event) int { return cmp.Compare(a.At, b.At) })
 	return list
+}
+
+// folded makes one event of many in a row that only go back and forth.
+func folded(list []chaos.Event) []chaos.Event {
+	const few = 4
+	flaps := func(k chaos.EventKind) int {
+		switch k {
+		case chaos.EventState:
+			return 1
+		case chaos.EventBroken, chaos.EventHolds:
+			return 2
+		}
+		return 0
+	}
+	var out []chaos.Event
+	for i := 0; i < len(list); {
+		j := i + 1
+		for kind := flaps(list[i].Kind); kind > 0 && j < len(list) && flaps(list[j].Kind) == kind && list[j].Fault == list[i].Fault; {
+			j++
+		}
+		if j-i <= few {
+			out = append(out, list[i:j]...)
+		} else {
+			e, last := list[i], list[j-1]
+			e.To = last.To
+			e.Text = strings.TrimSpace(clean(e.Text) + fmt.Sprintf(" (%d changes until %s)", j-i, span(last.At)))
+			out = append(out, e)
+		}
+		i = j
+	}
+	return out
 }
 
 // letter stands for an event where there is room for no more.
@@ -314,7 +346,7 @@ func (p *printer) faults(o *outcome) {
 		return
 	}
 	p.head("Faults")
-	tab := texttab.Table{Columns: []texttab.Column{{Head: "FAULT", Min: 8}, {Head: "KIND", Drop: 9}, {Head: "PEAK", Right: true}, {Head: "SEEN", Right: true}, {Head: "ALIVE"},
+	tab := texttab.Table{Columns: []texttab.Column{{Head: "FAULT", Min: 18}, {Head: "KIND", Drop: 9}, {Head: "PEAK", Right: true}, {Head: "SEEN", Right: true}, {Head: "ALIVE"},
 		{Head: "DETECT", Right: true, Drop: 3}, {Head: "DEGRADE", Right: true, Drop: 5}, {Head: "DEVIATE", Right: true, Drop: 4}, {Head: "ABORT", Right: true, Drop: 6}, {Head: "RECOVER", Right: true}, {Head: "LEFT", Drop: 1}}}
 	for i := range min(n, maxRows) {
 		f := o.row(i)

@@ -74,11 +74,14 @@ func (b *Builder) Build(ctx context.Context, s experiment.Subject, v experiment.
 // plan otherwise.
 func (b *Builder) find(name string) (Program, error) {
 	path := name
+	var err error
 	if strings.ContainsRune(name, filepath.Separator) {
-		path = b.path(name)
+		// Absolute, as ./server beside the plan would else be looked for by PATH.
+		if path, err = filepath.Abs(b.path(name)); err != nil {
+			return Program{}, err
+		}
 	}
-	path, err := exec.LookPath(path)
-	if err != nil {
+	if path, err = exec.LookPath(path); err != nil {
 		return Program{}, &BuildError{Err: err, hint: "command is an executable in PATH, or a path relative to the plan"}
 	}
 	if path, err = filepath.Abs(path); err != nil {

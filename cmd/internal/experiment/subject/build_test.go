@@ -175,6 +175,15 @@ func TestBuildCommand(t *testing.T) {
 	if sums[0] != sums[1] || sums[0] != sums[2] {
 		t.Errorf("one program has the sums %v", sums)
 	}
+	// A plan in the current directory has no name of a directory before its own.
+	here, _ := builder(t)
+	t.Chdir(b.Base)
+	t.Setenv("PATH", "")
+	here.Base = "."
+	if p := mustBuild(t, here, experiment.Subject{Command: []string{"./prog"}}, experiment.Variant{Name: "v"}); p.Build.SHA256 != sums[0] {
+		t.Errorf("./prog is %+v", p)
+	}
+	t.Setenv("PATH", os.Getenv("PATH")+"/bin:/usr/bin")
 	if p := mustBuild(t, b, experiment.Subject{Command: []string{"sh"}}, experiment.Variant{}); p.Build.GoVersion != "" || p.Build.SHA256 == "" {
 		t.Errorf("the shell is %+v", p.Build)
 	}

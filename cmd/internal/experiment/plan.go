@@ -89,10 +89,10 @@ type Ratio float64
 type Load struct {
 	HTTP        *HTTPLoad     `yaml:"http,omitempty" json:"http,omitempty"`
 	GRPC        *GRPCLoad     `yaml:"grpc,omitempty" json:"grpc,omitempty"`
-	Command     []string      `yaml:"command,omitempty" json:"command,omitempty"` // a generator of one's own; docs/formats/load.md
-	Rate        Rate          `yaml:"rate" json:"rate"`                           // of one process
-	KneeShare   Ratio         `yaml:"knee_share" json:"knee_share_ratio"`         // the rate, when it is to be found: 0.6
-	Arrivals    string        `yaml:"arrivals" json:"arrivals"`                   // poisson, constant
+	Command     []string      `yaml:"command,omitempty" json:"command,omitempty"`   // a generator of one's own; docs/formats/load.md
+	Rate        Rate          `yaml:"rate" json:"rate"`                             // of one process
+	KneeShare   Ratio         `yaml:"knee_share,omitempty" json:"knee_share_ratio"` // the rate, when it is to be found: 0.6
+	Arrivals    string        `yaml:"arrivals" json:"arrivals"`                     // poisson, constant
 	Connections int           `yaml:"connections" json:"connections"`
 	Timeout     time.Duration `yaml:"timeout" json:"timeout_ns"`
 }

@@ -47,6 +47,7 @@ func (d *decoder) defaults(name string) {
 	}
 	if f.Load != nil {
 		d.LoadDefaults(f.Load)
+		fill(d, "load.knee_share", &f.Load.KneeShare, 0) // there is none
 	}
 	for i := range f.Faults {
 		d.faultDefaults(fmt.Sprintf("faults[%d]", i), &f.Faults[i])

@@ -35,9 +35,12 @@ func formatCriterion(c *chaos.Criterion) criterion {
 
 func formatFault(f *chaos.Fault) fault {
 	kind, _ := f.Kind.Info()
-	out := fault{Name: f.Name, Kind: f.Kind, Level: formatLevel(kind, f.Level), From: formatLevel(kind, f.From), Ramp: f.Ramp, Steps: f.Steps, Hold: f.Hold,
+	out := fault{Name: f.Name, Kind: f.Kind, Level: formatLevel(kind, f.Level), Ramp: f.Ramp, Steps: f.Steps, Hold: f.Hold,
 		Size: f.Size, Every: f.Every, Listen: f.Listen, Upstream: f.Upstream, Cut: f.Cut, Address: f.Address, Send: f.Send, Expect: f.Expect,
 		Diagnosis: f.Diagnosis, AllowKill: f.AllowKill, DirtyFiles: f.DirtyFiles, Concurrency: f.Concurrency}
+	if !f.From.IsZero() {
+		out.From = formatLevel(kind, f.From)
+	}
 	if g := f.Until; g != nil {
 		info, _ := g.Metric.Info()
 		out.Until = &goal{Metric: g.Metric, Reaches: formatBound(info, false, &g.Reaches), Slope: formatSlope(kind.Unit, g.Slope)}

@@ -128,10 +128,7 @@ func parseBound(m chaos.MetricInfo, ofBaseline bool, s string) (float64, error) 
 
 // formatLevel writes what parseLevel reads.
 func formatLevel(k chaos.KindInfo, l chaos.Level) string {
-	switch {
-	case l.IsZero():
-		return ""
-	case l.Share:
+	if l.Share {
 		return percent(l.Value)
 	}
 	return formatAmount(k.Unit, l.Value)

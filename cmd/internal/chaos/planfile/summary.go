@@ -117,8 +117,8 @@ func step(f *chaos.Fault, k chaos.KindInfo) string {
 	if f.Level.Share {
 		level += " of the " + k.Share
 	}
-	if level == "" {
-		level = "no delay"
+	if f.Cut > 0 {
+		level += fmt.Sprintf(" and %s of the connections cut", percent(float64(f.Cut)))
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s (%s, risk %d): %s, to %s", f.Name, f.Kind, k.Risk, k.What, level)

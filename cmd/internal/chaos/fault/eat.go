@@ -20,6 +20,7 @@ const kindWatch = "watch"
 
 const (
 	eatStep    = 1 << 20         // looks at what it is told after each
+	sayEvery   = 16 << 20        // how much it holds, on the way
 	keepEvery  = 2 * time.Second // page cache is read again, so that it stays
 	dirtyEvery = 5 * time.Second // or written again
 )
@@ -193,7 +194,7 @@ func (e *stomach) run(say func(report)) error {
 		if o.Seq < 0 {
 			return e.food.shrink(e.held, 0)
 		}
-		if err := e.come(o); err != nil {
+		if err := e.come(o, say); err != nil {
 			return err
 		}
 		if e.want.Load() == o { // else there is one to come, and it is answered
@@ -203,7 +204,7 @@ func (e *stomach) run(say func(report)) error {
 }
 
 // come brings what is held to an order, unless there is another one.
-func (e *stomach) come(o *order) (err error) {
+func (e *stomach) come(o *order, say func(report)) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the kernel gives no more memory at %d bytes: %v", e.held, p)
@@ -225,6 +226,9 @@ func (e *stomach) come(o *order) (err error) {
 			return err
 		}
 		e.held = next
+		if next%sayEvery == 0 {
+			say(report{Seq: o.Seq, Bytes: e.held}) // no answer yet
+		}
 	}
 	return nil
 }

@@ -16,6 +16,12 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
+		case Verb:
+			os.Exit(asChild(func(ctx context.Context) error { return Eat(ctx, os.Stdin, os.Stdout) }))
+		case targetVerb:
+			os.Exit(asChild(beTarget))
+		case holderVerb:
+			os.Exit(asChild(beHolder))
 		case "live-watchdog":
 			os.Exit(asChild(func(ctx context.Context) error {
 				pid, err := strconv.Atoi(os.Args[2])

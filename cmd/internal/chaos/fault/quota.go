@@ -118,7 +118,7 @@ func resolveQuota(_ context.Context, f chaos.Fault, t *Target, _ chaos.Caps, roo
 	}
 	return &Resolved{Fault: f, From: from, Level: level, Words: []string{
 		fmt.Sprintf("write %q to %s: at most %.3g cores (now %s)", t.CPU.written(q.period, level), t.CPU.quotaFile(), level, now),
-		fmt.Sprintf("at the end write back what it has now"),
+		"at the end write back what it has now",
 	}}, nil
 }
 

@@ -198,8 +198,8 @@ func (e *reclaimEffect) lowerAndBack(ctx context.Context, level uint64) error {
 // Measure says what the group uses: with v1, where it comes back until the next second,
 // what it used at the least.
 func (e *reclaimEffect) Measure() (float64, string, bool) {
-	now := e.stat()
 	if e.dir.Version == 2 {
+		now := e.stat()
 		usage, _, err := readBytes(filepath.Join(e.dir.Path, "memory.current"))
 		if err != nil || now == nil {
 			return 0, "", false
@@ -212,8 +212,7 @@ func (e *reclaimEffect) Measure() (float64, string, bool) {
 	if e.low == 0 {
 		return 0, "", false
 	}
-	out := now["total_pgpgout"] - min(now["total_pgpgout"], e.begin["total_pgpgout"])
-	return float64(e.low), fmt.Sprintf("least memory.usage_in_bytes; %d pages uncharged by memory.stat", out), true
+	return float64(e.low), "memory.usage_in_bytes at its least", true
 }
 
 func (e *reclaimEffect) Undo(ctx context.Context) error {

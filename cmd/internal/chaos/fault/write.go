@@ -13,9 +13,9 @@ import (
 // interrupted, and the value may or may not have been taken.
 func write(ctx context.Context, path, value string) error {
 	// Package os would begin a system call again after each signal.
-	fd, err := syscall.Open(path, syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
+	fd, err := syscall.Open(path, syscall.O_WRONLY|syscall.O_TRUNC|syscall.O_CLOEXEC, 0)
 	for err == syscall.EINTR {
-		fd, err = syscall.Open(path, syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
+		fd, err = syscall.Open(path, syscall.O_WRONLY|syscall.O_TRUNC|syscall.O_CLOEXEC, 0)
 	}
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: path, Err: err}

@@ -29,14 +29,16 @@ const (
 
 // A header is the first line of a journal.
 type header struct {
-	Schema  string `json:"schema"`
-	BootID  string `json:"boot_id"`
-	Plan    string `json:"plan"`
-	Tool    owner  `json:"tool"`
-	Keeper  owner  `json:"keeper"`
-	PID     int    `json:"pid"` // of the target
-	Start   uint64 `json:"start_ticks"`
-	Name    string `json:"name"`
+	Schema string `json:"schema"`
+	BootID string `json:"boot_id"`
+	Plan   string `json:"plan"`
+	Tool   owner  `json:"tool"`
+	Keeper owner  `json:"keeper"`
+	PID    int    `json:"pid"` // of the target
+	Start  uint64 `json:"start_ticks"`
+	Name   string `json:"name"`
+	// StateDir is where the log is, for whoever undoes it.
+	StateDir string `json:"state_dir"`
 }
 
 // An entry is a line after it: one or the other.
@@ -309,7 +311,7 @@ func revertSteps(ctx context.Context, steps []fault.Step) (put, left []string) {
 
 // revertFile undoes what a journal says, and removes it when all is undone.
 func revertFile(ctx context.Context, name string) (put, left []string, err error) {
-	_, steps, err := readJournal(name)
+	h, steps, err := readJournal(name)
 	if missing(err) {
 		return nil, nil, nil // whoever was faster
 	}
@@ -317,12 +319,32 @@ func revertFile(ctx context.Context, name string) (put, left []string, err error
 		return nil, nil, err
 	}
 	put, left = revertSteps(ctx, steps)
+	h.note(put, left)
 	if len(left) == 0 {
 		if err := os.Remove(name); err != nil && !missing(err) {
 			return put, left, fmt.Errorf("removing the journal: %w", err)
 		}
 	}
 	return put, left, nil
+}
+
+// note logs what was undone of a journal, where there is a log.
+func (h header) note(put, left []string) {
+	if !filepath.IsAbs(h.StateDir) || len(put)+len(left) == 0 {
+		return
+	}
+	l, err := openLog(h.StateDir)
+	if err != nil {
+		return // what is undone is undone
+	}
+	l.base = Entry{Tool: h.Tool.Tool, UID: os.Geteuid(), PID: h.PID, Start: h.Start, BootID: h.BootID, Name: h.Name, Plan: h.Plan}
+	for _, text := range put {
+		l.put(Entry{Action: ActionSweep, Outcome: text})
+	}
+	for _, text := range left {
+		l.put(Entry{Action: ActionSweep, Outcome: "not undone: " + text})
+	}
+	l.close()
 }
 
 // maxJournals is how many files one sweep looks at.
@@ -356,27 +378,19 @@ func Sweep(ctx context.Context, dir string) ([]string, error) {
 	for _, e := range entries {
 		name := filepath.Join(dir, e.Name())
 		switch {
-		case strings.HasPrefix(e.Name(), ".journal-"), strings.HasPrefix(e.Name(), "cgroup-"):
-			// Half of a journal, or the lock of a keeper that was killed.
-			if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > time.Hour && idle(name) {
+		case strings.HasPrefix(e.Name(), ".journal-"):
+			// Half of one, from a keeper that was killed; or one that is being written.
+			if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > time.Hour {
 				os.Remove(name)
 			}
+		case strings.HasSuffix(e.Name(), lockDots):
+			dropIdle(name)
 		case strings.HasSuffix(e.Name(), journalDots):
 			done, err := sweepOne(ctx, dir, name, boot)
 			put, all = append(put, done...), errors.Join(all, err)
 		}
 	}
 	return put, all
-}
-
-// idle reports whether nobody has a lock on a file.
-func idle(name string) bool {
-	f, err := os.Open(name)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	return flock(f) == nil
 }
 
 func sweepOne(ctx context.Context, dir, name, boot string) ([]string, error) {

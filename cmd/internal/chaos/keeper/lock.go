@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // A lock is the right to put something under stress. It ends with the process that has
@@ -22,26 +23,35 @@ type holder struct {
 	Plan string `json:"plan"`
 }
 
+const lockDots = ".lock"
+
 // maxHolder bounds what is read of who has a lock.
 const maxHolder = 4 << 10
 
 func processLock(dir string, pid int, start uint64) string {
-	return filepath.Join(dir, fmt.Sprintf("%d-%d.lock", pid, start))
+	return filepath.Join(dir, fmt.Sprintf("%d-%d%s", pid, start, lockDots))
 }
 
 func groupLock(dir, group string) string {
 	sum := sha256.Sum256([]byte(group))
-	return filepath.Join(dir, "cgroup-"+hex.EncodeToString(sum[:8])+".lock")
+	return filepath.Join(dir, "cgroup-"+hex.EncodeToString(sum[:8])+lockDots)
 }
 
-// takeLock takes a lock, or says who has it.
+// takeLock takes a lock, or says who has it. A sweep that looks whether somebody has it
+// holds it for a moment.
 func takeLock(name, what string, h holder) (lock, error) {
-	for {
+	const tries, pause = 5, 20 * time.Millisecond
+	for n := 1; ; n++ {
 		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
 			return lock{}, fmt.Errorf("locking %s: %w", what, err)
 		}
 		if err := flock(f); err != nil {
+			if errors.Is(err, syscall.EWOULDBLOCK) && n < tries {
+				f.Close()
+				time.Sleep(pause)
+				continue
+			}
 			defer f.Close()
 			if errors.Is(err, syscall.EWOULDBLOCK) {
 				return lock{}, heldBy(f, what)
@@ -86,6 +96,19 @@ func heldBy(f *os.File, what string) error {
 		e.Tool, e.PID, e.Plan = clip(h.Tool.Tool), h.Tool.PID, clip(h.Plan)
 	}
 	return e
+}
+
+// dropIdle removes the file of a lock that nobody has. Who has just opened it sees that
+// it is gone when the lock is theirs.
+func dropIdle(name string) {
+	f, err := os.Open(name)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if flock(f) == nil {
+		os.Remove(name)
+	}
 }
 
 // release lets go of it, and removes its file.

@@ -225,23 +225,23 @@ func (b *books) look() booksLook {
 // A worker does what may take long.
 type worker[T any] struct {
 	ask    chan struct{}
-	answer chan answered[T]
+	answer chan T
+	quit   chan struct{}
 	busy   bool
 	end    sync.Once
 }
 
-type answered[T any] struct {
-	value T
-	at    time.Time
-}
-
 func newWorker[T any](do func() T, end func()) *worker[T] {
-	w := &worker[T]{ask: make(chan struct{}, 1), answer: make(chan answered[T], 1)}
+	w := &worker[T]{ask: make(chan struct{}, 1), answer: make(chan T, 1), quit: make(chan struct{})}
 	go func() {
 		defer end()
-		for range w.ask {
-			v := do()
-			w.answer <- answered[T]{v, time.Now()}
+		for {
+			select {
+			case <-w.quit:
+				return
+			case <-w.ask:
+				w.answer <- do()
+			}
 		}
 	}()
 	return w
@@ -264,13 +264,13 @@ func take[T any](w *worker[T], deadline time.Time) (v T, ok bool) {
 	t := time.NewTimer(time.Until(deadline))
 	defer t.Stop()
 	select {
-	case a := <-w.answer:
+	case v := <-w.answer:
 		w.busy = false
-		return a.value, true
+		return v, true
 	case <-t.C:
 		return v, false
 	}
 }
 
 // stop ends it when it is done with what it does.
-func (w *worker[T]) stop() { w.end.Do(func() { close(w.ask) }) }
+func (w *worker[T]) stop() { w.end.Do(func() { close(w.quit) }) }

@@ -1,0 +1,87 @@
+package keeper
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/chaos"
+	"github.com/heapwright/heapwright/cmd/internal/chaos/judge"
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
+)
+
+// A watcher looks at the target ten times a second, and decides when to roll back. It
+// waits for nothing: a reading takes a bounded time, and what it decides others do.
+type watcher struct {
+	s      *server
+	abort  *judge.Abort
+	usage  bool          // there were numbers of the cgroup or the runtime
+	seeing time.Duration // when there were last
+}
+
+func newWatcher(s *server) *watcher { return &watcher{s: s, abort: judge.NewAbort(s.Plan.Abort)} }
+
+func (w *watcher) run() {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-w.s.watching:
+			return
+		case <-t.C:
+		}
+		select {
+		case points := <-w.s.baseline:
+			w.abort.Baseline(points)
+		default:
+		}
+		p := w.s.with(w.s.sense.Read(w.s.at()))
+		w.s.point.Store(&p)
+		w.count(p)
+		if why, expected := w.decide(p); why != "" {
+			w.s.rollback(why, expected)
+		}
+	}
+}
+
+// count keeps what faults want to know when they end.
+func (w *watcher) count(p chaos.Point) {
+	w.s.sense.Cycles() // those are the tool's to keep
+	w.s.sense.Events()
+	if v, ok := p.Values[chaos.OOMKills]; ok {
+		w.s.kills.Store(int64(v))
+	}
+	if p.Values[chaos.Restarts] > 0 {
+		w.s.gone.Store(true)
+	}
+}
+
+// decide says why everything is to be undone, "" for no reason, and whether the plan
+// expects it.
+func (w *watcher) decide(p chaos.Point) (why string, expected bool) {
+	w.s.mu.Lock()
+	current := w.s.current
+	w.s.mu.Unlock()
+	if current == nil {
+		return "", false
+	}
+	active := len(w.s.active()) > 0
+	if silent := time.Duration(procmem.Nanotime() - w.s.heard.Load()); active && silent > w.s.Lease {
+		return fmt.Sprintf("the tool has said nothing for %v", w.s.Lease), false
+	}
+	if w.s.gone.Load() {
+		return "the target has ended", current.Expect != nil && current.Expect.OOMKill
+	}
+	_, inGroup := p.Values[chaos.Usage]
+	_, inside := p.Values[chaos.LiveHeap]
+	if inGroup || inside || !w.usage {
+		w.usage = w.usage || inGroup || inside
+		w.seeing = p.At
+	}
+	if blind := p.At - w.seeing; active && blind > w.s.Lease {
+		return fmt.Sprintf("the target could not be looked at for %v", w.s.Lease), false
+	}
+	if broken, why := w.abort.Step(p, current); broken != nil {
+		return why, false
+	}
+	return "", false
+}

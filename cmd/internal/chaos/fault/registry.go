@@ -19,6 +19,16 @@ var kinds = map[chaos.Kind]kind{
 
 	chaos.SoftLimit:      {resolveSoft, makeSoft},
 	chaos.SlowDependency: {resolveProxy, makeProxy},
+
+	chaos.Churn:      {resolveHook, makeHook},
+	chaos.Retain:     {resolveHook, makeHook},
+	chaos.Pointers:   {resolveHook, makeHook},
+	chaos.Large:      {resolveHook, makeHook},
+	chaos.Goroutines: {resolveHook, makeHook},
+	chaos.Stacks:     {resolveHook, makeHook},
+	chaos.Finalizers: {resolveHook, makeHook},
+	chaos.OffHeap:    {resolveHook, makeHook},
+	chaos.ForcedGC:   {resolveHook, makeHook},
 }
 
 // reverts undo the steps of each kind.
@@ -29,4 +39,5 @@ var reverts = map[string]func(context.Context, Step) error{
 	StepRemove:  revertRemove,
 
 	StepSoftLimit: revertSoft,
+	StepHook:      revertHook,
 }

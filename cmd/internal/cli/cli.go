@@ -105,8 +105,8 @@ func Tree(env Env) *cobra.Command {
 		return usagef(strings.TrimPrefix(strings.TrimPrefix(c.CommandPath(), "heapwright"), " "), "%s", err)
 	})
 	for _, c := range []command{
-		psCommand(), topCommand(), serveCommand(), recordCommand(), diagnoseCommand(), leaksCommand(), profileCommand(), oomCommand(), escapesCommand(), forecastCommand(), predictCommand(), tuneCommand(), undoCommand(), compareCommand(),
-		explainCommand(), demoCommand(), versionCommand(), watchdogCommand(), loadCommand(),
+		psCommand(), topCommand(), serveCommand(), recordCommand(), diagnoseCommand(), leaksCommand(), profileCommand(), oomCommand(), escapesCommand(), forecastCommand(), predictCommand(), tuneCommand(), undoCommand(), compareCommand(), stressCommand(),
+		explainCommand(), demoCommand(), versionCommand(), watchdogCommand(), loadCommand(), stressKeeperCommand(), stressEaterCommand(),
 	} {
 		root.AddCommand(c.cobra(env))
 	}

@@ -28,6 +28,8 @@ type Env struct {
 	Deaths deaths
 	// Lab makes what experiments are measured with.
 	Lab labFunc
+	// Stress makes what plans of stress are carried out on.
+	Stress stressLab
 }
 
 // System is the real Env.
@@ -39,6 +41,7 @@ func System() Env {
 		Changes: func() (Changer, error) { return localChanges(os.Getenv) },
 		Deaths:  localDeaths{},
 		Lab:     localLab,
+		Stress:  localStress,
 	}
 }
 

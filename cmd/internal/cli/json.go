@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 
+	stressreport "github.com/heapwright/heapwright/cmd/internal/chaos/report"
 	"github.com/heapwright/heapwright/cmd/internal/exectrace"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/report"
 	"github.com/heapwright/heapwright/cmd/internal/leak"
@@ -37,7 +38,12 @@ const (
 	schemaCompare  = report.Schema
 	schemaVerify   = "heapwright.verify/1"
 	// schemaExperiment is that of compare --check.
-	schemaExperiment = "heapwright.experiment-check/1"
+	schemaExperiment   = "heapwright.experiment-check/1"
+	schemaStress       = stressreport.Schema
+	schemaStressCheck  = "heapwright.stress-check/1"
+	schemaStressPlan   = "heapwright.stress-plan/1"
+	schemaStressExport = "heapwright.stress-export/1"
+	schemaStressFaults = "heapwright.stress-faults/1"
 )
 
 // writeJSON prints one document.

@@ -283,22 +283,25 @@ func (i *Injector) run(a *active) {
 	close(a.done)
 }
 
-// giveBack has the runtime give back what a fault held on its heap. With mu.
+// giveBack has the runtime give back what a fault held on its heap, when none of those
+// that end with it holds anything any more. With mu.
 func (i *Injector) giveBack(a *active, took float64) {
-	if took == 0 {
-		return
-	}
 	i.returning += took
 	if f, ok := a.effect.(*finalizers); ok {
 		i.drains = append(i.drains, f)
 	}
-	if i.freed == nil {
+	for _, other := range i.active {
+		if _, _, ending := other.wanted(); ending {
+			return // the last of them does it
+		}
+	}
+	if i.returning > 0 && i.freed == nil {
 		i.freed = make(chan struct{})
 		go i.free()
 	}
 }
 
-// free gives back what faults that have ended held, those that end together at once.
+// free gives back what faults that have ended held.
 //
 // A collection of the service's own would find it only when as much again has been
 // allocated, which in a quiet service is up to two minutes away, and the pages would

@@ -32,8 +32,12 @@ func newGoroutines() *herd {
 func newStacks(size uint64) *herd {
 	return &herd{each: float64(size), bytes: float64(size), quit: make(chan struct{}), park: func(there func(), quit <-chan struct{}) {
 		// Stacks are powers of two. More than half of one makes it grow to its size, and
-		// more than a quarter keeps a collection from shrinking it.
-		dive(int(size/10*7), func() {
+		// more than a quarter keeps a collection from shrinking it. It waits at less than
+		// half: the runtime gives new goroutines a stack as large as is in use on average,
+		// and keeps some stacks of that size when their goroutines have ended. Ours must
+		// not be among those.
+		down, up := int(size/100*70), int(size/100*35)
+		dive(down, down-up, func() {
 			there()
 			<-quit
 		})
@@ -43,15 +47,17 @@ func newStacks(size uint64) *herd {
 // frame is about what one call of dive takes of the stack.
 const frame = 1 << 10
 
-// dive calls bottom with so many bytes of stack in use.
+// dive takes so many bytes of stack, and calls bottom when it has come up again as far
+// as up.
 //
 //go:noinline
-func dive(bytes int, bottom func()) byte {
+func dive(bytes, up int, bottom func()) byte {
 	var pad [frame - 64]byte // zeroed, so that its page is there
-	if bytes <= frame {
+	if bytes > frame {
+		pad[bytes%len(pad)] = dive(bytes-frame, up, bottom) + 1
+	}
+	if bytes >= up && bytes < up+frame {
 		bottom()
-	} else {
-		pad[bytes%len(pad)] = dive(bytes-frame, bottom) + 1
 	}
 	return pad[bytes%len(pad)]
 }

@@ -80,7 +80,7 @@ var kinds = []kindInfo{
 	{kind: Goroutines, unit: Count,
 		make:  func(uint64) effect { return newGoroutines() },
 		bytes: func(level float64, _ uint64) float64 { return level * goroutineBytes }, goroutines: levelBytes},
-	{kind: Stacks, unit: Bytes, size: 64 << 10, least: 8 << 10, most: 16 << 20, round: func(size uint64) uint64 { return 1 << bits.Len64(size-1) },
+	{kind: Stacks, unit: Bytes, size: 64 << 10, least: 16 << 10, most: 16 << 20, round: func(size uint64) uint64 { return 1 << bits.Len64(size-1) },
 		make: func(size uint64) effect { return newStacks(size) }, bytes: levelBytes,
 		goroutines: func(level float64, size uint64) float64 { return level / float64(size) }},
 	{kind: Finalizers, unit: CountPerSecond, size: 64, least: 16, most: 64 << 10, round: roundSize, max: 1e6,

@@ -39,9 +39,15 @@ func beTarget(context.Context) error {
 			return err
 		}
 	}
-	heap := make([]byte, spec.Heap)
-	for i := 0; i < len(heap); i += 4096 {
-		heap[i] = 1
+	if spec.Heap > 0 {
+		// Not of Go's heap, which the race detector keeps twice.
+		m, err := newMapped(uint64(spec.Heap), false)
+		if err != nil {
+			return err
+		}
+		if err := m.grow(0, uint64(spec.Heap)); err != nil {
+			return err
+		}
 	}
 	if spec.Cache > 0 {
 		f, err := unnamed("/var/tmp")
@@ -57,8 +63,7 @@ func beTarget(context.Context) error {
 	}
 	if spec.Burn {
 		go func() {
-			for i := 0; ; i++ {
-				heap[i%max(len(heap), 1)]++
+			for n := 0; ; n++ {
 			}
 		}()
 	}

@@ -532,7 +532,7 @@ func TestReclaim(t *testing.T) {
 }
 
 func TestQuota(t *testing.T) {
-	l := startLab(t, 0, targetSpec{Burn: true, Heap: 4096}, "cpu")
+	l := startLab(t, 0, targetSpec{Burn: true}, "cpu")
 	_, r, e, j := begin(t, l, chaos.Fault{Kind: chaos.CPUQuota, Level: chaos.Level{Value: 0.1}}, chaos.Caps{})
 	if r.From < 1 {
 		t.Errorf("from %g cores", r.From)

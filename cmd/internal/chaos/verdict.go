@@ -62,7 +62,7 @@ type FaultResult struct {
 
 // A Recovered is one criterion of the recovery.
 type Recovered struct {
-	What   string         `json:"what"` // live_heap, working_set, goroutines, latency, errors, ready, guard, settings, growth
+	What   string         `json:"what"` // live_heap, working_set, goroutines, latency, errors, ready, guard, settings, growth (of the live heap), growth_goroutines
 	Before float64        `json:"before"`
 	After  float64        `json:"after"`
 	Bound  float64        `json:"bound"`
@@ -102,7 +102,7 @@ type MarginPoint struct {
 
 // A Layer is a line of defence, and where it failed.
 type Layer struct {
-	Name      string        `json:"name"` // assist, gc_cpu, guard, throttle, pressure, latency, errors, limit, oom
+	Name      string        `json:"name"` // gc_cpu_10, assist, gc_cpu_25, guard, throttle, pressure, latency, errors, gc_cpu_50, limit, oom
 	At        time.Duration `json:"at_ns"`
 	RoomBytes float64       `json:"room_bytes"`
 	Text      string        `json:"text"`

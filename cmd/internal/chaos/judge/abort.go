@@ -1,7 +1,6 @@
 package judge
 
 import (
-	"slices"
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
@@ -18,7 +17,7 @@ type Abort struct {
 // NewAbort watches criteria.
 func NewAbort(criteria []chaos.Criterion) *Abort {
 	a := &Abort{}
-	criteria = slices.Clone(criteria)
+	criteria = sane(criteria)
 	for i := range criteria {
 		a.list = append(a.list, newFollower(&criteria[i]))
 	}

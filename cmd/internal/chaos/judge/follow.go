@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -32,6 +33,20 @@ type follower struct {
 	ref, seen float64 // of counters: what they were when counting began, and are
 }
 
+// sane are criteria without what is no number: such a bound bounds nothing.
+func sane(criteria []chaos.Criterion) []chaos.Criterion {
+	out := slices.Clone(criteria[:min(len(criteria), mostCriteria)])
+	for i := range out {
+		c := &out[i]
+		for _, b := range []**float64{&c.AtMost, &c.AtLeast, &c.Tolerated} {
+			if *b != nil && (math.IsNaN(**b) || math.IsInf(**b, 0)) {
+				*b = nil
+			}
+		}
+	}
+	return out
+}
+
 func newFollower(c *chaos.Criterion) *follower {
 	f := &follower{c: c}
 	if c.Metric == chaos.ErrorRatio {
@@ -40,6 +55,19 @@ func newFollower(c *chaos.Criterion) *follower {
 		f.errors = &pool{window: min(max(c.For/2, time.Second), 10*time.Second)}
 	}
 	return f
+}
+
+// smear is how long a single moment stays in a metric: a stall of 60 ms is the 99th
+// percentile of five seconds for all of them. It has to go on for longer than that to
+// last at all.
+func smear(m chaos.Metric) time.Duration {
+	switch m {
+	case chaos.LatencyP99:
+		return 5 * time.Second
+	case chaos.PauseP99:
+		return 10 * time.Second
+	}
+	return 0
 }
 
 // A sight is what a follower made of a point.
@@ -104,6 +132,9 @@ func (w *follower) step(p chaos.Point, tolerated bool, b baseline) sight {
 		s.value = max(0, s.value-w.ref)
 	}
 	takes := w.c.For
+	if takes > 0 {
+		takes += smear(w.c.Metric)
+	}
 	switch {
 	case w.errors != nil && pooled:
 		failed, done := w.errors.sum()

@@ -3,7 +3,6 @@ package judge
 import (
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
@@ -46,10 +45,7 @@ type tally struct {
 // NewHypothesis follows the hypothesis of plan.
 func NewHypothesis(plan *chaos.Plan) *Hypothesis {
 	h := &Hypothesis{plan: plan}
-	criteria := slices.Clone(plan.Hypothesis)
-	if len(criteria) > mostCriteria {
-		criteria = criteria[:mostCriteria]
-	}
+	criteria := sane(plan.Hypothesis)
 	for i := range criteria {
 		h.list = append(h.list, newFollower(&criteria[i]))
 	}

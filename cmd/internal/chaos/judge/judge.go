@@ -363,7 +363,7 @@ func (j *judging) recover(f *chaos.FaultResult, d chaos.Done, next time.Duration
 		if x.What == settings {
 			x = j.settings(d)
 		}
-		if x.Took == nil && x.Known && x.What != settings && last < d.Ended+g.within {
+		if x.Took == nil && x.What != settings && !g.absent && last < d.Ended+g.within {
 			// Nobody looked until the time was over.
 			x.Known, cut = false, true
 		}
@@ -377,6 +377,10 @@ func (j *judging) recover(f *chaos.FaultResult, d chaos.Done, next time.Duration
 		f.Recovery = append(f.Recovery, x)
 	}
 	if f.Fault == j.lastFault() {
+		after := func(p chaos.Phase) bool { return p.Kind == chaos.PhaseAfter }
+		if j.run.Plan.Recovery.Watch > 0 && !ended && !slices.ContainsFunc(j.phases, after) {
+			j.unsure("it was not looked for growth after the faults, and the plan says so")
+		}
 		for _, x := range j.growth(d) {
 			f.Recovery = append(f.Recovery, x)
 			if x.Known && x.Took == nil {

@@ -282,9 +282,10 @@ func (c *course) happened() bool {
 	switch {
 	case !c.seen || !c.set:
 		return false
-	case c.info.Down:
-		way := c.what.From - d.Peak
-		return way > 0 && c.what.From-d.Measured >= enough*way
+	case c.info.Down && c.what.From > d.Peak:
+		return c.what.From-d.Measured >= enough*(c.what.From-d.Peak)
+	case c.info.Down: // there was no bound
+		return d.Measured > 0 && enough*d.Measured <= d.Peak
 	}
 	return d.Peak > 0 && d.Measured >= enough*d.Peak
 }

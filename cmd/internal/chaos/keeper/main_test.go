@@ -1,0 +1,49 @@
+package keeper
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/heapwright/heapwright/cmd/internal/chaos/fault"
+	"github.com/heapwright/heapwright/cmd/internal/live"
+)
+
+// TestMain is also the processes that the tests start: this program, by another name.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case Verb:
+			os.Exit(asChild(func(ctx context.Context) error { return Serve(ctx, os.Stdin, os.Stdout) }))
+		case fault.Verb:
+			os.Exit(asChild(func(ctx context.Context) error { return fault.Eat(ctx, os.Stdin, os.Stdout) }))
+		case toolVerb:
+			os.Exit(asChild(beTool))
+		case targetVerb:
+			os.Exit(asChild(beTarget))
+		case "live-watchdog":
+			os.Exit(asChild(func(ctx context.Context) error {
+				pid, err := strconv.Atoi(os.Args[2])
+				if err != nil {
+					return err
+				}
+				return live.Host{}.RunWatchdog(ctx, pid, os.Stdin, os.Stdout)
+			}))
+		}
+	}
+	os.Exit(m.Run())
+}
+
+func asChild(f func(context.Context) error) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := f(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}

@@ -83,16 +83,6 @@ func (c *course) begin() error {
 	}
 	t := *c.s.target
 	t.Proxies = c.s.proxies
-	var before chaos.Point
-	if p := c.s.point.Load(); p != nil {
-		before = *p
-	}
-	t.Readings = func() (now, was chaos.Point) {
-		if p := c.s.point.Load(); p != nil {
-			now = *p
-		}
-		return now, before
-	}
 	effect, err := fault.Make(c.ctx, c.what, &t, c.steps)
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ func Judge(run *chaos.Run) *chaos.Verdict {
 	known := make([]bool, 0, len(run.Plan.Faults))
 	for i := range run.Plan.Faults[:min(len(run.Plan.Faults), mostFaults)] {
 		f := j.fault(i)
-		known = append(known, diagnose(run, &f, &run.Plan.Faults[i]))
+		known = append(known, naming(run, &f, &run.Plan.Faults[i]))
 		j.detected(&f)
 		v.Faults = append(v.Faults, f)
 	}

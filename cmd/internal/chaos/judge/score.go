@@ -66,9 +66,9 @@ func findingID(e chaos.Event) string {
 	return id
 }
 
-// diagnose fills in what the diagnosis says of a fault. What was there before it does
+// naming fills in what the diagnosis says of a fault. What was there before it does
 // not count.
-func diagnose(run *chaos.Run, f *chaos.FaultResult, plan *chaos.Fault) (known bool) {
+func naming(run *chaos.Run, f *chaos.FaultResult, plan *chaos.Fault) (known bool) {
 	f.Named, f.Expected, f.Others = []string{}, names(plan), []string{}
 	if f.Expected == nil {
 		f.Expected = []string{}

@@ -28,7 +28,7 @@ import (
 
 // Violations are the wrong things.
 var violations = []string{
-	"", "ill", "errors", "slow", "stuck", "unready", "goroutines", "retained", "growth", "offheap", "gccpu", "exits", "oom", "guardstuck",
+	"", "ill", "errors", "slow", "stuck", "unready", "goroutines", "retained", "growth", "offheap", "gccpu", "exits", "oom", "guardstuck", "pauses",
 }
 
 var (
@@ -36,6 +36,7 @@ var (
 	debug   = flag.String("debug", "127.0.0.1:0", "address of the debug page")
 	base    = flag.Int("base", 24, "MiB that are always alive")
 	violate = flag.String("violate", "", "the wrong thing: "+strings.Join(violations[1:], ", "))
+	breaker = flag.Bool("breaker", false, "the guard has one objective: p99 of the pauses below 15 ms, 0.2 of 300 s, 60 s to cool down")
 )
 
 func main() {
@@ -56,6 +57,10 @@ func serve(ctx context.Context) error {
 	config := guard.Config{Signals: []sli.Custom{{Name: "wrong", Read: s.wrong}}}
 	config.Objectives = append(guard.DefaultObjectives(), guard.Objective{
 		Name: "wrong", Signal: "wrong", Max: 0.5, Interval: time.Second, Window: 4 * time.Second, Ratio: 0.3, Cooldown: 2 * time.Second})
+	if *breaker {
+		config = guard.Config{NoLimiter: true, Objectives: []guard.Objective{
+			{Name: "gc_pause", Signal: sli.PauseP99, Max: 0.015, Window: 300 * time.Second, Ratio: 0.2, Cooldown: 60 * time.Second}}}
+	}
 	g, err := guard.Start(config)
 	if err != nil {
 		return err
@@ -198,6 +203,8 @@ func (s *service) misbehave(ctx context.Context) {
 			go runtime.GC()
 		case s.violate == "exits" && first:
 			time.AfterFunc(time.Second, func() { os.Exit(3) })
+		case s.violate == "pauses" && active:
+			go unyielding(40 * time.Millisecond)
 		case s.violate == "oom":
 			s.hold(8 << 20)
 		}
@@ -224,3 +231,15 @@ func mapped(bytes int) {
 		b[i] = 1
 	}
 }
+
+// unyielding computes for about so long without a call: with GODEBUG=asyncpreemptoff=1
+// whoever stops the world has to wait for it, as for code that no signal can interrupt.
+func unyielding(d time.Duration) {
+	x := uint64(d) | 1
+	for range int(d.Microseconds()) * 1000 {
+		x = x*6364136223846793005 + 1442695040888963407
+	}
+	spun.Store(x)
+}
+
+var spun atomic.Uint64

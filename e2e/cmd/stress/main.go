@@ -5,6 +5,8 @@
 //	stress honest    violations that have to be caught, and healthy services that
 //	                 must not be accused
 //	stress guarded   the same plan for the same service with and without a guard
+//	stress breaker   a breaker that trips at a p99 pause of 15 ms in 0.2 of 300 s, and
+//	                 cools down for 60 s, from end to end
 //
 // It needs root and the memory and cpu controllers of cgroup v1.
 package main
@@ -51,9 +53,9 @@ type options struct {
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
-	commands := map[string]func(context.Context, *options) error{"faults": faults, "honest": honest, "guarded": guarded}
+	commands := map[string]func(context.Context, *options) error{"faults": faults, "honest": honest, "guarded": guarded, "breaker": breaker}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return errors.New("give one of faults, honest and guarded")
+		return errors.New("give one of faults, honest, guarded and breaker")
 	}
 	fs := flag.NewFlagSet("stress "+args[0], flag.ContinueOnError)
 	binary := fs.String("heapwright", "../bin/heapwright", "the binary")
@@ -269,6 +271,40 @@ func guarded(ctx context.Context, o *options) error {
 		fmt.Fprintf(o.out, "%s: %d of %d passed\n", guard, passed, len(results[guard]))
 	}
 	return errors.Join(err, o.write(results))
+}
+
+func breaker(ctx context.Context, o *options) error {
+	if err := o.build(ctx, "stresssubject"); err != nil {
+		return err
+	}
+	n := cmp.Or(o.runs, 3)
+	results := make([]*stress.Result, n)
+	var lines sync.Mutex
+	fmt.Fprintf(o.out, "%-4s %-9s %14s %12s  %s\n", "run", "verdict", "degraded after", "well again", "")
+	tripped := 0
+	err := stress.Each(ctx, n, o.atOnce, func(ctx context.Context, i int) error {
+		r, err := o.Run(ctx, fmt.Sprintf("breaker-%d", i+1), stress.BreakerPlan)
+		if err != nil {
+			return err
+		}
+		results[i] = r
+		lines.Lock()
+		defer lines.Unlock()
+		for _, f := range r.Report.Faults {
+			if f.Degraded != nil {
+				tripped++
+			}
+			fmt.Fprintf(o.out, "%-4d %-9s %14s %12s  %s\n", i+1, r.Report.Verdict, number(f.Degraded, 1, "%.1f s"), number(f.Recovered, 1, "%.1f s"), r.Report.Reason)
+		}
+		return nil
+	})
+	if err := errors.Join(err, o.write(results)); err != nil {
+		return err
+	}
+	if tripped < n {
+		return fmt.Errorf("it tripped in %d of %d runs", tripped, n)
+	}
+	return nil
 }
 
 func number(v *float64, factor float64, format string) string {

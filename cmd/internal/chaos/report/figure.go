@@ -5,6 +5,7 @@ import (
 	"html"
 	"html/template"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -105,7 +106,13 @@ type lane struct {
 	Height string // "" for a lane that has words alone
 	Axis   template.HTML
 	Body   template.HTML
-	Label  string
+	Small  *smallBody // what a small screen has instead of Body
+}
+
+// A smallBody is the drawing of a lane for a small screen.
+type smallBody struct {
+	Height string
+	Body   template.HTML
 }
 
 // A plot is the drawing of a lane, with its scale down.
@@ -255,18 +262,22 @@ func rules(hi float64, n int, bytes bool) []float64 {
 	return out
 }
 
-// decades are powers of ten on a scale of logarithms.
-func decades(lo, hi float64) []float64 {
-	var out []float64
-	if !(lo > 0) || !(hi > lo) || !finite(hi) {
-		return nil
+// decades writes powers of ten on a scale of logarithms beside it, and five and two
+// times those where there is room.
+func (p *plot) decades(text func(float64) string) {
+	if !p.log || !(p.lo > 0) || !finite(p.hi) {
+		return
 	}
-	for e := math.Ceil(math.Log10(lo) - 1e-9); len(out) < 12; e++ {
-		v := math.Pow(10, e)
-		if v > hi*1.0001 {
-			break
+	var taken []float64
+	for _, f := range []float64{1, 5, 2} {
+		from := math.Floor(math.Log10(p.lo))
+		for e := from; e < from+16; e++ {
+			v := f * math.Pow(10, e)
+			if v < p.lo || v > p.hi || slices.ContainsFunc(taken, func(y float64) bool { return math.Abs(y-p.y(v)) < 20 }) {
+				continue
+			}
+			taken = append(taken, p.y(v))
+			p.rule(v, text(v))
 		}
-		out = append(out, v)
 	}
-	return out
 }

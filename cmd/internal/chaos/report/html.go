@@ -289,7 +289,7 @@ func (o *outcome) levelRow(q chaos.MarginPoint) levelRow {
 		return "-"
 	}
 	row := levelRow{Room: amount(q.RoomBytes, chaos.Bytes), Taken: amount(q.TakenBytes, chaos.Bytes), GC: of(chaos.GCCPURatio), Assist: of(chaos.AssistRatio), P99: of(chaos.LatencyP99),
-		Pause: of(chaos.PauseP99), Errors: of(chaos.ErrorRatio), Failed: cmp.Or(strings.Join(cleanAll(q.Failed), ", "), "-")}
+		Pause: of(chaos.PauseP99), Errors: of(chaos.ErrorRatio), Failed: cmp.Or(strings.Join(layerNames(q.Failed), ", "), "-")}
 	if m := o.verdict.Margin; m.SafeLimitBytes > 0 && q.RoomBytes == m.SafeLimitBytes {
 		row.Class = "safest"
 	}

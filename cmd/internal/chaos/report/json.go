@@ -211,7 +211,8 @@ type EventDocument struct {
 	Text     *string         `json:"text"`
 	From     *string         `json:"from"`
 	To       *string         `json:"to"`
-	Value    *float64        `json:"value"` // of a level, in the fault's unit
+	Value    *float64        `json:"value"`        // of a level, in the fault's unit
+	Took     *float64        `json:"took_seconds"` // undoing a fault, recovering
 	Rollback *float64        `json:"rollback_seconds"`
 }
 
@@ -256,6 +257,8 @@ func JSON(r *chaos.Run, v *chaos.Verdict) *Document {
 		switch e.Kind {
 		case chaos.EventLevel:
 			doc.Value = number(e.Value)
+		case chaos.EventFault, chaos.EventRecover:
+			doc.Took = nonZeroNumber(e.Value)
 		case chaos.EventAbort:
 			doc.Rollback = number(e.Value)
 			if d.AbortedAt == nil {

@@ -87,8 +87,12 @@ func (o *outcome) under() template.HTML {
 	}
 	const hits = 160
 	for i, m := range o.moments(hits) {
-		if text := m.String(); text != "" {
-			d.add(`<rect class="hit" x="%s" y="0" width="%s" height="100%%">%s</rect>`, at(float64(i)/hits), at(1.0/hits), "<title>"+strings.ReplaceAll(esc(text), "; ", "\n")+"</title>")
+		lines := m.lines()
+		for i := range lines {
+			lines[i] = esc(lines[i])
+		}
+		if len(lines) > 0 {
+			d.add(`<rect class="hit" x="%s" y="0" width="%s" height="100%%"><title>%s</title></rect>`, at(float64(i)/hits), at(1.0/hits), strings.Join(lines, "\n"))
 		}
 	}
 	return template.HTML(d.String())
@@ -172,9 +176,10 @@ func (r reading) fault() string {
 	return "-"
 }
 
-func (r reading) String() string {
+// lines are the reading in words.
+func (r reading) lines() []string {
 	if len(r.values) == 0 {
-		return ""
+		return nil
 	}
 	out := []string{"at " + span(r.at.Round(100*time.Millisecond))}
 	if f := r.fault(); f != "-" {
@@ -190,7 +195,25 @@ func (r reading) String() string {
 			out = append(out, s)
 		}
 	}
-	return strings.Join(out, "; ")
+	return out
+}
+
+// flagStep is how far rows of flags lie apart.
+const flagStep = 17.0
+
+// flagged is a lane of flags, for each of two layouts as high as it has to be: write
+// returns how many rows there are.
+func flagged(l lane, write func(d *drawing, width float64) int) lane {
+	l.Class = "flags"
+	body := func(width float64) (string, template.HTML) {
+		var d drawing
+		height := px(flagStep*float64(write(&d, width)) + 2)
+		return height, template.HTML(d.String())
+	}
+	l.Small = &smallBody{}
+	l.Height, l.Body = body(wideAtLeast)
+	l.Small.Height, l.Small.Body = body(narrowAtLeast)
+	return l
 }
 
 // layouts writes text twice, where it has room on a large screen and on a small one.
@@ -260,7 +283,7 @@ func (o *outcome) faultLane() (lane, bool) {
 				}
 			}
 			d.add(`<text class="strong" x="%s" y="12">%s</text>`, at(x), esc(s))
-			if peak := amount(float64(o.peak(b.fault)), o.kind(b.fault).Unit); peak != "-" && fit(peak, room) == peak {
+			if peak := amount(o.peak(b.fault), o.kind(b.fault).Unit); peak != "-" && fit(peak, room) == peak {
 				d.add(`<text class="muted" x="%s" y="27">%s</text>`, at(x), esc(peak))
 			}
 		}
@@ -317,10 +340,25 @@ func flagShape(k chaos.EventKind) string {
 	return `<circle r="3"/>`
 }
 
+// broken is the metric that an event of a criterion is about, as short as it can be said.
+func broken(text string) string {
+	for _, m := range chaos.Metrics() {
+		if strings.HasPrefix(text, m.What) || text == string(m.Metric) || strings.HasPrefix(text, string(m.Metric)+" ") {
+			return title(m.Metric)
+		}
+	}
+	if strings.HasPrefix(text, "the readiness URL") {
+		return "ready"
+	}
+	what, _, _ := strings.Cut(text, ":")
+	return term.Cut(what, 24)
+}
+
 // flagText is an event in as few words as are understood.
 func flagText(e chaos.Event) string {
 	text := clean(e.Text)
 	word, _, _ := strings.Cut(text, " ")
+	what := broken(text)
 	switch e.Kind {
 	case chaos.EventAbort:
 		return "aborted"
@@ -329,15 +367,15 @@ func flagText(e chaos.Event) string {
 	case chaos.EventGone:
 		return "target ended"
 	case chaos.EventBroken:
-		return "broken" + prefix(": ", title(chaos.Metric(word)))
+		return "broken" + prefix(": ", what)
 	case chaos.EventState:
 		return cmp.Or(clean(e.To), "guard")
 	case chaos.EventFinding:
 		return term.Cut(word, 24)
 	case chaos.EventHolds:
-		return "holds" + prefix(": ", title(chaos.Metric(word)))
+		return "holds" + prefix(": ", what)
 	case chaos.EventRecover:
-		return "✓ " + strings.ReplaceAll(term.Cut(text, 24), "_", " ")
+		return strings.ReplaceAll(term.Cut(text, 24), "_", " ")
 	}
 	return term.Cut(text, 32)
 }
@@ -349,12 +387,11 @@ func (o *outcome) flagLane() (lane, bool) {
 	if len(events) == 0 {
 		return lane{}, false
 	}
-	const rows, step = 5, 17.0
+	const rows = 5
 	byRank := slices.Clone(events)
 	slices.SortStableFunc(byRank, func(a, b chaos.Event) int { return cmp.Compare(rank(b), rank(a)) })
-	used := 0
-	var d drawing
-	layouts(&d, func(d *drawing, width float64) {
+	return flagged(lane{Title: "Events"}, func(d *drawing, width float64) int {
+		used := 0
 		var taken [rows][][2]float64 // pixels
 		free := func(row int, from, to float64) bool {
 			return !slices.ContainsFunc(taken[row], func(t [2]float64) bool { return from < t[1] && to > t[0] })
@@ -383,9 +420,9 @@ func (o *outcome) flagLane() (lane, bool) {
 			row, from, to, anchor := place()
 			taken[row] = append(taken[row], [2]float64{from, to})
 			used = max(used, row+1)
-			y := 9 + step*float64(row)
-			d.add(`<g class="flag %s tip">%s<line x1="%[3]s" x2="%[3]s" y1="%[4]s" y2="%[5]s"/><svg class="mark" x="%[3]s" y="%[4]s" overflow="visible">%[6]s</svg>`,
-				flagClass(e.Kind), titled(span(e.At)+": "+o.say(e)), at(x), px(y), px(rows*step), flagShape(e.Kind))
+			y := 9 + flagStep*float64(row)
+			d.add(`<g class="flag %s tip">%s<line x1="%[3]s" x2="%[3]s" y1="%[4]s" y2="100%%"/><svg class="mark" x="%[3]s" y="%[4]s" overflow="visible">%[5]s</svg>`,
+				flagClass(e.Kind), titled(span(e.At)+": "+o.say(e)), at(x), px(y), flagShape(e.Kind))
 			if anchor != "" {
 				dx := "11"
 				if anchor == "end" {
@@ -395,9 +432,8 @@ func (o *outcome) flagLane() (lane, bool) {
 			}
 			d.add(`</g>`)
 		}
-	})
-	height := step*float64(used) + 2
-	return lane{Title: "Events", Height: px(height), Body: template.HTML(d.String()), Class: "flags"}, true
+		return used
+	}), true
 }
 
 // guardLane are the states of the guard: higher is worse.
@@ -656,7 +692,7 @@ func (o *outcome) gcLane() (lane, bool) {
 		}
 	}
 	p := newPlot(76, 6, 0, hi, false)
-	for _, v := range rules(hi, 3, false) {
+	for _, v := range rules(hi, 4, false) {
 		p.rule(v, percent(v))
 	}
 	body := []string{path("gcarea", p.area(total, o.end)), path("gc", p.line(total, o.end).String())}
@@ -725,20 +761,7 @@ func (o *outcome) latencyLane() (lane, bool) {
 	}
 	lo, hi = max(lo/1.3, hi/1e6), hi*1.3
 	p := newPlot(110, 6, lo, hi, true)
-	marks := decades(lo, hi)
-	if len(marks) < 2 {
-		marks = nil
-		for _, d := range decades(lo/10, hi) {
-			for _, f := range []float64{1, 2, 5} {
-				if v := d * f; v >= lo && v <= hi {
-					marks = append(marks, v)
-				}
-			}
-		}
-	}
-	for _, v := range marks {
-		p.rule(v, amount(v, chaos.Seconds))
-	}
+	p.decades(func(v float64) string { return amount(v, chaos.Seconds) })
 	l := lane{Title: "Latency", Note: "from when requests were due"}
 	var body []string
 	if len(p50) > 0 {

@@ -6,7 +6,6 @@ import (
 	"html/template"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
 	"github.com/heapwright/heapwright/cmd/internal/term"
@@ -66,19 +65,13 @@ func (o *outcome) marginFigure() (figure, bool) {
 			return
 		}
 		p := newPlot(height, 8, 0, hi*1.08, false)
-		marks := rules(hi*1.08, 3, false)
+		text := func(v float64) string { return measure(metric, v) }
 		if seconds && hi > 8*lo {
 			p = newPlot(height, 8, max(lo/1.3, hi/1e6), hi*1.3, true)
-			marks = decades(p.lo, p.hi)
-			if len(marks) < 2 {
-				marks = []float64{lo, hi}
-			}
-		}
-		for _, v := range marks {
-			if seconds {
-				p.rule(v, amount(v, chaos.Seconds))
-			} else {
-				p.rule(v, percent(v))
+			p.decades(text)
+		} else {
+			for _, v := range rules(hi*1.08, int(height/32), false) {
+				p.rule(v, text(v))
 			}
 		}
 		l := lane{Title: title}
@@ -96,7 +89,7 @@ func (o *outcome) marginFigure() (figure, bool) {
 			if t.n > 0 {
 				p.paths(p.height, path(class, t.String()))
 				p.add("%s", dots.String())
-				l.Keys = append(l.Keys, key{class, name})
+				l.Keys = append([]key{{class, name}}, l.Keys...)
 			}
 		}
 		if also != "" {
@@ -114,7 +107,7 @@ func (o *outcome) marginFigure() (figure, bool) {
 	curve("CPU of the collector", "gc", "share of the CPU time", 130, chaos.GCCPURatio, false, chaos.AssistRatio, "assistline", "of it mark assists")
 	curve("Latency", "p99", "p99", 100, chaos.LatencyP99, true, "", "", "")
 	curve("GC pauses", "pause", "p99", 64, chaos.PauseP99, true, "", "", "")
-	step := rules(most, 8, true)
+	step := rules(most, 10, true)
 	for i := len(step) - 1; i >= 0; i-- {
 		if v := step[i]; inside(v) {
 			k := tick{At: at(x(v)), Text: bytes(v), Anchor: "middle", Sub: (len(step)-1-i)%2 == 1}
@@ -144,16 +137,13 @@ func (o *outcome) marginFlags(x func(float64) float64, inside func(float64) bool
 	}
 	for i, l := range first(m.Layers, 24) {
 		if inside(l.RoomBytes) {
-			list = append(list, flag{l.RoomBytes, fmt.Sprintf("%d %s", i+1, term.Cut(clean(l.Name), 24)), "broken", cmp.Or(clean(l.Text), clean(l.Name)) + " with " + bytes(l.RoomBytes) + " of room"})
+			list = append(list, flag{l.RoomBytes, fmt.Sprintf("%d %s", i+1, layerName(l)), "broken", cmp.Or(clean(l.Text), layerName(l))})
 		}
 	}
 	if inside(m.KneeLimitBytes) {
 		list = append(list, flag{m.KneeLimitBytes, "knee " + bytes(m.KneeLimitBytes), "state", "from here down the collector's share rises steeply"})
 	}
-	const step = 17.0
-	rows := 0
-	var d drawing
-	layouts(&d, func(d *drawing, width float64) {
+	return flagged(lane{Title: "What failed, by how much room was left"}, func(d *drawing, width float64) int {
 		var taken [][][2]float64
 		for _, g := range list {
 			left := x(g.room) * width
@@ -170,14 +160,11 @@ func (o *outcome) marginFlags(x func(float64) float64, inside func(float64) bool
 				taken = append(taken, nil)
 			}
 			taken[row] = append(taken[row], [2]float64{from, to})
-			rows = max(rows, row+1)
-			y := 9 + step*float64(row)
+			y := 9 + flagStep*float64(row)
 			kind := map[string]chaos.EventKind{"fine": chaos.EventHolds, "broken": chaos.EventBroken, "state": chaos.EventState}[g.class]
-			d.add(`<g class="flag %s tip">%s<line x1="%[3]s" x2="%[3]s" y1="%[4]s" y2="500"/><svg class="mark" x="%[3]s" y="%[4]s" overflow="visible">%[5]s</svg><text class="halo" x="%[3]s" dx="%[6]s" y="%[7]s" text-anchor="%[8]s">%[9]s</text></g>`,
+			d.add(`<g class="flag %s tip">%s<line x1="%[3]s" x2="%[3]s" y1="%[4]s" y2="100%%"/><svg class="mark" x="%[3]s" y="%[4]s" overflow="visible">%[5]s</svg><text class="halo" x="%[3]s" dx="%[6]s" y="%[7]s" text-anchor="%[8]s">%[9]s</text></g>`,
 				g.class, titled(g.title), at(x(g.room)), px(y), flagShape(kind), dx, px(y+4), anchor, esc(g.text))
 		}
+		return len(taken)
 	})
-	// Lines of flags end where the lane does.
-	height := px(step*float64(rows) + 2)
-	return lane{Title: "What failed, by how much room was left", Class: "flags", Height: height, Body: template.HTML(strings.ReplaceAll(d.String(), `y2="500"`, `y2="`+height+`"`))}
 }

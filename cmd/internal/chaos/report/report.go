@@ -148,6 +148,10 @@ func recoveryUnit(what string) chaos.Unit {
 		return chaos.Bytes
 	case "goroutines":
 		return chaos.Count
+	case "growth":
+		return chaos.BytesPerSecond
+	case "growth_goroutines":
+		return chaos.CountPerSecond
 	case "latency":
 		return chaos.Seconds
 	}

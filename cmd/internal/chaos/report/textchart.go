@@ -353,7 +353,7 @@ func (p *printer) margin(o *outcome) {
 	if len(points) == 0 {
 		return
 	}
-	most := 0.0
+	most := 0.25 // a collector that takes little is not to look as if it took much
 	for _, q := range points {
 		if v := has(q, chaos.GCCPURatio); v != nil {
 			most = max(most, *v)
@@ -374,10 +374,10 @@ func (p *printer) margin(o *outcome) {
 			return "-"
 		}
 		gauge := ""
-		if v := has(q, chaos.GCCPURatio); v != nil && most > 0 {
+		if v := has(q, chaos.GCCPURatio); v != nil {
 			gauge = gaugeOf(*v/most, 16)
 		}
-		failed := strings.Join(cleanAll(q.Failed), ", ")
+		failed := strings.Join(layerNames(q.Failed), ", ")
 		style := term.Plain
 		if failed != "" {
 			style = term.Red
@@ -418,7 +418,7 @@ func (o *outcome) marginText() string {
 	var out []string
 	if len(m.Layers) > 0 {
 		l := m.Layers[0]
-		s := "First failed: " + cmp.Or(clean(l.Name), "a layer")
+		s := "First failed: " + layerName(l)
 		if l.RoomBytes > 0 && finite(l.RoomBytes) {
 			s += ", with " + bytes(l.RoomBytes) + " of room"
 		}
@@ -449,19 +449,37 @@ func (o *outcome) marginText() string {
 func (o *outcome) layers() []string {
 	var out []string
 	for i, l := range o.verdict.Margin.Layers[:min(len(o.verdict.Margin.Layers), maxRows)] {
-		s := fmt.Sprintf("%d. %s at %s", i+1, cmp.Or(clean(l.Name), "a layer"), span(l.At))
-		if l.RoomBytes > 0 && finite(l.RoomBytes) {
+		s, text := fmt.Sprintf("%d. %s at %s", i+1, layerName(l), span(l.At)), clean(l.Text)
+		if l.RoomBytes > 0 && finite(l.RoomBytes) && !strings.HasSuffix(text, " left") {
 			s += ", " + bytes(l.RoomBytes) + " of room"
 		}
-		out = append(out, sentence(s+prefix(": ", clean(l.Text))))
+		out = append(out, sentence(s+prefix(": ", text)))
 	}
 	return out
 }
 
-func cleanAll(list []string) []string {
+// layerName is a line of defence for people: gc_cpu_10 is when the collector took more
+// than 10% of the CPU.
+func layerName(l chaos.Layer) string { return cmp.Or(layerWords(l.Name), "a layer") }
+
+func layerWords(name string) string {
+	name = term.Cut(clean(name), 24)
+	if share, ok := strings.CutPrefix(name, "gc_cpu_"); ok {
+		return "GC CPU " + share + "%"
+	}
+	switch name {
+	case "gc_cpu":
+		return "GC CPU"
+	case "oom":
+		return "OOM"
+	}
+	return strings.ReplaceAll(name, "_", " ")
+}
+
+func layerNames(list []string) []string {
 	var out []string
 	for _, s := range list[:min(len(list), 16)] {
-		if s = clean(s); s != "" {
+		if s = layerWords(s); s != "" {
 			out = append(out, s)
 		}
 	}

@@ -185,7 +185,11 @@ func span(d time.Duration) string {
 	case d < time.Hour:
 		return strings.TrimSuffix(d.Round(time.Second).String(), "m0s") + whole(d.Round(time.Second))
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(d.Round(time.Minute).String(), "0s"), "0m")
+	s := strings.TrimSuffix(d.Round(time.Minute).String(), "m0s")
+	if s, ok := strings.CutSuffix(s, "h0"); ok {
+		return s + "h"
+	}
+	return s + "m"
 }
 
 // whole is the minutes' unit where there are no seconds beside.

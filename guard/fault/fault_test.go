@@ -97,6 +97,18 @@ func goroutines(t *testing.T, want int) {
 	})
 }
 
+// settled is how many goroutines there are when those of earlier tests have ended.
+func settled() int {
+	n := runtime.NumGoroutine()
+	for same := 0; same < 10; same++ {
+		time.Sleep(2 * time.Millisecond)
+		if now := runtime.NumGoroutine(); now != n {
+			n, same = now, 0
+		}
+	}
+	return n
+}
+
 // read is what the runtime says of itself.
 func read(name string) float64 {
 	s := []metrics.Sample{{Name: name}}
@@ -149,7 +161,7 @@ func TestKeeps(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(fmt.Sprintf("%s of %d", tt.kind, tt.size), func(t *testing.T) {
 			i := newInjector(t, Options{MaxBytes: 256 * mib})
-			before, herd := live(tt.metric), runtime.NumGoroutine()
+			before, herd := live(tt.metric), settled()
 			const level = 48*mib + 5
 			whole := func(level float64) float64 { return math.Floor(level/float64(tt.unit)) * float64(tt.unit) }
 			f := start(t, i, tt.kind, level, tt.size)
@@ -224,7 +236,7 @@ func TestOffHeap(t *testing.T) {
 }
 
 func TestGoroutines(t *testing.T) {
-	before := runtime.NumGoroutine()
+	before := settled()
 	i := newInjector(t, Options{MaxBytes: 256 * mib, MaxGoroutines: 5000})
 	f := start(t, i, Goroutines, 1000, 0)
 	for _, level := range []int{1000, 5000, 17, 0, 3} {
@@ -516,7 +528,7 @@ func TestLog(t *testing.T) {
 // TestAtOnce has many do everything at the same time, for the race detector, and then
 // nothing is left.
 func TestAtOnce(t *testing.T) {
-	before := runtime.NumGoroutine()
+	before := settled()
 	i := newInjector(t, Options{MaxBytes: 32 * mib, MaxGoroutines: 500})
 	var all sync.WaitGroup
 	for n := range 8 {
@@ -556,7 +568,7 @@ func TestAtOnce(t *testing.T) {
 
 // TestIdle has an Injector that nobody asks for anything.
 func TestIdle(t *testing.T) {
-	before := runtime.NumGoroutine()
+	before := settled()
 	var i *Injector
 	if n := testing.AllocsPerRun(100, func() { i = New(Options{}) }); n > 1 {
 		t.Errorf("New allocates %g times", n)

@@ -36,7 +36,7 @@ func newStacks(size uint64) *herd {
 		// half: the runtime gives new goroutines a stack as large as is in use on average,
 		// and keeps some stacks of that size when their goroutines have ended. Ours must
 		// not be among those.
-		down, up := int(size/100*70), int(size/100*35)
+		down, up := int(size/100*70), int(size/100*30)
 		dive(down, down-up, func() {
 			there()
 			<-quit

@@ -135,7 +135,7 @@ func hostile(rnd *rand.Rand) *chaos.Run {
 
 // Whatever a file says, there is a verdict, it can be written, and it has a reason.
 func FuzzJudge(f *testing.F) {
-	for seed := range uint64(300) {
+	for seed := range uint64(100) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64) {

@@ -22,6 +22,8 @@ func TestMain(m *testing.M) {
 			os.Exit(asChild(beTarget))
 		case holderVerb:
 			os.Exit(asChild(beHolder))
+		case leakyVerb:
+			os.Exit(asChild(beLeaky))
 		case "live-watchdog":
 			os.Exit(asChild(func(ctx context.Context) error {
 				pid, err := strconv.Atoi(os.Args[2])

@@ -19,6 +19,7 @@ var kinds = map[chaos.Kind]kind{
 
 	chaos.SoftLimit:      {resolveSoft, makeSoft},
 	chaos.SlowDependency: {resolveProxy, makeProxy},
+	chaos.Connections:    {resolveFlood, makeFlood},
 
 	chaos.Churn:      {resolveHook, makeHook},
 	chaos.Retain:     {resolveHook, makeHook},

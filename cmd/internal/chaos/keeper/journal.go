@@ -184,14 +184,19 @@ func openSteps(steps map[int]fault.Step, order []int) []fault.Step {
 	return out
 }
 
-// remove ends the journal: nothing is left to undo.
-func (j *journal) remove() error {
+// close ends the journal: nothing more can be noted.
+func (j *journal) close() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.f != nil {
 		j.f.Close()
 		j.f = nil
 	}
+}
+
+// remove ends the journal: nothing is left to undo.
+func (j *journal) remove() error {
+	j.close()
 	if err := os.Remove(j.path); err != nil && !missing(err) {
 		return fmt.Errorf("removing the journal: %w", err)
 	}

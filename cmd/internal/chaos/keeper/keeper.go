@@ -81,7 +81,6 @@ type Keeper struct {
 	final   *reply // its last word
 	left    []string
 	err     error // how it ended
-	whole   bool  // it ended after its last word
 }
 
 // Start starts a keeper. With a target it is taken at once: a [*BusyError] says that
@@ -406,12 +405,16 @@ func (k *Keeper) over(err error) {
 	k.mu.Unlock()
 }
 
-// await waits for one kind of reply.
+// await waits for one kind of reply. Who waits is still there, and says so.
 func (k *Keeper) await(ctx context.Context, is, doing string, patience time.Duration) (reply, error) {
 	t := time.NewTimer(patience)
 	defer t.Stop()
+	here := time.NewTicker(tick)
+	defer here.Stop()
 	for {
 		select {
+		case <-here.C:
+			k.Here(nil)
 		case r, ok := <-k.replies:
 			switch {
 			case !ok:

@@ -55,10 +55,12 @@ const (
 type log struct {
 	base Entry
 
-	mu    sync.Mutex
-	f     *os.File
 	lines chan Entry
 	done  chan struct{}
+
+	mu     sync.Mutex
+	f      *os.File
+	closed bool
 }
 
 // openLog opens the log, before anything is done.
@@ -100,9 +102,7 @@ func (l *log) write(e Entry) error {
 	if err != nil {
 		return fmt.Errorf("writing the log: %w", err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	// One call: lines of two keepers do not mix.
+	// One call: lines of two keepers, or of two goroutines, do not mix.
 	if _, err := l.f.Write(append(text, '\n')); err != nil {
 		return fmt.Errorf("writing the log: %w", err)
 	}
@@ -111,7 +111,9 @@ func (l *log) write(e Entry) error {
 
 // put has a line written, without waiting for it.
 func (l *log) put(e Entry) {
-	if l == nil {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
 		return
 	}
 	select {
@@ -122,9 +124,10 @@ func (l *log) put(e Entry) {
 
 // close waits for what is still to be written.
 func (l *log) close() {
-	if l != nil {
-		close(l.lines)
-		<-l.done
-		l.f.Close()
-	}
+	l.mu.Lock()
+	l.closed = true
+	close(l.lines)
+	l.mu.Unlock()
+	<-l.done
+	l.f.Close()
 }

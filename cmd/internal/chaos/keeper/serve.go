@@ -196,7 +196,14 @@ func (s *server) take(t taking) (err error) {
 	}
 	defer func() {
 		if err != nil {
+			if s.journal != nil {
+				s.journal.remove() // it names no step
+				s.journal = nil
+			}
 			s.letGo()
+			s.mu.Lock()
+			s.log = nil
+			s.mu.Unlock()
 		}
 	}()
 	h := holder{s.Tool, clip(s.Plan.Name)}
@@ -240,13 +247,17 @@ func (s *server) take(t taking) (err error) {
 	if err != nil {
 		return err
 	}
-	if s.log, err = openLog(s.StateDir); err != nil {
+	log, err := openLog(s.StateDir)
+	if err != nil {
 		return err
 	}
-	s.log.base = Entry{
+	log.base = Entry{
 		Tool: s.Tool.Tool, UID: os.Geteuid(), PID: t.Target.PID, Start: t.Target.Start, BootID: boot,
 		Name: clip(t.Target.Name), Plan: clip(s.Plan.Name),
 	}
+	s.mu.Lock()
+	s.log = log
+	s.mu.Unlock()
 	s.journal, err = newJournal(s.Dir, header{
 		BootID: boot, Plan: clip(s.Plan.Name), Tool: s.Tool, Keeper: self, PID: t.Target.PID, Start: t.Target.Start,
 		Name: clip(t.Target.Name), StateDir: s.StateDir,
@@ -257,7 +268,9 @@ func (s *server) take(t taking) (err error) {
 	if s.sense, err = sense.Open(s.ctx, t.Target.PID, sense.Options{}); err != nil {
 		return err
 	}
+	s.mu.Lock()
 	s.target, s.faults = t.Target, t.Faults
+	s.mu.Unlock()
 	s.watching, s.watched = make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(s.watched)
@@ -268,11 +281,9 @@ func (s *server) take(t taking) (err error) {
 
 // letGo gives back what take took.
 func (s *server) letGo() {
-	if s.journal != nil {
-		s.journal.remove()
-		s.journal = nil
+	if s.log != nil {
+		s.log.close()
 	}
-	s.log.close()
 	for _, l := range s.locks {
 		l.release()
 	}
@@ -347,6 +358,7 @@ func (s *server) rollback(why string, expected bool) {
 		s.over = "it was ended"
 	}
 	s.rolling.Add(1)
+	log := s.log
 	s.mu.Unlock()
 	go func() {
 		defer s.rolling.Done()
@@ -356,7 +368,9 @@ func (s *server) rollback(why string, expected bool) {
 			e.Kind = chaos.EventNote
 		}
 		s.event(e)
-		s.log.put(Entry{Action: ActionAbort, Why: s.over, Outcome: "undone", Took: e.Value})
+		if log != nil {
+			log.put(Entry{Action: ActionAbort, Why: e.Text, Outcome: "undone", Took: e.Value})
+		}
 	}()
 }
 
@@ -427,12 +441,12 @@ func (s *server) finish() {
 		last.Left = append(last.Left, s.kept.left()...)
 		slices.Sort(last.Left)
 		last.Left = slices.Compact(last.Left)
-		if len(s.journal.open()) == 0 {
-			if err := s.journal.remove(); err != nil {
-				last.Left = append(last.Left, err.Error())
-			}
+		// One that names what is left stays, for Sweep.
+		if len(s.journal.open()) > 0 {
+			s.journal.close()
+		} else if err := s.journal.remove(); err != nil {
+			last.Left = append(last.Left, err.Error())
 		}
-		s.journal = nil // one that names what is left stays, for Sweep
 	}
 	if s.sense != nil {
 		close(s.watching)

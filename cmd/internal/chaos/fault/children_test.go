@@ -78,6 +78,7 @@ type holderSpec struct {
 	Fault      chaos.Fault
 	Journal    string
 	Background bool // the level is set while it says that it is ready
+	Again      bool // and is set up and down
 }
 
 // beHolder makes the effect and holds it until it is killed.
@@ -103,6 +104,15 @@ func beHolder(ctx context.Context) error {
 		return err
 	}
 	set := func() error { return e.Set(ctx, r.Level) }
+	if spec.Again {
+		set = func() error {
+			for n := 0; ; n++ {
+				if err := e.Set(ctx, r.Level+(r.From-r.Level)*float64(n%8)/8); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	if spec.Background {
 		go set()
 	} else if err := set(); err != nil {

@@ -65,6 +65,9 @@ func resolveEater(_ context.Context, f chaos.Fault, t *Target, caps chaos.Caps, 
 			return nil, &RefusedError{Why: fmt.Sprintf("memory.oom.group is 1 in %s: when memory is short the kernel kills the target together with what takes it", dir),
 				hint: "say allow_kill: true, or have the kubelet run with singleProcessOOMKill"}
 		}
+		if t.Memory.hangs() {
+			return nil, hanging(t)
+		}
 		if m.limited && most > float64(m.room) {
 			return nil, &RefusedError{Why: fmt.Sprintf("it would take %s, and until the limit there are %s: the kernel would kill", human.Bytes(most), human.Bytes(float64(m.room))),
 				hint: "lower the level, or say allow_kill: true; the kernel takes our process first"}

@@ -129,6 +129,21 @@ func (d Dir) killsAll() string {
 	return ""
 }
 
+// hangs reports whether the kernel has processes wait when there is no memory left,
+// and kills none (v1).
+func (d Dir) hangs() bool {
+	if d.Version != 1 {
+		return false
+	}
+	text, err := readText(filepath.Join(d.Path, "memory.oom_control"))
+	return err == nil && parseKeys(text)["oom_kill_disable"] == 1
+}
+
+func hanging(t *Target) error {
+	return &RefusedError{Why: fmt.Sprintf("oom_kill_disable is 1 in %s: when memory is short all of it would stand still", filepath.Join(t.Memory.Path, "memory.oom_control")),
+		hint: "write 0 to it, or say allow_kill: true"}
+}
+
 // swaps refuses a machine that would swap instead.
 func swaps(t *Target, room Room) error {
 	if room.SwapBytes == 0 || t.Memory.noSwap() {

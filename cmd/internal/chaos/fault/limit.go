@@ -50,8 +50,10 @@ func resolveLimit(_ context.Context, f chaos.Fault, t *Target, _ chaos.Caps, roo
 	switch {
 	case level < float64(os.Getpagesize()):
 		return nil, &RefusedError{Why: "a limit of nothing leaves nothing to run"}
-	case m.ownLimited && (level >= have || from > have):
-		return nil, &RefusedError{Why: fmt.Sprintf("%s is no less than its limit, %s", human.Bytes(max(level, from)), now), hint: "give a level below that"}
+	case m.limited && (level >= whole || from > whole):
+		return nil, &RefusedError{Why: fmt.Sprintf("%s is no less than its limit, %s", human.Bytes(max(level, from)), human.Bytes(whole)), hint: "give a level below that"}
+	case t.Memory.hangs() && !f.AllowKill:
+		return nil, hanging(t)
 	case t.Memory.Version == 2 && level < float64(m.working) && !f.AllowKill:
 		return nil, &RefusedError{Why: fmt.Sprintf("%s is below the %s that it uses: with cgroup v2 the kernel may kill it at once", human.Bytes(level), human.Bytes(float64(m.working))),
 			hint: "raise the level, or say allow_kill: true"}
@@ -106,8 +108,8 @@ func (e *limitEffect) Set(ctx context.Context, level float64) error {
 			have = max(m.usage, want)
 		}
 		next := max(want, pages(float64(have)*0.95))
-		if have <= want || !m.ownLimited && have == want {
-			next = want
+		if have <= want {
+			next = want // up again
 		}
 		if e.busy > 0 && float64(next) <= e.busy && m.fixed > next {
 			return &BusyLimitError{WantBytes: want, InUseBytes: m.usage, LimitBytes: have} // as it was a moment ago

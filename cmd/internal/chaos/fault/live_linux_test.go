@@ -431,6 +431,84 @@ func TestEaterInterrupted(t *testing.T) {
 	}
 }
 
+// TestEaterKilled kills the process that takes memory from outside.
+func TestEaterKilled(t *testing.T) {
+	for _, kind := range []chaos.Kind{chaos.Sibling, chaos.Shared, chaos.PageCache} {
+		l := startLab(t, 256*mebi, targetSpec{}, "memory")
+		had, before := children(t), l.bytes(t, "memory.usage_in_bytes")
+		_, r, e, j := begin(t, l, chaos.Fault{Kind: kind, Level: chaos.Level{Value: 64 * mebi}}, chaos.Caps{})
+		if err := e.Set(t.Context(), r.Level/2); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(e.(*eater).child.cmd.Process.Pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Set(t.Context(), r.Level); !errors.As(err, new(*KilledError)) {
+			t.Errorf("%s: %v", kind, err)
+		}
+		if n := e.(Mortal).KilledOurs(); n != 1 || !e.(Contained).Contained() {
+			t.Errorf("%s: killed %d", kind, n)
+		}
+		if err := e.Undo(t.Context()); err != nil || len(j.left()) > 0 {
+			t.Errorf("%s: %v, %v", kind, err, j.left())
+		}
+		if now := children(t); !slices.Equal(now, had) || !slices.Equal(listTree(t, l), []int{l.pid}) {
+			t.Errorf("%s: there are %v, in the group %v", kind, now, listTree(t, l))
+		}
+		if grew := l.bytes(t, "memory.usage_in_bytes") - before; grew > 4*mebi {
+			t.Errorf("%s: the group has %.1f MiB more than before", kind, grew/mebi)
+		}
+	}
+}
+
+// TestHangs: where nothing is killed, all would stand still.
+func TestHangs(t *testing.T) {
+	l := startLab(t, 256*mebi, targetSpec{}, "memory")
+	if err := os.WriteFile(filepath.Join(l.dirs["memory"], "memory.oom_control"), []byte("1"), 0); err != nil {
+		t.Skipf("needs memory.oom_control: %v", err)
+	}
+	target, err := Locate(t.Context(), l.pid, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	room := Room{TotalBytes: 1 << 32, AvailableBytes: 1 << 32}
+	for _, k := range []chaos.Kind{chaos.Sibling, chaos.Shared, chaos.HardLimit} {
+		f := chaos.Fault{Kind: k, Level: chaos.Level{Value: 64 * mebi}}
+		if _, err := Resolve(t.Context(), f, target, chaos.Caps{}, room); !errors.As(err, new(*RefusedError)) || !strings.Contains(err.Error(), "oom_kill_disable") {
+			t.Errorf("%s: %v", k, err)
+		}
+	}
+}
+
+// TestUndoWhileReclaiming undoes a limit that the kernel is busy with: much of what is
+// above it is dirty, and has to be written to the disk before.
+func TestUndoWhileReclaiming(t *testing.T) {
+	l := startLab(t, 256*mebi, targetSpec{Heap: 8 * mebi}, "memory")
+	_, r, cache, _ := begin(t, l, chaos.Fault{Kind: chaos.PageCache, Level: chaos.Level{Value: 128 * mebi}, DirtyFiles: true}, chaos.Caps{})
+	if err := cache.Set(t.Context(), r.Level); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openSetting(filepath.Join(l.dirs["memory"], "memory.limit_in_bytes"), &listJournal{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &limitEffect{gate: newGate(), dir: Dir{Path: l.dirs["memory"], Version: 1, Own: true}, file: s}
+	done := make(chan error, 1)
+	go func() { done <- e.Set(t.Context(), 32*mebi) }()
+	time.Sleep(2 * time.Millisecond)
+	began := time.Now()
+	if err := e.Undo(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("undone in %v", time.Since(began))
+	if err := <-done; err != nil && !errors.Is(err, errUndone) {
+		t.Logf("the Set that was under way: %v", err)
+	}
+	if now := l.bytes(t, "memory.limit_in_bytes"); now != 256*mebi {
+		t.Errorf("the limit is %.0f", now)
+	}
+}
+
 func TestHardLimit(t *testing.T) {
 	l := startLab(t, 256*mebi, targetSpec{Heap: 48 * mebi, Cache: 64 * mebi}, "memory")
 	_, r, e, j := begin(t, l, chaos.Fault{Kind: chaos.HardLimit, Level: chaos.Level{Value: 0.5, Share: true}}, chaos.Caps{})
@@ -705,6 +783,44 @@ func TestHolderKilled(t *testing.T) {
 				t.Errorf("%v: %v", err, listTree(t, l))
 			}
 		})
+	}
+}
+
+// TestHolderKilledAnywhere kills who changes settings at moments of all sorts.
+func TestHolderKilledAnywhere(t *testing.T) {
+	kinds := map[chaos.Kind]struct{ controller, file string }{
+		chaos.HardLimit: {"memory", "memory.limit_in_bytes"},
+		chaos.Reclaim:   {"memory", "memory.limit_in_bytes"},
+		chaos.CPUQuota:  {"cpu", "cpu.cfs_quota_us"},
+	}
+	levels := map[chaos.Kind]float64{chaos.HardLimit: 96 * mebi, chaos.Reclaim: 64 * mebi, chaos.CPUQuota: 0.3}
+	for kind, k := range kinds {
+		l := startLab(t, 300*mebi, targetSpec{Heap: 32 * mebi, Cache: 64 * mebi}, k.controller)
+		before := l.value(t, k.controller, k.file)
+		for round := range 6 {
+			f := chaos.Fault{Name: "x", Kind: kind, Level: chaos.Level{Value: levels[kind]}}
+			spec := holderSpec{PID: l.pid, Fault: f, Journal: filepath.Join(t.TempDir(), "journal"), Background: true, Again: true}
+			arg, err := json.Marshal(spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			holder := exec.Command("/proc/self/exe", holderVerb, string(arg))
+			holder.Stderr = os.Stderr
+			start(t, holder)
+			time.Sleep(time.Duration(round*1777) * time.Microsecond)
+			holder.Process.Kill()
+			holder.Wait()
+			if _, err := os.Stat(spec.Journal); err == nil {
+				for _, s := range outstanding(t, spec.Journal) {
+					if err := Revert(t.Context(), s); err != nil {
+						t.Errorf("%s: undoing %s: %v", kind, s, err)
+					}
+				}
+			}
+			if now := l.value(t, k.controller, k.file); now != before {
+				t.Errorf("%s: %s is %s, was %s", kind, k.file, now, before)
+			}
+		}
 	}
 }
 

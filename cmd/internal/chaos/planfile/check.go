@@ -14,6 +14,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose"
+	"github.com/heapwright/heapwright/cmd/internal/experiment"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/planfile"
 	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 )
@@ -29,15 +30,17 @@ const (
 	maxSend        = 64 << 10  // bytes
 	maxStretch     = time.Hour // of a ramp or a hold
 	maxTotal       = 24 * time.Hour
-	maxDelay       = time.Minute // of a dependency's answer, or a stop
-	maxShare       = 2           // of headroom, by faults that may end in a kill
+	maxDelay       = time.Minute // of what passes a proxy
+	maxFrozen      = 30 * time.Second
+	maxShare       = 2 // of headroom, by faults that may end in a kill
 	minMemory      = 1 << 20
 	maxCores       = 1024
 )
 
 // most is the highest level of the kinds that no cap bounds.
-var most = map[chaos.Unit]float64{
-	chaos.BytesPerSecond: 100 << 30, chaos.Count: 1_000_000, chaos.CountPerSecond: 1_000_000, chaos.Cores: maxCores, chaos.Seconds: maxDelay.Seconds(),
+var most = map[chaos.Kind]float64{
+	chaos.Churn: 64 << 30, chaos.ForcedGC: 50, chaos.Goroutines: 1_000_000, chaos.Finalizers: 1_000_000, chaos.SlowDependency: maxDelay.Seconds(),
+	chaos.Connections: 60_000, chaos.Freeze: maxFrozen.Seconds(), // a client has no more ports
 }
 
 // keysOf are the keys that only some kinds have.
@@ -45,15 +48,21 @@ var keysOf = []struct {
 	key   string
 	kinds []chaos.Kind
 }{
-	{"size", []chaos.Kind{chaos.Churn, chaos.Retain, chaos.Pointers, chaos.Large, chaos.Stacks, chaos.Finalizers}},
-	{"every", []chaos.Kind{chaos.SlowDependency, chaos.Freeze}},
+	{"size", []chaos.Kind{chaos.Churn, chaos.Retain, chaos.Pointers, chaos.Large, chaos.Stacks, chaos.Finalizers, chaos.OffHeap}},
+	{"every", []chaos.Kind{chaos.SlowDependency, chaos.ForcedGC}},
 	{"listen", []chaos.Kind{chaos.SlowDependency}},
 	{"upstream", []chaos.Kind{chaos.SlowDependency}},
 	{"cut", []chaos.Kind{chaos.SlowDependency}},
 	{"address", []chaos.Kind{chaos.Connections}},
 	{"send", []chaos.Kind{chaos.Connections}},
 	{"dirty", []chaos.Kind{chaos.PageCache}},
-	{"concurrency", []chaos.Kind{chaos.Churn, chaos.Finalizers, chaos.Connections}},
+	{"concurrency", []chaos.Kind{chaos.Connections}},
+}
+
+// sizes are those of an object, a stack or a mapping that package guard/fault makes.
+var sizes = map[chaos.Kind][2]experiment.Bytes{
+	chaos.Churn: {16, 64 << 20}, chaos.Retain: {1 << 10, 64 << 20}, chaos.Pointers: {16, 512}, chaos.Large: {64 << 10, 256 << 20},
+	chaos.Stacks: {16 << 10, 16 << 20}, chaos.Finalizers: {16, 64 << 10}, chaos.OffHeap: {64 << 10, 256 << 20},
 }
 
 // check looks for everything that a plan cannot mean. All defaults are there.
@@ -226,15 +235,15 @@ func (d *decoder) fault(path string, f *chaos.Fault, k chaos.KindInfo) {
 	d.During(path+".ramp", f.Ramp, 0, maxStretch)
 	d.During(path+".hold", f.Hold, 0, maxStretch)
 	d.Within(path+".steps", f.Steps, 0, maxSteps)
-	if d.Given(path+".steps") && f.Steps > 0 && f.Ramp == 0 {
+	switch {
+	case f.Until != nil && f.Steps > 0:
+		d.Bad(path+".steps", "a closed loop moves as it has to, and not in steps")
+	case f.Steps > 0 && f.Ramp == 0:
 		d.Bad(path+".steps", "steps are of the ramp, and there is none: give ramp")
 	}
-	if f.Until != nil && f.Steps > 0 {
-		d.Bad(path+".steps", "a closed loop moves as it has to, and not in steps")
-	}
 	d.Within(path+".concurrency", f.Concurrency, 0, maxConcurrency)
-	if d.Given(path+".size") && (f.Size < 1 || f.Size > 1<<30) {
-		d.Bad(path+".size", "%d bytes is not from 1 byte to 1GiB", f.Size)
+	if r, ok := sizes[f.Kind]; ok && d.Given(path+".size") && (f.Size < r[0] || f.Size > r[1]) {
+		d.Bad(path+".size", "%s is not from %s to %s", formatBytes(float64(f.Size)), formatBytes(float64(r[0])), formatBytes(float64(r[1])))
 	}
 	if d.Given(path + ".every") {
 		d.During(path+".every", f.Every, 10*time.Millisecond, maxStretch)
@@ -259,7 +268,7 @@ func (d *decoder) fault(path string, f *chaos.Fault, k chaos.KindInfo) {
 	}
 	for i, id := range f.Diagnosis {
 		if !slices.ContainsFunc(diagnose.Rules(), func(r *diagnose.Rule) bool { return r.ID == id }) {
-			d.Bad(fmt.Sprintf("%s.diagnosis[%d]", path, i), "%s is no finding: heapwright rules lists them, such as HW1001", strictyaml.Quote(id))
+			d.Bad(fmt.Sprintf("%s.diagnosis[%d]", path, i), "%s is no finding: heapwright explain --list lists them, such as HW1003", strictyaml.Quote(id))
 		}
 	}
 	d.proxy(path, f)
@@ -277,7 +286,16 @@ func join(kinds []chaos.Kind) string {
 // level checks how much of a fault there is to be.
 func (d *decoder) level(path string, f *chaos.Fault, k chaos.KindInfo) {
 	at := path + ".level"
-	if !d.Given(at) {
+	rare := f.Kind == chaos.ForcedGC && f.Every > 0 // which says how much, too
+	switch {
+	case rare && f.Level.Value != 0:
+		d.Bad(path+".every", "there is level already: give one of the two")
+	case rare:
+		if f.Every < 20*time.Millisecond {
+			d.Bad(path+".every", "%v is more often than 50 a second, which is the most", f.Every)
+		}
+		return
+	case !d.Given(at):
 		d.Bad(at, "how much? Write %s", d.like(k))
 		return
 	}
@@ -318,7 +336,7 @@ func (d *decoder) level(path string, f *chaos.Fault, k chaos.KindInfo) {
 			d.Bad(at, "%s is not below target.cpu_quota, %v", formatAmount(k.Unit, l.Value), t.CPUQuota)
 		}
 	}
-	if m, ok := most[k.Unit]; ok && !l.Share && l.Value > m {
+	if m, ok := most[f.Kind]; ok && !l.Share && l.Value > m {
 		d.Bad(at, "%s is more than %s, which is the most", formatAmount(k.Unit, l.Value), formatAmount(k.Unit, m))
 	}
 	if f.Kind == chaos.Freeze && f.Hold > 0 && l.Value > f.Hold.Seconds() {
@@ -349,8 +367,11 @@ func (d *decoder) from(path string, f *chaos.Fault, k chaos.KindInfo) {
 }
 
 func (d *decoder) until(path string, f *chaos.Fault) {
-	if f.Until == nil {
+	switch {
+	case f.Until == nil:
 		return
+	case f.Kind == chaos.Freeze:
+		d.Bad(path+".until", "a process that stands still leads no metric anywhere: give level alone")
 	}
 	if f.Ramp == 0 {
 		d.Bad(path+".ramp", "a closed loop takes time: give the longest that it may take to get there")
@@ -374,7 +395,7 @@ func (d *decoder) proxy(path string, f *chaos.Fault) {
 	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 1<<16-1 || net.ParseIP(host) == nil {
 		d.Bad(path+".listen", "%s is no address to listen on: write 127.0.0.1:6380", strictyaml.Quote(f.Listen))
 	}
-	if d.Given(path+".every") && f.Cut == 0 {
+	if f.Every > 0 && f.Cut == 0 {
 		d.Bad(path+".every", "it is between two cuts, and nothing is cut: give cut")
 	}
 }

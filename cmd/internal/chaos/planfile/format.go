@@ -33,11 +33,15 @@ func formatCriterion(c *chaos.Criterion) criterion {
 		Tolerated: formatBound(info, c.OfBaseline, c.Tolerated), OfBaseline: c.OfBaseline, For: c.For, Except: c.Except}
 }
 
+// formatFault writes a fault. Only one that says how often has no level.
 func formatFault(f *chaos.Fault) fault {
 	kind, _ := f.Kind.Info()
 	out := fault{Name: f.Name, Kind: f.Kind, Level: formatLevel(kind, f.Level), Ramp: f.Ramp, Steps: f.Steps, Hold: f.Hold,
 		Size: f.Size, Every: f.Every, Listen: f.Listen, Upstream: f.Upstream, Cut: f.Cut, Address: f.Address, Send: f.Send, Expect: f.Expect,
 		Diagnosis: f.Diagnosis, AllowKill: f.AllowKill, DirtyFiles: f.DirtyFiles, Concurrency: f.Concurrency}
+	if f.Kind == chaos.ForcedGC && f.Every > 0 {
+		out.Level = ""
+	}
 	if !f.From.IsZero() {
 		out.From = formatLevel(kind, f.From)
 	}

@@ -80,7 +80,7 @@ type file struct {
 type fault struct {
 	Name        string             `yaml:"name"`
 	Kind        chaos.Kind         `yaml:"kind"`
-	Level       string             `yaml:"level"`
+	Level       string             `yaml:"level,omitempty"`
 	From        string             `yaml:"from,omitempty"`
 	Ramp        time.Duration      `yaml:"ramp"`
 	Steps       int                `yaml:"steps,omitempty"`

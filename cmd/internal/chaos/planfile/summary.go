@@ -114,6 +114,9 @@ func load(p *chaos.Plan) string {
 
 func step(f *chaos.Fault, k chaos.KindInfo) string {
 	level := formatLevel(k, f.Level)
+	if f.Level.IsZero() && f.Every > 0 && f.Kind == chaos.ForcedGC {
+		level = fmt.Sprintf("one each %v", f.Every)
+	}
 	if f.Level.Share {
 		level += " of the " + k.Share
 	}
@@ -125,7 +128,7 @@ func step(f *chaos.Fault, k chaos.KindInfo) string {
 	switch {
 	case f.Until != nil:
 		info, _ := f.Until.Metric.Info()
-		fmt.Fprintf(&b, " at most, until %s is %s or %v have passed", f.Until.Metric, formatBound(info, false, &f.Until.Reaches), f.Ramp)
+		fmt.Fprintf(&b, " at most, until %s is %s", f.Until.Metric, formatBound(info, false, &f.Until.Reaches))
 	case f.Ramp > 0 && f.Steps > 0:
 		fmt.Fprintf(&b, " in %s within %v", count(f.Steps, "step", "steps"), f.Ramp)
 	case f.Ramp > 0:
@@ -142,6 +145,12 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
+// A closed loop waits so many times its ramp for its goal, and so long at least.
+const (
+	patience  = 3
+	leastLoop = 90 * time.Second
+)
+
 // duration is how long a plan takes at least and at most.
 func duration(p *chaos.Plan) (shortest, longest time.Duration) {
 	shortest = p.Before + p.Recovery.Watch
@@ -149,10 +158,13 @@ func duration(p *chaos.Plan) (shortest, longest time.Duration) {
 	for i := range p.Faults {
 		f := &p.Faults[i]
 		shortest += f.Hold + max(p.Between, p.Recovery.Stable)
+		ramp := f.Ramp
 		if f.Until == nil {
-			shortest += f.Ramp
+			shortest += ramp
+		} else {
+			ramp = max(patience*ramp, leastLoop)
 		}
-		longest += f.Ramp + f.Hold + max(p.Between, p.Recovery.Within, p.Recovery.Memory)
+		longest += ramp + f.Hold + max(p.Between, p.Recovery.Within, p.Recovery.Memory)
 	}
 	return shortest, longest
 }

@@ -81,7 +81,7 @@ func (o *outcome) under() template.HTML {
 		d.add(`<line class="grid" x1="%[1]s" x2="%[1]s" y1="0" y2="100%%"/>`, at(share(t, o.end)))
 	}
 	for _, e := range o.flags() {
-		if rank(e) >= 5 {
+		if o.rank(e) >= 5 {
 			d.add(`<line class="line %[2]s" x1="%[1]s" x2="%[1]s" y1="0" y2="100%%"/>`, at(share(e.At, o.end)), flagClass(e.Kind))
 		}
 	}
@@ -302,7 +302,7 @@ func (o *outcome) peak(i int) float64 {
 
 // flags are the events that are drawn.
 func (o *outcome) flags() []chaos.Event {
-	return slices.DeleteFunc(o.telling(maxFlags), func(e chaos.Event) bool { return rank(e) < 1 })
+	return slices.DeleteFunc(o.telling(maxFlags), func(e chaos.Event) bool { return o.rank(e) < 2 })
 }
 
 func flagClass(k chaos.EventKind) string {
@@ -375,7 +375,7 @@ func flagText(e chaos.Event) string {
 	case chaos.EventHolds:
 		return "holds" + prefix(": ", what)
 	case chaos.EventRecover:
-		return strings.ReplaceAll(term.Cut(text, 24), "_", " ")
+		return "recovered"
 	}
 	return term.Cut(text, 32)
 }
@@ -389,7 +389,7 @@ func (o *outcome) flagLane() (lane, bool) {
 	}
 	const rows = 5
 	byRank := slices.Clone(events)
-	slices.SortStableFunc(byRank, func(a, b chaos.Event) int { return cmp.Compare(rank(b), rank(a)) })
+	slices.SortStableFunc(byRank, func(a, b chaos.Event) int { return cmp.Compare(o.rank(b), o.rank(a)) })
 	return flagged(lane{Title: "Events"}, func(d *drawing, width float64) int {
 		used := 0
 		var taken [rows][][2]float64 // pixels
@@ -683,7 +683,7 @@ func (o *outcome) gcLane() (lane, bool) {
 	if !(most > 0) {
 		return lane{}, false
 	}
-	hi := max(most*1.05, 0.02)
+	hi := max(most*1.05, 0.05)
 	l := lane{Title: "CPU of the collector", Keys: []key{{"gc", "share of the CPU time"}}}
 	bound := o.boundSteps(chaos.GCCPURatio)
 	for _, s := range bound {
@@ -802,6 +802,10 @@ func (o *outcome) pressureLane() (lane, bool) {
 	}
 	if !(most > 0) {
 		return lane{}, false
+	}
+	if most < 0.005 {
+		l.Note = "none to speak of: at most " + percent(most)
+		return l, true
 	}
 	p := newPlot(60, 6, 0, most*1.05, false)
 	p.rule(most, percent(most))

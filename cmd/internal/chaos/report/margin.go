@@ -64,6 +64,9 @@ func (o *outcome) marginFigure() (figure, bool) {
 		if !(hi > 0) || !finite(hi) {
 			return
 		}
+		if !seconds {
+			hi = max(hi, 0.05)
+		}
 		p := newPlot(height, 8, 0, hi*1.08, false)
 		text := func(v float64) string { return measure(metric, v) }
 		if seconds && hi > 8*lo {

@@ -103,11 +103,12 @@ func (o *outcome) bar(i int) (bar, bool) {
 		most = max(most, math.Abs(s.level-zero))
 	}
 	for n := range b.steps {
+		b.steps[n].share = 1 // of a fault that has no more than one level, and came from nobody knows where
 		if most > 0 {
 			b.steps[n].share = math.Abs(b.steps[n].level-zero) / most
 		}
 	}
-	if b.steps[0].at > b.from {
+	if b.steps[0].at > b.from && most > 0 {
 		b.steps = slices.Insert(b.steps, 0, step{b.from, zero, 0})
 	}
 	return b, true

@@ -198,8 +198,8 @@ func (p *printer) happened(o *outcome) {
 	}
 }
 
-// rank is how much an event matters; what is 0 is drawn, and not told.
-func rank(e chaos.Event) int {
+// rank is how much an event matters; what is 0 is drawn, or stands in the notes.
+func (o *outcome) rank(e chaos.Event) int {
 	switch e.Kind {
 	case chaos.EventAbort, chaos.EventGone, chaos.EventKill:
 		return 6
@@ -208,13 +208,23 @@ func rank(e chaos.Event) int {
 	case chaos.EventState:
 		return 4
 	case chaos.EventFinding:
+		if o.names(e) {
+			return 4
+		}
+		return 1
+	case chaos.EventHolds, chaos.EventRecover:
 		return 3
-	case chaos.EventHolds, chaos.EventRestored, chaos.EventNote:
-		return 2
-	case chaos.EventRecover:
+	case chaos.EventRestored:
 		return 1
 	}
 	return 0
+}
+
+// names reports whether a finding names the fault that it came with.
+func (o *outcome) names(e chaos.Event) bool {
+	v, ok := o.result(e.Fault)
+	id, _, _ := strings.Cut(e.Text, " ")
+	return ok && id != "" && slices.Contains(v.Named, id)
 }
 
 // telling are the events that matter most, at most so many, by time. What goes back and
@@ -222,20 +232,22 @@ func rank(e chaos.Event) int {
 func (o *outcome) telling(n int) []chaos.Event {
 	var list []chaos.Event
 	for _, e := range o.events {
-		if rank(e) > 0 {
+		if o.rank(e) > 0 {
 			list = append(list, e)
 		}
 	}
 	list = folded(list)
-	slices.SortStableFunc(list, func(a, b chaos.Event) int { return cmp.Compare(rank(b), rank(a)) })
+	slices.SortStableFunc(list, func(a, b chaos.Event) int { return cmp.Compare(o.rank(b), o.rank(a)) })
 	list = list[:min(len(list), n)]
 	slices.SortStableFunc(list, func(a, b chaos.Event) int { return cmp.Compare(a.At, b.At) })
 	return list
 }
 
-// folded makes one event of many in a row that only go back and forth.
+// folded makes one event of many in a row that only go back and forth, and one of all
+// that recovered from a fault.
 func folded(list []chaos.Event) []chaos.Event {
 	const few = 4
+	list = recoveredOnce(list)
 	flaps := func(k chaos.EventKind) int {
 		switch k {
 		case chaos.EventState:
@@ -260,6 +272,30 @@ func folded(list []chaos.Event) []chaos.Event {
 			out = append(out, e)
 		}
 		i = j
+	}
+	return out
+}
+
+// recoveredOnce leaves of what recovered from a fault the last, which says all.
+func recoveredOnce(list []chaos.Event) []chaos.Event {
+	texts, left := map[int][]string{}, map[int]int{}
+	for _, e := range list {
+		if e.Kind == chaos.EventRecover {
+			left[e.Fault]++
+			if what := strings.ReplaceAll(clean(e.Text), "_", " "); what != "" && !slices.Contains(texts[e.Fault], what) && len(texts[e.Fault]) < 12 {
+				texts[e.Fault] = append(texts[e.Fault], what)
+			}
+		}
+	}
+	var out []chaos.Event
+	for _, e := range list {
+		if e.Kind == chaos.EventRecover {
+			if left[e.Fault]--; left[e.Fault] > 0 {
+				continue
+			}
+			e.Text = strings.Join(texts[e.Fault], ", ")
+		}
+		out = append(out, e)
 	}
 	return out
 }
@@ -347,9 +383,15 @@ func (p *printer) faults(o *outcome) {
 	}
 	p.head("Faults")
 	tab := texttab.Table{Columns: []texttab.Column{{Head: "FAULT", Min: 18}, {Head: "KIND", Drop: 9}, {Head: "PEAK", Right: true}, {Head: "SEEN", Right: true}, {Head: "ALIVE"},
-		{Head: "DETECT", Right: true, Drop: 3}, {Head: "DEGRADE", Right: true, Drop: 5}, {Head: "DEVIATE", Right: true, Drop: 4}, {Head: "ABORT", Right: true, Drop: 6}, {Head: "RECOVER", Right: true}, {Head: "LEFT", Drop: 1}}}
+		{Head: "DETECT", Right: true, Drop: 3}, {Head: "DEGRADE", Right: true, Drop: 5}, {Head: "DEVIATE", Right: true, Drop: 4}, {Head: "ABORT", Right: true, Drop: 6}, {Head: "RECOVER", Right: true}}}
+	var rows []faultRow
 	for i := range min(n, maxRows) {
-		f := o.row(i)
+		rows = append(rows, o.row(i))
+	}
+	if slices.ContainsFunc(rows, func(f faultRow) bool { return f.Left != "-" }) {
+		tab.Columns = append(tab.Columns, texttab.Column{Head: "LEFT", Drop: 1})
+	}
+	for i, f := range rows {
 		name := f.Name
 		for _, why := range f.Why {
 			name += tab.Note(sentence(why))
@@ -385,6 +427,9 @@ type faultRow struct {
 func (o *outcome) row(i int) faultRow {
 	k := o.kind(i)
 	f := faultRow{Name: o.fault(i), Kind: clean(string(k.Kind)), Peak: "-", Seen: "-", Survived: "-", Detected: "-", Degraded: "-", Deviated: "-", Aborted: "-", Recovered: "-", Left: "-"}
+	if f.Kind == f.Name {
+		f.Kind = "-"
+	}
 	d, ran := o.done(i)
 	if ran {
 		f.Peak, f.Seen, f.By, f.Left = amount(d.Peak, k.Unit), "no", clean(d.By), "-"

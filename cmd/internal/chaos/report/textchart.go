@@ -245,12 +245,12 @@ func (o *outcome) eventCells(n int) ([]rune, string) {
 	out := []rune(strings.Repeat(" ", n))
 	ranks := make([]int, n)
 	legend := ""
-	for _, e := range o.events {
+	for _, e := range recoveredOnce(o.events) {
 		i := column(e.At, o.end, n)
-		if i < 0 || rank(e) <= ranks[i] || e.Kind == chaos.EventNote || e.Kind == chaos.EventRestored {
+		if i < 0 || o.rank(e) <= ranks[i] {
 			continue
 		}
-		out[i], ranks[i] = letter(e.Kind), rank(e)
+		out[i], ranks[i] = letter(e.Kind), o.rank(e)
 	}
 	for _, k := range []chaos.EventKind{chaos.EventAbort, chaos.EventKill, chaos.EventGone, chaos.EventBroken, chaos.EventState, chaos.EventFinding, chaos.EventHolds, chaos.EventRecover} {
 		if slices.Contains(out, letter(k)) {
@@ -427,7 +427,11 @@ func (o *outcome) marginText() string {
 		out = append(out, "Nothing failed")
 	}
 	if m.TakenBytes > 0 && finite(m.TakenBytes) {
-		out = append(out, "at most "+bytes(m.TakenBytes)+" could be taken before")
+		if len(m.Layers) > 0 {
+			out = append(out, "at most "+bytes(m.TakenBytes)+" could be taken before")
+		} else {
+			out = append(out, bytes(m.TakenBytes)+" were taken")
+		}
 	}
 	text := strings.Join(out, "; ") + "."
 	if m.SafeLimitBytes > 0 && finite(m.SafeLimitBytes) {

@@ -57,8 +57,13 @@ func percent(v float64) string {
 	if !finite(v) {
 		return "-"
 	}
-	if v == 0 {
+	switch a := max(v, -v); {
+	case v == 0:
 		return "0%"
+	case a < 1e-5:
+		return "<0.001%"
+	case a < 0.0005:
+		return fmt.Sprintf("%.1g%%", 100*v)
 	}
 	return strings.Replace(rule.FormatPercent(v), ".0%", "%", 1)
 }
@@ -159,6 +164,14 @@ func (o *outcome) bound(c chaos.Criterion) string {
 	}
 	if c.Metric == chaos.Ready && c.AtMost == nil && c.AtLeast != nil && *c.AtLeast == 1 {
 		return "ready" + forText(c)
+	}
+	if c.AtLeast == nil && c.AtMost != nil && *c.AtMost == 0 && !c.OfBaseline {
+		switch c.Metric {
+		case chaos.LimiterOn:
+			return title(c.Metric) + " off" + forText(c)
+		case chaos.OOMKills, chaos.LimitEvents, chaos.Restarts:
+			return "no " + title(c.Metric) + forText(c)
+		}
 	}
 	return title(c.Metric) + side("≤", c.AtMost) + side("≥", c.AtLeast) + forText(c)
 }

@@ -709,6 +709,9 @@ func TestFormatIsDocumented(t *testing.T) {
 	walk(reflect.TypeFor[document]())
 	walk(reflect.TypeFor[overrideRequest]())
 	walk(reflect.TypeFor[overrideAnswer]())
+	walk(reflect.TypeFor[faultRequest]())
+	walk(reflect.TypeFor[faultAnswer]())
+	walk(reflect.TypeFor[faultsAnswer]())
 }
 
 func BenchmarkPage(b *testing.B) {

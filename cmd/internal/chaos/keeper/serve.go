@@ -82,7 +82,6 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	signal.Ignore(syscall.SIGPIPE) // the tool at the other end may be gone: that is what we are for
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	spare()
 	lines := bufio.NewReaderSize(in, 64<<10)
 	s := &server{ctx: ctx, out: newSpeaker(out), courses: map[int]*course{}, baseline: make(chan []chaos.Point, 1)}
 	defer s.out.close()
@@ -191,6 +190,7 @@ func (s *server) take(t taking) (err error) {
 	if s.target != nil {
 		return errors.New("there is a target already")
 	}
+	spare()
 	if err := openDir(s.Dir); err != nil {
 		return err
 	}

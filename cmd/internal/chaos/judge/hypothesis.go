@@ -11,8 +11,8 @@ import (
 // A Hypothesis follows the criteria of the hypothesis, phase by phase.
 //
 // Before the first fault, and after everything, the normal bounds hold; while there is a
-// fault, and while the target recovers from it, those that are tolerated. What is broken
-// when a fault ends and goes on after it is broken without a break.
+// fault, and while the target recovers from it, those that are tolerated. What is off when
+// a fault ends and goes on after it is off without a break.
 type Hypothesis struct {
 	plan  *chaos.Plan
 	base  baseline
@@ -106,7 +106,9 @@ func (h *Hypothesis) enter(phase chaos.PhaseKind, fault int) {
 	h.now = make([]tally, len(h.list))
 	for i, w := range h.list {
 		h.now[i] = tally{first: -1, CriterionResult: chaos.CriterionResult{Criterion: *w.c, Phase: phase, Fault: fault}}
-		if !goesOn {
+		// What was counted as broken while there was the fault is only broken after it when
+		// it stays so as long again.
+		if !goesOn || w.counted {
 			w.off, w.counted = false, false
 			if w.errors != nil {
 				w.errors = newFollower(w.c).errors

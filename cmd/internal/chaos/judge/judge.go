@@ -180,7 +180,13 @@ func (j *judging) fault(i int) chaos.FaultResult {
 		wrong = append(wrong, text)
 		j.deviate(at, "while there was the fault "+f.Name+", "+text)
 	}
-	if !d.Happened && !ended {
+	later := func(at time.Duration, text string) {
+		wrong = append(wrong, "after it, "+text)
+		j.deviate(at, "after the fault "+f.Name+", "+text)
+	}
+	killed, ending := j.ended(d, next)
+	f.Survived = !killed
+	if !d.Happened && !ended && !killed {
 		why := "it could not be seen from outside"
 		if d.Err != "" {
 			why = d.Err
@@ -189,8 +195,6 @@ func (j *judging) fault(i int) chaos.FaultResult {
 		j.unsure(fmt.Sprintf("the fault %s did not happen (%s)", f.Name, why))
 	}
 
-	killed, ending := j.ended(d, next)
-	f.Survived = !killed
 	switch expects := plan.Expect != nil && plan.Expect.OOMKill; {
 	case expects && !j.oomKilled(d, next):
 		deviate(d.Ended, "the OOM kill that the plan expects did not come")
@@ -218,11 +222,13 @@ func (j *judging) fault(i int) chaos.FaultResult {
 		if at := max(0, t.first-d.Began); f.Deviated == nil || at < *f.Deviated {
 			f.Deviated = &at
 		}
-		text := t.text
-		if t.Phase == chaos.PhaseRecovery {
-			text += ", after the fault"
+		switch {
+		case t.Criterion.Metric == chaos.Restarts && killed: // said already
+		case t.Phase == chaos.PhaseRecovery:
+			later(t.first, t.text)
+		default:
+			deviate(t.first, t.text)
 		}
-		deviate(t.first, text)
 	}
 	if !seen && len(j.run.Plan.Hypothesis) > 0 && !ended && !killed {
 		j.unsure("nothing of the hypothesis could be looked at during " + f.Name)
@@ -239,10 +245,7 @@ func (j *judging) fault(i int) chaos.FaultResult {
 		// There is nothing left to recover, but what we did is undone.
 		f.Recovery = append(f.Recovery, j.settings(d))
 	} else {
-		j.recover(&f, d, next, ended, func(at time.Duration, text string) {
-			wrong = append(wrong, text)
-			j.deviate(at, "after the fault "+f.Name+", "+text)
-		})
+		j.recover(&f, d, next, ended, later)
 	}
 	f.Wrong = few(wrong)
 	return f
@@ -409,7 +412,7 @@ func (j *judging) lastFault() int {
 
 const (
 	// growthSpan is how long a slope takes to be one.
-	growthSpan = 10 * time.Second
+	growthSpan = 5 * time.Second
 	// growthHeap and growthCount are what is no growth, and growthShare of what was there
 	// is none either.
 	growthHeap  = 4 << 20

@@ -35,7 +35,9 @@ const (
 	// be back: what is noise before is noise after.
 	astray = 0.1
 	// heapSlack and memorySlack are what a small heap may always be off by.
-	heapSlack, memorySlack = 1 << 20, 4 << 20
+	heapSlack, memorySlack = 1 << 20, 16 << 20
+	// unsteady is what a live heap may be above before where few cycles say what it was.
+	unsteady = 0.10
 )
 
 // A Recovery follows whether the target is as it was, after one fault. What it was is
@@ -48,6 +50,8 @@ type Recovery struct {
 	last   time.Duration
 	cycles []chaos.Cycle // the last ones after the fault, in a row within bounds
 	ended  int           // cycles since the fault
+	told   bool          // of one of them, with what it found
+	live   float64       // the live heap of the last point
 }
 
 // A regain is one criterion of the recovery.
@@ -112,14 +116,18 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 	within, stable := r.rules.Within, min(r.rules.Stable, r.rules.Within)
 	none := math.Inf(-1)
 
-	if heap := lastLive(cycles); len(heap) >= cyclesBack {
+	heap, more := lastLive(cycles), float64(r.rules.LiveHeap)
+	if l, ok := base[chaos.LiveHeap]; ok && len(heap) < cyclesBack {
+		// A cycle from before anybody looked counts for as long as it was the last one.
+		heap, more = append(heap, l.middle, l.high), max(more, unsteady)
+	}
+	if len(heap) > 0 {
 		middle := median(heap)
 		// A heap that was larger before, now and then, may be so again.
-		high := max(middle*(1+float64(r.rules.LiveHeap)), middle+heapSlack, slices.Max(heap))
+		high := max(middle*(1+more), middle+heapSlack, slices.Max(heap))
 		add(liveHeap, none, middle, high, within, 0, nil)
-	} else {
-		add(liveHeap, none, 0, 0, within, 0, nil)
-		r.list[0].absent = true
+		// Who has hardly any cycles is not waited for.
+		r.list[0].absent = float64(len(cycles))*within.Seconds() < cyclesBack*length(before)
 	}
 	memory := chaos.WorkingSet
 	if _, ok := base[memory]; !ok {
@@ -159,6 +167,14 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 		g.absent = true // the keeper says it at the end
 	}
 	return r
+}
+
+// length is how many seconds points span, one at least.
+func length(points []chaos.Point) float64 {
+	if len(points) == 0 {
+		return 1
+	}
+	return max((points[len(points)-1].At - points[0].At).Seconds(), 1)
 }
 
 // lastLive is what the last cycles found alive.
@@ -203,7 +219,7 @@ func (r *Recovery) Step(p chaos.Point, cycles []chaos.Cycle) (done bool, met []c
 		switch {
 		case was:
 		case g.What == liveHeap:
-			r.heap(g, cycles)
+			r.heap(g, r.seenCycles(p, cycles))
 		case g.read != nil:
 			g.step(p, r.done.Ended)
 		}
@@ -219,9 +235,24 @@ func (r *Recovery) Step(p chaos.Point, cycles []chaos.Cycle) (done bool, met []c
 	return true, met
 }
 
+// seenCycles are the cycles of a step. Where none is told of with what it found, another
+// live heap than before is one.
+func (r *Recovery) seenCycles(p chaos.Point, cycles []chaos.Cycle) []chaos.Cycle {
+	r.told = r.told || slices.ContainsFunc(cycles, func(c chaos.Cycle) bool { return c.LiveBytes > 0 && c.At > r.done.Ended })
+	v, ok := value(p, chaos.LiveHeap)
+	was := r.live
+	if ok {
+		r.live = v
+	}
+	if r.told || !ok || was == 0 || v == was || !(v > 0 && v < 1<<62) {
+		return cycles
+	}
+	return []chaos.Cycle{{At: p.At, LiveBytes: uint64(v)}}
+}
+
 func (r *Recovery) heap(g *regain, cycles []chaos.Cycle) {
 	for _, c := range cycles {
-		if c.At <= r.done.Ended || c.LiveBytes == 0 || g.Took != nil || g.absent {
+		if c.At <= r.done.Ended || c.LiveBytes == 0 || g.Took != nil {
 			continue
 		}
 		r.ended++

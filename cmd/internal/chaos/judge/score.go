@@ -80,6 +80,7 @@ func naming(run *chaos.Run, f *chaos.FaultResult, plan *chaos.Fault) (known bool
 		case slices.Contains(old, id):
 		case slices.Contains(f.Expected, id):
 			f.Named = append(f.Named, id)
+		case strings.HasPrefix(id, "HW9"): // of the recording, not of the target
 		default:
 			f.Others = append(f.Others, id)
 		}

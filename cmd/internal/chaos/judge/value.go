@@ -88,7 +88,7 @@ func broke(c *chaos.Criterion, v, low, high float64, lasted time.Duration) strin
 	if c.OfBaseline {
 		what += ", by what it was before"
 	}
-	if lasted > 0 {
+	if lasted > 0 && !isCounter(c.Metric) {
 		what += ", for " + span(lasted)
 	}
 	return what

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -33,7 +34,7 @@ var violations = []string{
 
 var (
 	addr    = flag.String("addr", "127.0.0.1:0", "address of the service")
-	debug   = flag.String("debug", "127.0.0.1:0", "address of the debug page")
+	page    = flag.String("debug", "127.0.0.1:0", "address of the debug page")
 	base    = flag.Int("base", 24, "MiB that are always alive")
 	violate = flag.String("violate", "", "the wrong thing: "+strings.Join(violations[1:], ", "))
 	breaker = flag.Bool("breaker", false, "the guard has one objective: p99 of the pauses below 15 ms, 0.2 of 300 s, 60 s to cool down")
@@ -74,7 +75,7 @@ func serve(ctx context.Context) error {
 	for _, l := range []struct {
 		at string
 		h  http.Handler
-	}{{*addr, mux}, {*debug, inside}} {
+	}{{*addr, mux}, {*page, inside}} {
 		listener, err := net.Listen("tcp", l.at)
 		if err != nil {
 			return err
@@ -172,7 +173,7 @@ func (s *service) wrong() (float64, bool) {
 
 // misbehave looks for faults, and does what goes wrong by itself.
 func (s *service) misbehave(ctx context.Context) {
-	t := time.NewTicker(50 * time.Millisecond)
+	t := time.NewTicker(100 * time.Millisecond)
 	defer t.Stop()
 	begun := false
 	for {
@@ -195,18 +196,24 @@ func (s *service) misbehave(ctx context.Context) {
 		case s.violate == "retained" && first:
 			s.hold(48 << 20)
 		case s.violate == "growth":
-			s.hold(64 << 10)
+			s.hold(128 << 10)
 		case s.violate == "offheap" && first:
 			mapped(64 << 20)
-		case s.violate == "gccpu":
-			go runtime.GC()
-			go runtime.GC()
+		case s.violate == "gccpu" && first:
+			debug.SetGCPercent(1)
+			for range 2 * runtime.GOMAXPROCS(0) {
+				go func() {
+					for ctx.Err() == nil {
+						runtime.KeepAlive(chain(64 << 10))
+					}
+				}()
+			}
 		case s.violate == "exits" && first:
 			time.AfterFunc(time.Second, func() { os.Exit(3) })
 		case s.violate == "pauses" && active:
-			go unyielding(40 * time.Millisecond)
+			go unyielding(30 * time.Millisecond)
 		case s.violate == "oom":
-			s.hold(8 << 20)
+			s.hold(16 << 20)
 		}
 	}
 }

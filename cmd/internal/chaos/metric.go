@@ -11,8 +11,8 @@ const (
 	LatencyP99      Metric = "latency_p99_seconds"   // of the last five seconds
 	Throughput      Metric = "throughput_per_second" // expected answers
 	Requests        Metric = "requests_per_second"   // that ended, expected or not: what ErrorRatio is a share of
-	GCCPURatio      Metric = "gc_cpu_ratio"          // the collector's share of the CPU time of the last five seconds, idle workers not counted
-	AssistRatio     Metric = "assist_ratio"          // mark assists' share of it
+	GCCPURatio      Metric = "gc_cpu_ratio"          // the collector's share of the CPU time that the process can have, of the last five seconds, idle workers not counted: what package guard/sli has under this name, and not the share of what it used
+	AssistRatio     Metric = "assist_ratio"          // mark assists' share of the same
 	PauseP99        Metric = "pause_p99_seconds"     // of the cycles of the last ten seconds
 	PauseMax        Metric = "pause_max_seconds"     // of the last second
 	CyclesPerSecond Metric = "gc_cycles_per_second"  //
@@ -59,8 +59,8 @@ var metrics = []MetricInfo{
 	{Metric: LatencyP99, Unit: Seconds, Load: true, What: "99th percentile of the latency"},
 	{Metric: Throughput, Load: true, What: "answers a second"},
 	{Metric: Requests, Load: true, What: "requests that ended, a second"},
-	{Metric: GCCPURatio, What: "the collector's share of the CPU time"},
-	{Metric: AssistRatio, What: "mark assists' share of the CPU time"},
+	{Metric: GCCPURatio, What: "the collector's share of the CPU time that the process can have"},
+	{Metric: AssistRatio, What: "mark assists' share of the same"},
 	{Metric: PauseP99, Unit: Seconds, What: "99th percentile of the pauses"},
 	{Metric: PauseMax, Unit: Seconds, What: "longest pause of the last second"},
 	{Metric: CyclesPerSecond, What: "GC cycles a second"},

@@ -28,7 +28,10 @@ hypothesis:
 - {metric: pause_p99_seconds, at_most: 15ms, tolerated: 1s, for: 20s}
 - {metric: error_ratio, at_most: 1%, tolerated: 100%, for: 3s}
 abort:
-- {metric: host_free_ratio, at_least: 10%}
+- {metric: ready, at_least: 1, for: 60s}
+- {metric: error_ratio, at_most: 100%}
+- {metric: latency_p99_seconds, at_most: 60s}
+- {metric: gc_cpu_ratio, at_most: 100%}
 faults:
 - {name: pauses, kind: gc.forced, level: 8/s, ramp: 1s, hold: 85s, expect: {degrade: true}}
 `

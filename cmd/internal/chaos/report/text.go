@@ -115,7 +115,7 @@ func (o *outcome) rolledBack() string {
 		if e.Fault >= 0 {
 			s += ", in " + o.fault(e.Fault)
 		}
-		if why := clean(e.Text); why != "" && !strings.Contains(o.reason(), why) {
+		if why := clean(e.Text); why != "" && !strings.Contains(strings.ToLower(o.reason()), strings.ToLower(why)) {
 			s += ", because " + why
 		}
 		if finite(e.Value) && e.Value > 0 {
@@ -388,6 +388,10 @@ func (p *printer) faults(o *outcome) {
 	for i := range min(n, maxRows) {
 		rows = append(rows, o.row(i))
 	}
+	kinds := slices.ContainsFunc(rows, func(f faultRow) bool { return f.Kind != "-" })
+	if !kinds { // their names say it
+		tab.Columns = slices.Delete(tab.Columns, 1, 2)
+	}
 	if slices.ContainsFunc(rows, func(f faultRow) bool { return f.Left != "-" }) {
 		tab.Columns = append(tab.Columns, texttab.Column{Head: "LEFT", Drop: 1})
 	}
@@ -402,9 +406,13 @@ func (p *printer) faults(o *outcome) {
 			}
 			return term.Plain
 		}
-		tab.Row(texttab.Cell{Text: fmt.Sprintf("%d %s", i+1, name)}, texttab.Cell{Text: f.Kind, Style: term.Faint}, texttab.Cell{Text: f.Peak}, texttab.Cell{Text: f.Seen, Style: bad(f.Seen == "no")},
+		cells := []texttab.Cell{{Text: fmt.Sprintf("%d %s", i+1, name)}}
+		if kinds {
+			cells = append(cells, texttab.Cell{Text: f.Kind, Style: term.Faint})
+		}
+		tab.Row(append(cells, texttab.Cell{Text: f.Peak}, texttab.Cell{Text: f.Seen, Style: bad(f.Seen == "no")},
 			texttab.Cell{Text: f.Survived, Style: bad(f.Survived == "NO")}, texttab.Cell{Text: f.Detected}, texttab.Cell{Text: f.Degraded}, texttab.Cell{Text: f.Deviated, Style: term.Red}, texttab.Cell{Text: f.Aborted, Style: term.Red},
-			texttab.Cell{Text: f.Recovered, Style: bad(f.Recovered == "never")}, texttab.Cell{Text: f.Left, Style: term.Red})
+			texttab.Cell{Text: f.Recovered, Style: bad(f.Recovered == "never")}, texttab.Cell{Text: f.Left, Style: term.Red})...)
 	}
 	p.table(&tab)
 	if n > maxRows {
@@ -432,7 +440,10 @@ func (o *outcome) row(i int) faultRow {
 	}
 	d, ran := o.done(i)
 	if ran {
-		f.Peak, f.Seen, f.By, f.Left = amount(d.Peak, k.Unit), "no", clean(d.By), "-"
+		f.Seen, f.By, f.Left = "no", clean(d.By), "-"
+		if d.Happened || d.Peak != 0 {
+			f.Peak = amount(d.Peak, k.Unit)
+		}
 		if d.Happened {
 			f.Seen = "yes"
 			if d.By != "" {

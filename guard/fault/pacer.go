@@ -9,8 +9,9 @@ import (
 const (
 	// tick is how long work of a rate is put together.
 	tick = 5 * time.Millisecond
-	// slack is how much lateness is made up for: that of timers and of a busy machine.
-	slack = 50 * time.Millisecond
+	// slack is how much lateness is made up for: that of timers, of a busy machine, and of
+	// a CPU quota that is used up for the rest of its period.
+	slack = 200 * time.Millisecond
 	// meterWindow is over what time a rate is measured, at least.
 	meterWindow = time.Second
 )

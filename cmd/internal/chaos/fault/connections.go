@@ -49,14 +49,15 @@ type ConnectError struct {
 }
 
 func (e *ConnectError) Error() string {
-	return fmt.Sprintf("%d of %d connections could be opened: %v", e.Open, e.Want, e.Err)
+	// Without the numbers, which move: who asks again and again is told the same.
+	return "not as many connections could be opened as should be: " + e.Err.Error()
 }
 
 func (e *ConnectError) Unwrap() error { return e.Err }
 
 // Hint is what a user can do about it.
 func (e *ConnectError) Hint() string {
-	return "the service, or the kernel for it, takes no more: this is as high as the level goes"
+	return fmt.Sprintf("of %d there are %d: the service, or the kernel for it, takes no more", e.Want, e.Open)
 }
 
 func resolveFlood(ctx context.Context, f chaos.Fault, t *Target, _ chaos.Caps, _ Room) (*Resolved, error) {

@@ -28,9 +28,6 @@ type Target struct {
 
 	// Proxies are those of the plan, in the process that makes the faults.
 	Proxies *Proxies `json:"-"`
-	// Readings give what is seen of the target now, and what was before the fault: what
-	// is measured of the faults inside. nil: nothing.
-	Readings func() (now, before chaos.Point) `json:"-"`
 }
 
 // A Dir is the group of a target in the hierarchy of a controller.
@@ -87,6 +84,12 @@ type Mortal interface {
 // A Contained is an Effect that can say whether it stays in the target's own cgroup.
 type Contained interface {
 	Contained() bool
+}
+
+// A Cutter is an Effect that cuts connections: one that does nothing else has no level.
+type Cutter interface {
+	// Cuts is how many it has cut.
+	Cuts() int64
 }
 
 // A Journal keeps steps where another process can find them.

@@ -129,10 +129,7 @@ func (s *subject) ask(format string, args ...any) int64 {
 	return s.limit()
 }
 
-var (
-	debugLine = regexp.MustCompile(`http://\S+/debug/heapwright/`)
-	addrLine  = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
-)
+var debugLine = regexp.MustCompile(`http://\S+/debug/heapwright/`)
 
 // startGuarded runs examples/guarded, which has a debug page.
 func startGuarded(t testing.TB, args ...string) *Target {

@@ -633,6 +633,7 @@ type slow struct {
 
 	mu    sync.Mutex
 	began time.Time // zero before the first level
+	cut   int64     // connections that were cut before
 	over  bool
 }
 
@@ -641,7 +642,20 @@ func makeProxy(_ context.Context, r *Resolved, t *Target, _ Journal) (Effect, er
 	if p == nil {
 		return nil, &RefusedError{Why: fmt.Sprintf("the proxy %q is not open", faultName(r.Fault))}
 	}
-	return &slow{proxy: p, share: float64(r.Cut), every: everyOf(r.Fault)}, nil
+	s := &slow{proxy: p, share: float64(r.Cut), every: everyOf(r.Fault)}
+	if r.Level == 0 && s.share > 0 { // it only cuts: there is no level to come
+		s.begin()
+	}
+	return s, nil
+}
+
+// begin begins to cut connections, once.
+func (s *slow) begin() {
+	if s.began.IsZero() {
+		s.began = time.Now()
+		s.cut = s.proxy.cut.Load()
+		s.proxy.setCut(s.share, s.every)
+	}
 }
 
 // Set sets the delay. Connections are cut from the first level on.
@@ -655,10 +669,7 @@ func (s *slow) Set(_ context.Context, level float64) error {
 		return fmt.Errorf("setting the delay of a proxy: %g seconds", level)
 	}
 	s.proxy.setDelay(seconds(level))
-	if s.began.IsZero() {
-		s.began = time.Now()
-		s.proxy.setCut(s.share, s.every)
-	}
+	s.begin()
 	return nil
 }
 
@@ -679,10 +690,18 @@ func (s *slow) Measure() (float64, string, bool) {
 		return 0, "", false
 	}
 	by := fmt.Sprintf("the median time that %d pieces of data took through the proxy", n)
-	if cut := s.proxy.cut.Load(); cut > 0 {
-		by += fmt.Sprintf(", which cut %d of %d connections", cut, s.proxy.accepted.Load())
+	if cut := s.Cuts(); cut > 0 {
+		by += fmt.Sprintf(", which cut %d connections", cut)
 	}
 	return d.Seconds(), by, true
+}
+
+// Cuts is how many connections it has cut.
+func (s *slow) Cuts() int64 {
+	s.mu.Lock()
+	before := s.cut
+	s.mu.Unlock()
+	return s.proxy.cut.Load() - before
 }
 
 // Undo lets everything pass at once, also what waits. The proxy goes on listening.

@@ -178,7 +178,7 @@ func TestProxyDelays(t *testing.T) {
 func TestProxyCuts(t *testing.T) {
 	before := runtime.NumGoroutine()
 	t.Run("all", func(t *testing.T) {
-		p, e := testProxies(t, chaos.Fault{Upstream: echoServer(t), Cut: 1, Every: 20 * time.Millisecond})
+		p, e := testProxies(t, chaos.Fault{Upstream: echoServer(t)})
 		var conns []*net.TCPConn
 		for range 8 {
 			c := dialProxy(t, p)
@@ -188,9 +188,12 @@ func TestProxyCuts(t *testing.T) {
 			}
 			conns = append(conns, c)
 		}
-		if err := e.Set(context.Background(), 0); err != nil {
+		// What only cuts has no level to be set.
+		cutter, err := makeProxy(context.Background(), &Resolved{Fault: chaos.Fault{Kind: chaos.SlowDependency, Cut: 1, Every: 20 * time.Millisecond}}, &Target{Proxies: p}, nil)
+		if err != nil {
 			t.Fatal(err)
 		}
+		e = cutter.(*slow)
 		for _, c := range conns {
 			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("a connection that was cut ends with %v", err)
@@ -205,8 +208,8 @@ func TestProxyCuts(t *testing.T) {
 		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 			t.Errorf("after it was undone: %v", err)
 		}
-		if _, by, _ := e.Measure(); !strings.Contains(by, "cut 8 of") {
-			t.Errorf("measured by %q", by)
+		if _, by, _ := e.Measure(); !strings.Contains(by, "which cut 8 connections") || e.Cuts() != 8 {
+			t.Errorf("measured by %q, %d cuts", by, e.Cuts())
 		}
 	})
 	goroutinesBack(t, before)
@@ -255,9 +258,14 @@ func TestProxyBreaks(t *testing.T) {
 		}
 		up.Close()
 		l.Close()
-		c = dialProxy(t, p)
-		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
-			t.Errorf("without a dependency the client sees %v", err)
+		var sees error
+		conn, err := net.Dial("tcp", p.Addrs()[string(chaos.SlowDependency)])
+		if sees = err; err == nil { // the reset may come before it is connected
+			_, sees = conn.Read(make([]byte, 1))
+			conn.Close()
+		}
+		if !errors.Is(sees, syscall.ECONNRESET) {
+			t.Errorf("without a dependency the client sees %v", sees)
 		}
 	})
 	goroutinesBack(t, before)

@@ -53,7 +53,8 @@ type FloorError struct {
 }
 
 func (e *FloorError) Error() string {
-	return fmt.Sprintf("the soft limit stays at %s: %v", human.Memlimit(e.LimitBytes), e.Err)
+	// Without the floor, which moves: who asks again and again is told the same.
+	return fmt.Sprintf("the soft limit stays at %s: a lower one would be below the storm floor, what lives and a tenth, and what is not heap", human.Memlimit(e.LimitBytes))
 }
 
 func (e *FloorError) Unwrap() error { return e.Err }

@@ -209,8 +209,16 @@ func (g *group) open() {
 		return
 	}
 	g.version = version
+	g.openLevels(dirs)
+	if p, err := of.MemoryPressure(); err == nil && p.Host {
+		g.why = "memory pressure is that of the whole machine: the kernel keeps none for the cgroup"
+	}
+}
+
+// openLevels opens the files of the groups along the path, leaf first.
+func (g *group) openLevels(dirs []string) {
 	limit, usage, atLimit := "memory.max", "memory.current", "memory.events"
-	if version == 1 {
+	if g.version == 1 {
 		limit, usage, atLimit = "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.failcnt"
 	}
 	for _, dir := range dirs[:min(len(dirs), maxLevels)] {
@@ -224,9 +232,6 @@ func (g *group) open() {
 		l.stat, _ = openText(filepath.Join(dir, "memory.stat"))
 		l.atLimit, _ = openText(filepath.Join(dir, atLimit))
 		g.levels = append(g.levels, l)
-	}
-	if p, err := of.MemoryPressure(); err == nil && p.Host {
-		g.why = "memory pressure is that of the whole machine: the kernel keeps none for the cgroup"
 	}
 }
 

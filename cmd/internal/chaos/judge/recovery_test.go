@@ -1,0 +1,78 @@
+package judge
+
+import (
+	"testing"
+	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/chaos"
+)
+
+// What the live heap was comes from cycles, or from points where there are too few; who
+// has hardly any is not waited for, and what is not known is told so.
+func TestLiveHeapOfFewCycles(t *testing.T) {
+	const second = time.Second
+	point := func(at time.Duration, heap float64) chaos.Point {
+		return chaos.Point{At: at, Values: map[chaos.Metric]float64{chaos.LiveHeap: heap * mib}}
+	}
+	var before []chaos.Point
+	for at := time.Duration(0); at < 10*second; at += 100 * time.Millisecond {
+		before = append(before, point(at, 40))
+	}
+	cycle := func(at time.Duration, heap float64) chaos.Cycle {
+		return chaos.Cycle{At: at, LiveBytes: uint64(heap * mib)}
+	}
+	many := []chaos.Cycle{cycle(second, 40), cycle(2*second, 41), cycle(3*second, 39), cycle(4*second, 40)}
+	for _, tc := range []struct {
+		name   string
+		before []chaos.Cycle
+		points []chaos.Point
+		cycles []chaos.Cycle // each a second after the other
+		heap   []float64     // of the points, a second each
+		after  time.Duration // -1: not met
+		known  bool
+		done   time.Duration // -1: waited to the end
+	}{
+		{"as it was", many, before, []chaos.Cycle{cycle(21*second, 50), cycle(22*second, 41), cycle(23*second, 40), cycle(24*second, 41)}, nil, 2 * second, true, 24 * second},
+		{"above", many, before, []chaos.Cycle{cycle(21*second, 50), cycle(22*second, 50), cycle(23*second, 50), cycle(24*second, 50)}, nil, -1, true, -1},
+		{"not three in a row", many, before, []chaos.Cycle{cycle(21*second, 40), cycle(22*second, 50), cycle(23*second, 40), cycle(24*second, 40)}, nil, -1, true, -1},
+		{"too few after", many, before, []chaos.Cycle{cycle(21*second, 40)}, nil, -1, false, -1},
+		{"what they found is not known", many, before, []chaos.Cycle{cycle(21*second, 0), cycle(22*second, 0), cycle(23*second, 0)}, nil, -1, false, -1},
+		{"seen by points", many[:2], before, nil, []float64{40, 43, 42, 41, 40}, second, true, 23 * second},
+		{"no cycles before", nil, before, nil, []float64{40, 40, 40}, -1, false, 20 * second},
+		{"nothing before", nil, nil, []chaos.Cycle{cycle(21*second, 40), cycle(22*second, 40), cycle(23*second, 40)}, nil, -1, false, 20 * second},
+	} {
+		plan := &chaos.Plan{Recovery: chaos.Recovery{Within: 30 * second}}
+		r := NewRecovery(plan, tc.points, tc.before, chaos.Done{Ended: 20 * second, Verified: true})
+		done := time.Duration(-1)
+		for i := range 35 {
+			at := (20 + time.Duration(i)) * second
+			p := chaos.Point{At: at}
+			if i < len(tc.heap) {
+				p = point(at, tc.heap[i])
+			}
+			var cycles []chaos.Cycle
+			for _, c := range tc.cycles {
+				if c.At > at-second && c.At <= at {
+					cycles = append(cycles, c)
+				}
+			}
+			if ok, _ := r.Step(p, cycles); ok && done < 0 {
+				done = at
+			}
+		}
+		got := r.Results()
+		took := time.Duration(-1)
+		known := false
+		for _, x := range got {
+			if x.What == liveHeap {
+				known = x.Known
+				if x.Took != nil {
+					took = *x.Took
+				}
+			}
+		}
+		if took != tc.after || known != tc.known || done != tc.done {
+			t.Errorf("%s: took %s, known %t, done at %s; want %s %t %s", tc.name, took, known, done, tc.after, tc.known, tc.done)
+		}
+	}
+}

@@ -22,6 +22,9 @@ const Verb = "stress-eater"
 // maxLine bounds a line between a child and who started it.
 const maxLine = 16 << 10
 
+// hurried is the niceness of a process that is to end.
+const hurried = -15
+
 var errChildGone = errors.New("our process has ended")
 
 // An order is a line to a child. The first has a Kind.
@@ -193,5 +196,12 @@ func (c *child) answer(ctx context.Context, seq int) (report, error) {
 // never another process with its number.
 func (c *child) kill() {
 	c.ended.Store(true)
+	select {
+	case <-c.done:
+		return
+	default:
+	}
+	// It is the process that gives its memory back while it ends, and it is waited for.
+	renice(c.cmd.Process.Pid, hurried)
 	_ = c.cmd.Process.Kill()
 }

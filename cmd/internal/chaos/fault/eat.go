@@ -66,6 +66,9 @@ func Eat(ctx context.Context, in io.Reader, out io.Writer) error {
 		say(report{Seq: 1})
 		return serveWatch(orders, *first.Step)
 	}
+	// Who started us may be in a hurry; what takes memory is not to take CPU before the
+	// target.
+	renice(os.Getpid(), 0)
 	e, err := newStomach(first)
 	if err != nil {
 		say(report{Err: err.Error()})

@@ -3,6 +3,7 @@ package fault
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 )
 
@@ -32,6 +33,20 @@ func attributes() *syscall.SysProcAttr {
 
 // apart are of a process that outlives us, and what is sent to our session.
 func apart() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
+// renice gives all threads of a process a niceness, where that is permitted. To Linux it
+// is of a thread, and a new one takes that of the thread that makes it.
+func renice(pid, nice int) {
+	tasks, err := os.ReadDir(procPath("", pid, "task"))
+	if err != nil {
+		return
+	}
+	for _, t := range tasks {
+		if tid, err := strconv.Atoi(t.Name()); err == nil {
+			_ = syscall.Setpriority(syscall.PRIO_PROCESS, tid, nice)
+		}
+	}
+}
 
 // disk says how many bytes a file system has left, and whether it is one that caches
 // pages rather than being made of them.

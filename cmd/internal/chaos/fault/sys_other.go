@@ -21,6 +21,8 @@ func attributes() *syscall.SysProcAttr { return nil }
 
 func apart() *syscall.SysProcAttr { return nil }
 
+func renice(int, int) {}
+
 func disk(string) (uint64, bool, error) { return 0, false, syscall.ENOSYS }
 
 func unnamed(string) (*os.File, error) { return nil, syscall.ENOSYS }

@@ -120,7 +120,7 @@ func TestBounded(t *testing.T) {
 	r, v := synth()
 	rng := rand.New(rand.NewPCG(3, 3))
 	end := r.Points[len(r.Points)-1].At
-	for range 30000 {
+	for range 8000 {
 		at := time.Duration(rng.Int64N(int64(end)))
 		r.Events = append(r.Events, chaos.Event{At: at, Kind: []chaos.EventKind{chaos.EventState, chaos.EventBroken, chaos.EventLevel, chaos.EventKill, chaos.EventNote, chaos.EventFinding}[rng.IntN(6)],
 			Fault: rng.IntN(4), Text: strings.Repeat("w", rng.IntN(900)), Value: rng.Float64() * 1e9})
@@ -128,7 +128,7 @@ func TestBounded(t *testing.T) {
 		r.Points = append(r.Points, chaos.Point{At: at, Values: map[chaos.Metric]float64{chaos.WorkingSet: rng.Float64() * 1e9, chaos.GuardState: float64(rng.IntN(3)), chaos.Ready: float64(rng.IntN(2)), chaos.LatencyP99: rng.Float64()}})
 		r.Left = append(r.Left, strings.Repeat("l", 300))
 	}
-	for range 2000 {
+	for range 500 {
 		r.Plan.Faults = append(r.Plan.Faults, r.Plan.Faults[0])
 		r.Faults = append(r.Faults, r.Faults[0])
 		r.Faults[len(r.Faults)-1].Fault = len(r.Plan.Faults) - 1

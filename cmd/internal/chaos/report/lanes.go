@@ -649,8 +649,16 @@ func (o *outcome) cycleLane() (lane, bool) {
 		m := &marks[i]
 		m.pause, m.n, m.forced = max(m.pause, c.Pause), m.n+1, m.forced || c.Forced
 	}
-	p := newPlot(46, 4, 0, max(longest.Seconds(), 1e-6), false)
-	p.rule(longest.Seconds(), amount(longest.Seconds(), chaos.Seconds))
+	shortest := longest
+	for _, m := range marks {
+		if m.pause > 0 {
+			shortest = min(shortest, m.pause)
+		}
+	}
+	// Most pauses are short, and one that is a hundred times longer is to be seen beside them.
+	hi := max(longest.Seconds(), 1e-6) * 1.15
+	p := newPlot(52, 4, max(min(shortest.Seconds()/3, hi/10), hi/1e6), hi, true)
+	p.decades(func(v float64) string { return amount(v, chaos.Seconds) })
 	for i, m := range marks {
 		if m.n == 0 {
 			continue

@@ -81,18 +81,18 @@ func TestSeeded(t *testing.T) {
 		since   time.Duration // since the fault began; 0: no criterion of the fault
 	}{
 		{"not ready", sim{mutate: set(during, chaos.Ready, 0)}, chaos.Deviated, "the readiness URL does not answer 200", 20 * time.Second},
-		{"errors", sim{mutate: set(during, chaos.ErrorRatio, 0.03)}, chaos.Deviated, "share of requests that failed", 20 * time.Second},
+		{"errors", sim{mutate: set(during, chaos.ErrorRatio, 0.03)}, chaos.Deviated, name(chaos.ErrorRatio), 20 * time.Second},
 		{"few errors of few requests", sim{mutate: func(at time.Duration, truth map[chaos.Metric]float64) {
 			truth[chaos.Requests], truth[chaos.ErrorRatio] = 20, 0
 			if during(at) {
 				truth[chaos.ErrorRatio] = 0.1
 			}
-		}}, chaos.Deviated, "share of requests that failed", 20 * time.Second},
-		{"errors that nobody counts", sim{mutate: set(during, chaos.ErrorRatio, 0.05), without: []chaos.Metric{chaos.Requests, chaos.Throughput}}, chaos.Deviated, "share of requests that failed", 20 * time.Second},
-		{"latency", sim{mutate: set(during, chaos.LatencyP99, 0.8)}, chaos.Deviated, "99th percentile of the latency: 800 ms", 20 * time.Second},
-		{"collector", sim{mutate: set(during, chaos.GCCPURatio, 0.45)}, chaos.Deviated, "the collector's share of the CPU time: 45", 20 * time.Second},
-		{"headroom", sim{mutate: set(during, chaos.WorkingSet, 500*mib)}, chaos.Deviated, "headroom as a share of the limit: 2", 20 * time.Second},
-		{"pressure", sim{mutate: set(during, chaos.PressureFull, 0.3)}, chaos.Deviated, "all tasks waited for memory: 30%", 20 * time.Second},
+		}}, chaos.Deviated, name(chaos.ErrorRatio), 20 * time.Second},
+		{"errors that nobody counts", sim{mutate: set(during, chaos.ErrorRatio, 0.05), without: []chaos.Metric{chaos.Requests, chaos.Throughput}}, chaos.Deviated, name(chaos.ErrorRatio), 20 * time.Second},
+		{"latency", sim{mutate: set(during, chaos.LatencyP99, 0.8)}, chaos.Deviated, name(chaos.LatencyP99) + ": 800 ms", 20 * time.Second},
+		{"collector", sim{mutate: set(during, chaos.GCCPURatio, 0.45)}, chaos.Deviated, name(chaos.GCCPURatio) + ": 45", 20 * time.Second},
+		{"headroom", sim{mutate: set(during, chaos.WorkingSet, 500*mib)}, chaos.Deviated, name(chaos.HeadroomRatio) + ": 2", 20 * time.Second},
+		{"pressure", sim{mutate: set(during, chaos.PressureFull, 0.3)}, chaos.Deviated, name(chaos.PressureFull) + ": 30%", 20 * time.Second},
 		{"at the limit", sim{mutate: func(at time.Duration, truth map[chaos.Metric]float64) {
 			if at >= simWrong {
 				truth[chaos.LimitEvents] = 3
@@ -103,7 +103,7 @@ func TestSeeded(t *testing.T) {
 				truth[chaos.OOMKills] = 1
 			}
 		}}, chaos.Deviated, "the kernel killed for memory", 20 * time.Second},
-		{"goroutines", sim{mutate: set(during, chaos.GoroutineCount, 9000)}, chaos.Deviated, "goroutines: 9000", 20 * time.Second},
+		{"goroutines", sim{mutate: set(during, chaos.GoroutineCount, 9000)}, chaos.Deviated, name(chaos.GoroutineCount) + ": 9000", 20 * time.Second},
 		{"limiter", sim{mutate: set(during, chaos.LimiterOn, 1)}, chaos.Deviated, "the GC CPU limiter is engaged", 20 * time.Second},
 		{"gone", sim{run: func(r *chaos.Run) {
 			r.Events = append(r.Events, chaos.Event{At: simWrong + 5*time.Second, Kind: chaos.EventGone, Text: "killed"})
@@ -131,7 +131,7 @@ func TestSeeded(t *testing.T) {
 				truth[chaos.GoroutineCount] += math.Round(3 * (at - simAfter).Seconds())
 			}
 		}}, chaos.Deviated, "its goroutines grow by", 0},
-		{"before", sim{mutate: set(func(at time.Duration) bool { return at < simBegan }, chaos.GCCPURatio, 0.35)}, chaos.NotRun, "does not hold before any fault: the collector's share of the CPU time: 35%", 0},
+		{"before", sim{mutate: set(func(at time.Duration) bool { return at < simBegan }, chaos.GCCPURatio, 0.35)}, chaos.NotRun, "does not hold before any fault: " + name(chaos.GCCPURatio) + ": 35%", 0},
 		{"refused", sim{run: func(r *chaos.Run) { *r = chaos.Run{Refused: "process 1 is not ours"} }}, chaos.NotRun, "Nothing was done: process 1 is not ours.", 0},
 		{"aborted", sim{mutate: set(during, chaos.LatencyP99, 0.8), run: func(r *chaos.Run) {
 			r.Aborted = "headroom: 2%"

@@ -226,7 +226,8 @@ func TestClosedNeverSeen(t *testing.T) {
 	pl := plants[0]
 	f := chaos.Fault{Kind: pl.kind, Ramp: 10 * time.Second, Hold: 20 * time.Second, Until: &chaos.Goal{Metric: pl.metric, Reaches: pl.goal}}
 	got := lead(t, pl, f, 1, func(int) bool { return true })
-	if want := "limit less working set could not be seen: the level stayed where it began"; got.missed != want || got.reached != 30*time.Second || got.steep != 0 {
+	info, _ := pl.metric.Info()
+	if want := info.What + " could not be seen: the level stayed where it began"; got.missed != want || got.reached != 30*time.Second || got.steep != 0 {
 		t.Errorf("%+v, want held at 30s, and %q", got, want)
 	}
 }

@@ -24,6 +24,8 @@ const (
 	StepHook = "hook"
 
 	hookLease, hookRenew = 2 * time.Second, 500 * time.Millisecond
+	// hookTries is how often a level is asked for that gets no answer.
+	hookTries = 3
 )
 
 // A LostError says that a service has ended a fault, since no renewal of its lease came
@@ -71,7 +73,7 @@ func resolveHook(ctx context.Context, f chaos.Fault, t *Target, caps chaos.Caps,
 	if err := p.prove(ctx, t); err != nil {
 		return nil, err
 	}
-	s, err := p.hooks(ctx, pageTimeout, http.MethodGet, "faults", nil)
+	s, err := p.hooks(ctx, pageSlow, http.MethodGet, "faults", nil)
 	var answer *PageError
 	switch {
 	case errors.As(err, &answer) && (answer.Status == http.StatusForbidden || answer.Status == http.StatusNotFound || answer.Status == http.StatusOK):
@@ -208,20 +210,44 @@ type hookOrder struct {
 	By    string     `json:"by,omitempty"`
 }
 
-// Set asks for a level, and renews the lease from then on. Errors: *[LostError],
-// *[PageError].
+// Set asks for a level, and renews the lease from then on. A page that does not answer
+// in time is asked again, a few times. Errors: *[LostError], *[PageError].
 func (h *hook) Set(ctx context.Context, level float64) error {
 	ctx, leave, err := h.gate.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
+	for range hookTries {
+		if err = h.set(ctx, level); !silent(err) || ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("setting the fault inside: %w", err)
+	}
+	h.gauge.set(level)
+	return nil
+}
+
+// silent reports whether a page did not answer: what was asked for may have been done.
+func silent(err error) bool {
+	var page *PageError
+	return errors.As(err, &page) && page.Status == 0
+}
+
+func (h *hook) set(ctx context.Context, level float64) error {
 	h.mu.Lock()
 	id, lost, asked := h.id, h.lost, h.asked
-	h.asked = true
 	h.mu.Unlock()
 	if lost != nil {
 		return lost
+	}
+	if id == "" && asked {
+		var err error
+		if id, err = h.find(ctx); err != nil {
+			return err
+		}
 	}
 	order := hookOrder{ID: id, Level: &level, Lease: hookLease.Seconds()}
 	if id == "" {
@@ -230,6 +256,9 @@ func (h *hook) Set(ctx context.Context, level float64) error {
 			if err := h.journal.Will(h.step); err != nil {
 				return err
 			}
+			h.mu.Lock()
+			h.asked = true
+			h.mu.Unlock()
 		}
 	}
 	s, err := h.page.hooks(ctx, pageTimeout, http.MethodPost, "faults", order)
@@ -237,9 +266,8 @@ func (h *hook) Set(ctx context.Context, level float64) error {
 		err = &PageError{URL: h.page.base.String(), Status: http.StatusOK, Why: "it answers about another fault than was asked for"}
 	}
 	if err != nil {
-		return fmt.Errorf("setting the fault inside: %w", h.failed(id, err))
+		return h.failed(id, err)
 	}
-	h.gauge.set(level)
 	h.mu.Lock()
 	first := h.id == ""
 	h.id = s.Fault.ID
@@ -248,6 +276,20 @@ func (h *hook) Set(ctx context.Context, level float64) error {
 		h.renew.Go(h.keepRenewing)
 	}
 	return nil
+}
+
+// find is the ID of a fault that was asked for without an answer; "" when there is none.
+func (h *hook) find(ctx context.Context) (string, error) {
+	s, err := h.page.hooks(ctx, pageTimeout, http.MethodGet, "faults", nil)
+	if err != nil {
+		return "", err
+	}
+	for _, f := range s.Active {
+		if f.By == h.by {
+			return f.ID, nil
+		}
+	}
+	return "", nil
 }
 
 // failed notes that a fault is no more.
@@ -296,12 +338,12 @@ func (h *hook) Measure() (float64, string, bool) { return h.gauge.read() }
 func (h *hook) Undo(ctx context.Context) error {
 	h.gate.close()
 	h.stop()
-	h.renew.Wait()
 	leave, ok := h.gate.wait(ctx, 2*pageTimeout)
 	if !ok {
 		return errors.New("undoing the fault inside: a level is still being set")
 	}
 	defer leave()
+	h.renew.Wait()
 	h.mu.Lock()
 	asked, undone := h.asked, h.undone
 	h.mu.Unlock()
@@ -352,7 +394,7 @@ func endHooks(ctx context.Context, p *page, by string) error {
 		if f.By != by {
 			continue
 		}
-		s, err = p.hooks(ctx, pageEnd, http.MethodDelete, "faults/"+f.ID, nil)
+		s, err = p.hooks(ctx, pageSlow, http.MethodDelete, "faults/"+f.ID, nil)
 		var answer *PageError
 		if errors.As(err, &answer) && answer.Status == http.StatusNotFound {
 			s, err = p.hooks(ctx, pageTimeout, http.MethodGet, "faults", nil)

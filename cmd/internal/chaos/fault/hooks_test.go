@@ -313,6 +313,68 @@ func TestPageThatLies(t *testing.T) {
 	}
 }
 
+// TestPageThatIsSlow: a start that got no answer, and was carried out, is found and not
+// made again.
+func TestPageThatIsSlow(t *testing.T) {
+	var mu sync.Mutex
+	starts, there := 0, true
+	l := &liar{}
+	l.answer = func(w http.ResponseWriter, r *http.Request) {
+		var order hookOrder
+		if r.Method == http.MethodPost {
+			if err := json.NewDecoder(r.Body).Decode(&order); err != nil {
+				t.Error(err)
+			}
+		}
+		one := injected{ID: "ABC", Kind: "heap.retain", By: "heapwright stress x"}
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case r.Method == http.MethodDelete:
+			there = false
+			json.NewEncoder(w).Encode(hookStatus{Schema: faultsSchema})
+		case r.Method == http.MethodGet && there:
+			json.NewEncoder(w).Encode(hookStatus{Schema: faultsSchema, Active: []injected{{ID: "DEF", By: "ada"}, one}})
+		case r.Method == http.MethodGet:
+			json.NewEncoder(w).Encode(hookStatus{Schema: faultsSchema, Active: []injected{{ID: "DEF", By: "ada"}}})
+		case order.ID == "":
+			starts++
+			mu.Unlock()
+			<-r.Context().Done()
+			mu.Lock()
+		default:
+			json.NewEncoder(w).Encode(hookStatus{Schema: faultsSchema, Fault: &one})
+		}
+	}
+	server := httptest.NewServer(l)
+	defer server.Close()
+	s := startSubject(t)
+	p, err := openPage(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := openGauge(context.Background(), chaos.Retain, s.Target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := newJournal()
+	h := &hook{kind: chaos.Retain, by: "heapwright stress x", page: p, target: s.Target, journal: j, gate: newGate(), gauge: g}
+	h.ctx, h.stop = context.WithCancel(context.Background())
+	if err := h.Set(context.Background(), 5); err != nil {
+		t.Fatal(err)
+	}
+	if starts != 1 || h.id != "ABC" || len(j.all) != 1 {
+		t.Errorf("%d starts, the ID is %q, steps %v", starts, h.id, j.all)
+	}
+	if err := h.Undo(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if there {
+		t.Error("it is still there")
+	}
+	j.empty(t)
+}
+
 func TestListens(t *testing.T) {
 	sockets := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:80"), netip.MustParseAddrPort("[::]:81")}
 	for _, tt := range []struct {

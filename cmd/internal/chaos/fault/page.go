@@ -24,8 +24,9 @@ import (
 // answers is of another process: it is bounded, and shown only when it is cleaned.
 const (
 	pageTimeout = time.Second
-	// pageEnd is how long it may take to let go of everything.
-	pageEnd   = 10 * time.Second
+	// pageSlow is how long it may take where nothing waits for it: to say who it is, and
+	// to let go of everything.
+	pageSlow  = 10 * time.Second
 	maxAnswer = 1 << 20
 	maxSaid   = 300 // bytes of what a page says is wrong
 
@@ -171,7 +172,7 @@ func (p *page) prove(ctx context.Context, t *Target) error {
 	case !its:
 		return notIts("process %d does not listen there", t.PID)
 	}
-	text, err := p.ask(ctx, pageTimeout, http.MethodGet, "", "format=json", nil)
+	text, err := p.ask(ctx, pageSlow, http.MethodGet, "", "format=json", nil)
 	if err != nil {
 		return refusedBy("the debug page cannot be asked", err)
 	}

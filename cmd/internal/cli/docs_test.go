@@ -231,7 +231,9 @@ func TestJSONContract(t *testing.T) {
 	tuned, _ := tuneHost()
 	undo, changer := undoHost()
 	changer.undo = map[int]error{77: &live.NoLeaseError{PID: 77}}
+	stressed, _ := stressHost(t)
 	experiments := contractHost(t)
+	put(t, "orders.yaml", stressPlan)
 	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
@@ -261,6 +263,10 @@ func TestJSONContract(t *testing.T) {
 		{schemaCompare, experiments, ExitOK, [][]string{{"compare", "grid.yaml"}, {"compare", "tea.yaml"}}},
 		{schemaVerify, experiments, ExitOK, [][]string{{"compare", "verify", "grid.hwcmp"}}},
 		{schemaExperiment, experiments, ExitOK, [][]string{{"compare", "--check", "grid.yaml"}}},
+		{schemaStressCheck, stressed, ExitOK, [][]string{{"stress", "--check", "orders.yaml"}}},
+		{schemaStressPlan, stressed, ExitOK, [][]string{{"stress", "orders.yaml", "--dry-run"}}},
+		{schemaStressExport, stressed, ExitOK, [][]string{{"stress", "export", "orders.yaml", "-o", "x.json"}}},
+		{schemaStressFaults, stressed, ExitOK, [][]string{{"stress", "faults"}}},
 		{schemaExplain, newFakeEnv(), ExitOK, [][]string{{"explain", "--list"}, {"explain", "HW1001"}}},
 		{schemaVersion, newFakeEnv(), ExitOK, [][]string{{"version"}}},
 	} {
@@ -283,6 +289,11 @@ func TestJSONContract(t *testing.T) {
 				experiments.run(t, ExitCouldNotRun, "compare", "--json", "--check", "bad.yaml")
 				var doc map[string]any
 				decode(t, experiments.out.Bytes(), &doc)
+				compare(t, tc.schema, keys, seen, "", doc)
+			case schemaStressCheck:
+				stressed.run(t, ExitCouldNotRun, "stress", "--json", "--check", "bad.yaml")
+				var doc map[string]any
+				decode(t, stressed.out.Bytes(), &doc)
 				compare(t, tc.schema, keys, seen, "", doc)
 			case schemaLeaks:
 				compare(t, tc.schema, keys, seen, "", document(t, leaksExample()))
@@ -343,9 +354,10 @@ func recordHost() *fakeEnv {
 
 // Units stand in the names of all numbers.
 func TestJSONNamesHaveUnits(t *testing.T) {
-	plain := regexp.MustCompile(`(^|_)(bytes|seconds|ratio|percent|cores|cycles|count|pid|samples|readings|snapshots|lives|status|hidden|goroutines|gomaxprocs|probability|per_second|line|value|above|address|hour|predicted|measured|uid|cpus|column|seed|pairs|blocks|blocks_to_first_look|n|p|q|ci_low|ci_high|low|high|baseline|autocorrelation|log_ratio_sd|points|days|recordings|killed|warned|withdrawn|alarms|deadlines|inflections|events|generations|format|id|goroutine|open|late|start|end|was|now|oom_score_adj|version|order|left_out|growth_objects|sites_tested)$`)
+	plain := regexp.MustCompile(`(^|_)(bytes|seconds|ratio|percent|cores|cycles|count|pid|samples|readings|snapshots|lives|status|hidden|goroutines|gomaxprocs|probability|per_second|line|value|above|address|hour|predicted|measured|uid|cpus|column|seed|pairs|blocks|blocks_to_first_look|n|p|q|ci_low|ci_high|low|high|baseline|autocorrelation|log_ratio_sd|points|days|recordings|killed|warned|withdrawn|alarms|deadlines|inflections|events|generations|format|id|goroutine|open|late|start|end|was|now|oom_score_adj|version|order|left_out|growth_objects|sites_tested|risk)$`)
 	for _, schema := range []string{schemaPS, schemaRecord, schemaProfile, schemaDiagnose, schemaEscapes, schemaPredict, schemaCheck,
 		schemaTune, schemaSplit, schemaUndo, schemaChanges, schemaHistory, schemaCompare, schemaVerify, schemaExperiment, schemaExplain, schemaVersion, "forecast",
+		schemaStress, schemaStressCheck, schemaStressPlan, schemaStressExport, schemaStressFaults,
 		schemaForecast, schemaBacktest, schemaTrace, "retention", schemaOOM, schemaOOMList, schemaOOMWatch, schemaLeaks} {
 		for key, kind := range documented(t, schema) {
 			if !strings.HasPrefix(kind, "number") && !strings.HasPrefix(kind, "integer") && kind != "quantity" {

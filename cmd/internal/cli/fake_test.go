@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/pprof/profile"
 
+	conductor "github.com/heapwright/heapwright/cmd/internal/chaos/run"
+	"github.com/heapwright/heapwright/cmd/internal/chaos/run/runtest"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/ruletest"
 	"github.com/heapwright/heapwright/cmd/internal/goproc"
 	"github.com/heapwright/heapwright/cmd/internal/recorder"
@@ -194,6 +196,7 @@ func newFakeEnv() *fakeEnv {
 		Stdin: strings.NewReader(""), Stdout: &f.out, Stderr: &f.err, Now: func() time.Time { return time.Now().UTC() }, Host: f.host,
 		Getenv:   func(k string) string { return f.vars[k] },
 		Terminal: func(w any) (int, bool) { return f.errTerminal, w == any(&f.err) && f.errTerminal > 0 },
+		Stress:   func(Env, string, io.Writer) (conductor.Lab, error) { return runtest.New(), nil },
 	}
 	return f
 }

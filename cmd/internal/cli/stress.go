@@ -149,6 +149,15 @@ func localStress(env Env, base string, log io.Writer) (conductor.Lab, error) {
 	}, nil
 }
 
+// sweepStress puts back what runs that were killed have left.
+func sweepStress(ctx context.Context, env Env) ([]string, error) {
+	lab, err := env.Stress(env, ".", io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	return lab.Sweep(ctx)
+}
+
 func stress(ctx context.Context, env Env, opt stressOptions, path string) error {
 	plan, text, err := planfile.Load(path)
 	if err != nil {
@@ -199,7 +208,15 @@ func stress(ctx context.Context, env Env, opt stressOptions, path string) error 
 				return jerr
 			}
 		}
-		return cmp.Or(err, errors.New(result.Refused))
+		if len(result.Phases) == 0 {
+			return err
+		}
+		// What was seen says why.
+		if kept := file.Save(result); kept != nil {
+			return errors.Join(err, kept)
+		}
+		env.warnf("%s has what was seen", out)
+		return err
 	}
 	kept := file.Save(result)
 	if err := opt.show(env, result, verdict); err != nil {

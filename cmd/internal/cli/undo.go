@@ -23,6 +23,7 @@ type undoOptions struct {
 	all     bool
 	history bool
 	via     string
+	swept   []string // left by runs of stress that were killed, and put back
 }
 
 func undoCommand() command {
@@ -35,7 +36,8 @@ Puts back the settings that a process had before tune --apply live or profile
 --enable changed them. What somebody else has set since stays as it is.
 
 A change that was made through a program's debug page (--via) is taken back the
-same way.
+same way. What a heapwright stress left that was killed together with its keeper
+is put back too: limits, quotas, stopped processes, processes of ours.
 
 --list shows the changes that are in effect, --history everything that was done:
 by whom, when, which words of which process, and how it ended. Both are of the
@@ -78,8 +80,18 @@ user who runs it.`,
 				return undoList(env, opt, changer)
 			case opt.history:
 				return undoHistory(env, opt, changer)
-			case opt.all:
-				return undoAll(ctx, env, opt, changer)
+			}
+			var unswept error
+			if opt.swept, unswept = sweepStress(ctx, env); !opt.json {
+				for _, s := range opt.swept {
+					fmt.Fprintln(env.Stdout, term.Wrap(term.Clean("left by stress, and put back: "+s), "", env.textColumns(env.Stdout)))
+				}
+			}
+			if opt.all {
+				return errors.Join(undoAll(ctx, env, opt, changer), unswept)
+			}
+			if unswept != nil {
+				printError(env.Stderr, unswept)
 			}
 			ref, err := parseTarget(ctx, env, append(args.targets, args.command...)[0], false)
 			if err != nil {
@@ -97,6 +109,8 @@ user who runs it.`,
 type undoDocument struct {
 	Schema string   `json:"schema"`
 	Undone []undone `json:"undone"`
+	// Swept is what was put back of runs of stress that were killed.
+	Swept []string `json:"swept"`
 }
 
 type undone struct {
@@ -119,7 +133,9 @@ func undoAll(ctx context.Context, env Env, opt undoOptions, c Changer) error {
 		pids = append(pids, l.PID)
 	}
 	if len(pids) == 0 && !opt.json {
-		fmt.Fprintln(env.Stdout, "No change is in effect.")
+		if len(opt.swept) == 0 {
+			fmt.Fprintln(env.Stdout, "No change is in effect.")
+		}
 		return nil
 	}
 	return errors.Join(undo(ctx, env, opt, c, pids), unread)
@@ -127,7 +143,7 @@ func undoAll(ctx context.Context, env Env, opt undoOptions, c Changer) error {
 
 // undo takes changes back, all that it can.
 func undo(ctx context.Context, env Env, opt undoOptions, c Changer, pids []int) error {
-	doc := undoDocument{Schema: schemaUndo, Undone: []undone{}}
+	doc := undoDocument{Schema: schemaUndo, Undone: []undone{}, Swept: append([]string{}, opt.swept...)}
 	var failed error
 	for _, pid := range pids {
 		var r live.Receipt

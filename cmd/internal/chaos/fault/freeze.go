@@ -18,6 +18,10 @@ import (
 // mostFrozen bounds how long a process stands still at a time.
 const mostFrozen = 30 * time.Second
 
+// standing bounds how long it takes until a process stands still that was told to: each
+// of its threads has to come by, on a machine that may be busy.
+const standing = 2 * time.Second
+
 // byCgroup reports whether the whole group can be frozen.
 func (t *Target) byCgroup() bool {
 	return t.Freezer.Path != "" && t.Freezer.Own && t.Freezer.Writable
@@ -143,7 +147,7 @@ func (e *freezeEffect) Set(ctx context.Context, level float64) error {
 	e.step = &step
 	e.mu.Unlock()
 	// The watcher is told before: it lets go a second later than we are to.
-	err = e.guard.arm(span + time.Second)
+	err = e.guard.arm(span + standing + time.Second)
 	if err == nil {
 		if err = e.stop(ctx, step); err == nil {
 			err = e.stand(ctx, span)
@@ -177,7 +181,7 @@ func (e *freezeEffect) stop(ctx context.Context, step Step) error {
 func (e *freezeEffect) stand(ctx context.Context, span time.Duration) error {
 	begin := time.Now()
 	for !e.still() {
-		if time.Since(begin) > span {
+		if time.Since(begin) > standing {
 			return errors.New("it does not come to a stand")
 		}
 		if err := sleep(ctx, time.Millisecond); err != nil {
@@ -349,7 +353,7 @@ func serveWatch(orders <-chan order, step Step) error {
 			}
 			timer.Stop()
 			if armed = o.Seconds > 0; armed {
-				timer.Reset(min(time.Duration(min(o.Seconds, 60)*float64(time.Second)), mostFrozen+time.Second))
+				timer.Reset(min(time.Duration(min(o.Seconds, 60)*float64(time.Second)), mostFrozen+standing+time.Second))
 			}
 		case <-timer.C:
 			if err := undo(); err != nil {

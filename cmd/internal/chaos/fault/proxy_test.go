@@ -178,7 +178,7 @@ func TestProxyDelays(t *testing.T) {
 func TestProxyCuts(t *testing.T) {
 	before := runtime.NumGoroutine()
 	t.Run("all", func(t *testing.T) {
-		p, e := testProxies(t, chaos.Fault{Upstream: echoServer(t)})
+		p, _ := testProxies(t, chaos.Fault{Upstream: echoServer(t)})
 		var conns []*net.TCPConn
 		for range 8 {
 			c := dialProxy(t, p)
@@ -193,7 +193,7 @@ func TestProxyCuts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e = cutter.(*slow)
+		e := cutter.(*slow)
 		for _, c := range conns {
 			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("a connection that was cut ends with %v", err)

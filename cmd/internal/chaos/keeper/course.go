@@ -215,6 +215,10 @@ func (c *course) takeBack() {
 	if m, ok := effect.(fault.Mortal); ok {
 		d.KilledOurs = m.KilledOurs()
 	}
+	// What only cuts has no level.
+	if e, ok := effect.(fault.Cutter); ok && d.Peak == 0 && e.Cuts() > 0 {
+		d.Happened, d.By = true, fmt.Sprintf("%d connections were cut", e.Cuts())
+	}
 	d.KilledTarget = c.s.gone.Load() && c.s.kills.Load() > c.kills
 	switch {
 	case err != nil:

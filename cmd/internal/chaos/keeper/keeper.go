@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,8 +40,11 @@ const (
 	takePatience  = 30 * time.Second // the books of a large program are read
 	beginPatience = 30 * time.Second
 	endPatience   = 30 * time.Second
-	maxEvents     = 1 << 13
-	maxSaid       = 256 // lines that wait to be told
+	// deafness is how long a keeper that watches may say nothing: one that is stopped
+	// keeps faults that nobody ends. A machine that is busy lets it wait for long.
+	deafness  = 15 * time.Second
+	maxEvents = 1 << 13
+	maxSaid   = 256 // lines that wait to be told
 )
 
 // A Config says what a keeper keeps.
@@ -72,6 +76,7 @@ type Keeper struct {
 	ended   chan struct{} // closed when the process has ended and what it left is undone
 	hung    chan struct{} // closed when nothing more is to be said
 	hangUp  sync.Once
+	heardAt atomic.Int64 // when it said something last, by our clock since epoch
 
 	mu      sync.Mutex
 	proxies map[string]string
@@ -169,8 +174,30 @@ func (k *Keeper) Take(ctx context.Context, target *fault.Target, faults []*fault
 		k.mu.Lock()
 		k.journal = r.Journal
 		k.mu.Unlock()
+		go k.listen()
 	}
 	return err
+}
+
+// listen ends a keeper that has said nothing for long: what it keeps is undone then.
+func (k *Keeper) listen() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	// We may have been stopped ourselves: then it is heard before the next look.
+	const looks = 3
+	for silent := 0; silent < looks; {
+		select {
+		case <-k.ended:
+			return
+		case <-t.C:
+		}
+		if time.Since(k.config.Epoch)-time.Duration(k.heardAt.Load()) > deafness {
+			silent++
+		} else {
+			silent = 0
+		}
+	}
+	k.cmd.Process.Kill()
 }
 
 // Proxies are the addresses of the plan's proxies, by the names of their faults.
@@ -322,6 +349,7 @@ func (k *Keeper) read(out io.Reader) {
 		if err != nil {
 			break
 		}
+		k.heardAt.Store(int64(time.Since(k.config.Epoch)))
 		r, err := parseReply(b)
 		if err != nil {
 			k.event(chaos.Event{At: time.Since(k.config.Epoch), Kind: chaos.EventNote, Fault: -1, Text: clip(err.Error())})
@@ -351,6 +379,7 @@ func (k *Keeper) heard(r reply) {
 		k.mu.Lock()
 		k.dones[r.Done[0].Fault] = r.Done[0]
 		k.mu.Unlock()
+	case isHere:
 	case isDone:
 		k.mu.Lock()
 		k.final = &r

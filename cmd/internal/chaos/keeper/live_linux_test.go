@@ -198,6 +198,31 @@ func TestBusy(t *testing.T) {
 	}
 }
 
+// TestStopped: a keeper that is stopped ends nothing by itself. The tool ends it, and
+// undoes what it keeps.
+func TestStopped(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes as long as a keeper may be silent")
+	}
+	s := newScene(t)
+	k, err := s.keep(t, nil, quota())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Begin(0); err != nil {
+		t.Fatal(err)
+	}
+	follow(t, k, is(chaos.EventFault, Reached))
+	syscall.Kill(k.PID(), syscall.SIGSTOP)
+	follow(t, k, is(chaos.EventAbort, "the keeper ended"))
+	if dones, left, err := k.Done(); len(dones) != 1 || len(left) > 0 || err == nil {
+		t.Errorf("%+v, %q, %v", dones, left, err)
+	}
+	if _, left := s.settle(t, time.Now()); len(left) > 0 {
+		t.Errorf("%q is left", left)
+	}
+}
+
 // TestProxies: they listen before there is a target.
 func TestProxies(t *testing.T) {
 	if _, err := bootID(); err != nil {

@@ -29,7 +29,7 @@ import (
 //	tool    abort "why"
 //	tool    done                 {"is":"done"}, and the end
 //
-// Events come in between as {"is":"event"}. The keeper ends when its input does.
+// Events come in between as {"is":"event"}, and once a second {"is":"here"}. The keeper ends when its input does.
 const (
 	wordTarget = "target"
 	wordBefore = "before"
@@ -48,6 +48,7 @@ const (
 	isEvent  = "event"
 	isUndone = "undone"
 	isDone   = "done"
+	isHere   = "here" // once a second while it watches
 
 	maxLine   = 64 << 20 // the points of before are many
 	maxPoints = 1 << 16
@@ -172,7 +173,7 @@ func parseReply(line []byte) (reply, error) {
 		return r, fmt.Errorf("what the keeper says makes no sense: %w", err)
 	}
 	switch r.Is {
-	case isReady, isTaken, isFailed, isBegan, isEnded, isDone:
+	case isReady, isTaken, isFailed, isBegan, isEnded, isDone, isHere:
 	case isBusy:
 		if r.Busy == nil {
 			return r, errors.New("the keeper does not say what is busy")

@@ -23,7 +23,10 @@ func newWatcher(s *server) *watcher { return &watcher{s: s, abort: judge.NewAbor
 func (w *watcher) run() {
 	t := time.NewTicker(tick)
 	defer t.Stop()
-	for {
+	for n := 0; ; n++ {
+		if n%int(time.Second/tick) == 0 {
+			w.s.out.say(reply{Is: isHere, Fault: -1})
+		}
 		select {
 		case <-w.s.watching:
 			return

@@ -109,7 +109,7 @@ func parseStat(text []byte) (procStat, bool) {
 		return procStat{}, false
 	}
 	f := bytes.Fields(text[i+1:])
-	const state, utime, stime, start, rss = 3 - 3, 14 - 3, 15 - 3, 22 - 3, 24 - 3 // proc_pid_stat(5)
+	const state, utime, stime, start, rss = 0, 11, 12, 19, 21 // proc_pid_stat(5) counts from the PID, and from 1: less 3
 	if len(f) <= rss || len(f[state]) != 1 {
 		return procStat{}, false
 	}

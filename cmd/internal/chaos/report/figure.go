@@ -163,10 +163,10 @@ func (p *plot) lane(l lane) lane {
 
 // line traces samples, the least and the most of each column. Where nothing is known
 // for long it is lifted.
-func (p *plot) line(list []sample, end time.Duration) *trace {
+func (p *plot) line(list []sample, a axis) *trace {
 	t := &trace{}
 	last := -1
-	for i, e := range columns(list, end, maxPixels) {
+	for i, e := range columns(list, a, maxPixels) {
 		if !e.any {
 			continue
 		}
@@ -189,11 +189,11 @@ const maxPixels = 480
 func lifted(n int) int { return max(6, 4*maxPixels/max(n, 1)) }
 
 // area traces the most of each column down to the ground.
-func (p *plot) area(list []sample, end time.Duration) string {
+func (p *plot) area(list []sample, a axis) string {
 	var out strings.Builder
 	t := &trace{}
 	last := -1
-	for i, e := range columns(list, end, maxPixels) {
+	for i, e := range columns(list, a, maxPixels) {
 		if !e.any {
 			continue
 		}
@@ -209,10 +209,10 @@ func (p *plot) area(list []sample, end time.Duration) string {
 }
 
 // steps traces values that hold until the next.
-func (p *plot) steps(list []sample, end time.Duration) *trace {
+func (p *plot) steps(list []sample, a axis) *trace {
 	t := &trace{}
 	for i, s := range list {
-		x := share(s.at, end)
+		x := share(s.at, a)
 		if i > 0 {
 			t.to(x, p.y(list[i-1].v))
 		}
@@ -225,12 +225,15 @@ func (p *plot) steps(list []sample, end time.Duration) *trace {
 }
 
 // share is where an instant lies, from 0 to 1.
-func share(at, end time.Duration) float64 {
-	if end <= 0 {
+func share(at time.Duration, a axis) float64 {
+	if a.len() <= 0 {
 		return 0
 	}
-	return min(max(float64(at)/float64(end), 0), 1)
+	return min(max(float64(at-a.from)/float64(a.len()), 0), 1)
 }
+
+// width is how much of the axis a stretch takes.
+func width(from, to time.Duration, a axis) float64 { return max(share(to, a)-share(from, a), 0) }
 
 // rules are round values up to the highest, about n of them.
 func rules(hi float64, n int, bytes bool) []float64 {

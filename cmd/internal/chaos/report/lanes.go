@@ -38,7 +38,7 @@ type tick struct {
 
 // timelineFigure draws everything on one axis of time; false when there is nothing.
 func (o *outcome) timelineFigure() (figure, bool) {
-	if o.end <= 0 || len(o.points) == 0 && len(o.events) == 0 {
+	if o.axis.len() <= 0 || len(o.points) == 0 && len(o.events) == 0 {
 		return figure{}, false
 	}
 	f := figure{Under: o.under(), Label: o.timelineLabel()}
@@ -47,10 +47,10 @@ func (o *outcome) timelineFigure() (figure, bool) {
 			f.Lanes = append(f.Lanes, l)
 		}
 	}
-	all := ticks(o.end, 12)
+	all := ticks(o.axis, 12)
 	for i, t := range all {
-		k := tick{At: at(share(t, o.end)), Text: span(t), Anchor: "middle", Sub: len(all) > 6 && i%2 == 1}
-		switch x := share(t, o.end); {
+		k := tick{At: at(share(t, o.axis)), Text: span(t), Anchor: "middle", Sub: len(all) > 6 && i%2 == 1}
+		switch x := share(t, o.axis); {
 		case x < 0.03:
 			k.Anchor = "start"
 		case x > 0.97:
@@ -67,7 +67,7 @@ func (o *outcome) timelineLabel() string {
 	for _, b := range o.bars()[:min(len(o.bars()), 12)] {
 		out = append(out, fmt.Sprintf("%s from %s to %s", o.fault(b.fault), span(b.from), span(b.to)))
 	}
-	return fmt.Sprintf("Timeline of %s: %s. The table of readings below has the values.", span(o.end), cmp.Or(strings.Join(out, ", "), "no fault"))
+	return fmt.Sprintf("Timeline of %s: %s. The table of readings below has the values.", span(o.axis.len()), cmp.Or(strings.Join(out, ", "), "no fault"))
 }
 
 // under are the bands of the faults, and lines where something grave happened. It
@@ -75,14 +75,14 @@ func (o *outcome) timelineLabel() string {
 func (o *outcome) under() template.HTML {
 	var d drawing
 	for _, b := range o.bars() {
-		d.add(`<rect class="during" x="%s" y="0" width="%s" height="100%%"/>`, at(share(b.from, o.end)), at(share(b.to-b.from, o.end)))
+		d.add(`<rect class="during" x="%s" y="0" width="%s" height="100%%"/>`, at(share(b.from, o.axis)), at(width(b.from, b.to, o.axis)))
 	}
-	for _, t := range ticks(o.end, 12) {
-		d.add(`<line class="grid" x1="%[1]s" x2="%[1]s" y1="0" y2="100%%"/>`, at(share(t, o.end)))
+	for _, t := range ticks(o.axis, 12) {
+		d.add(`<line class="grid" x1="%[1]s" x2="%[1]s" y1="0" y2="100%%"/>`, at(share(t, o.axis)))
 	}
 	for _, e := range o.flags() {
 		if o.rank(e) >= 5 {
-			d.add(`<line class="line %[2]s" x1="%[1]s" x2="%[1]s" y1="0" y2="100%%"/>`, at(share(e.At, o.end)), flagClass(e.Kind))
+			d.add(`<line class="line %[2]s" x1="%[1]s" x2="%[1]s" y1="0" y2="100%%"/>`, at(share(e.At, o.axis)), flagClass(e.Kind))
 		}
 	}
 	const hits = 160
@@ -119,10 +119,10 @@ var read = []chaos.Metric{chaos.Limit, chaos.WorkingSet, chaos.MemoryLimitGo, ch
 func (o *outcome) moments(n int) []reading {
 	out := make([]reading, n)
 	for i := range out {
-		out[i] = reading{o: o, at: o.end * time.Duration(2*i+1) / time.Duration(2*n)}
+		out[i] = reading{o: o, at: o.axis.middle(i, n)}
 	}
 	for _, p := range o.points {
-		i := column(p.At, o.end, n)
+		i := column(p.At, o.axis, n)
 		if i < 0 {
 			continue
 		}
@@ -253,25 +253,25 @@ func (o *outcome) faultLane() (lane, bool) {
 	for _, b := range bars {
 		t := &trace{}
 		last := 0.0
-		t.to(share(b.from, o.end), p.bottom)
+		t.to(share(b.from, o.axis), p.bottom)
 		for _, s := range thin(b.steps, 400) {
-			t.to(share(s.at, o.end), p.y(last))
+			t.to(share(s.at, o.axis), p.y(last))
 			last = s.share
-			t.to(share(s.at, o.end), p.y(last))
+			t.to(share(s.at, o.axis), p.y(last))
 		}
-		t.to(share(b.to, o.end), p.y(last))
+		t.to(share(b.to, o.axis), p.y(last))
 		p.paths(p.height, path("fault", t.closed(p.bottom)))
 		k := o.kind(b.fault)
 		d, _ := o.done(b.fault)
-		p.add(`<rect class="tip clear" x="%s" width="%s" y="0" height="%s">%s</rect>`, at(share(b.from, o.end)), at(share(b.to-b.from, o.end)), px(p.height),
+		p.add(`<rect class="tip clear" x="%s" width="%s" y="0" height="%s">%s</rect>`, at(share(b.from, o.axis)), at(width(b.from, b.to, o.axis)), px(p.height),
 			titled(fmt.Sprintf("%s (%s): %s at most, from %s to %s", o.fault(b.fault), cmp.Or(k.What, clean(string(k.Kind))), amount(d.Peak, k.Unit), span(b.from), span(b.to))))
 	}
 	layouts(&p.drawing, func(d *drawing, width float64) {
 		for i, b := range bars {
-			x := share(b.from, o.end)
+			x := share(b.from, o.axis)
 			to := 1.0
 			if i+1 < len(bars) {
-				to = share(bars[i+1].from, o.end)
+				to = share(bars[i+1].from, o.axis)
 			}
 			room := (to-x)*width - 4
 			name := fmt.Sprintf("%d %s", b.fault+1, o.fault(b.fault))
@@ -302,7 +302,7 @@ func (o *outcome) peak(i int) float64 {
 
 // flags are the events that are drawn.
 func (o *outcome) flags() []chaos.Event {
-	return slices.DeleteFunc(o.telling(maxFlags), func(e chaos.Event) bool { return o.rank(e) < 2 })
+	return slices.DeleteFunc(o.telling(maxFlags), func(e chaos.Event) bool { return o.rank(e) < 2 || e.At < o.axis.from })
 }
 
 func flagClass(k chaos.EventKind) string {
@@ -355,7 +355,7 @@ func broken(text string) string {
 }
 
 // flagText is an event in as few words as are understood.
-func flagText(e chaos.Event) string {
+func (o *outcome) flagText(e chaos.Event) string {
 	text := clean(e.Text)
 	word, _, _ := strings.Cut(text, " ")
 	what := broken(text)
@@ -375,6 +375,9 @@ func flagText(e chaos.Event) string {
 	case chaos.EventHolds:
 		return "holds" + prefix(": ", what)
 	case chaos.EventRecover:
+		if v, ok := o.result(e.Fault); ok && v.Recovered == nil {
+			return "recovered in part"
+		}
 		return "recovered"
 	}
 	return term.Cut(text, 32)
@@ -387,7 +390,7 @@ func (o *outcome) flagLane() (lane, bool) {
 	if len(events) == 0 {
 		return lane{}, false
 	}
-	const rows = 5
+	const rows = 7
 	byRank := slices.Clone(events)
 	slices.SortStableFunc(byRank, func(a, b chaos.Event) int { return cmp.Compare(o.rank(b), o.rank(a)) })
 	return flagged(lane{Title: "Events"}, func(d *drawing, width float64) int {
@@ -397,9 +400,9 @@ func (o *outcome) flagLane() (lane, bool) {
 			return !slices.ContainsFunc(taken[row], func(t [2]float64) bool { return from < t[1] && to > t[0] })
 		}
 		for _, e := range byRank {
-			x := share(e.At, o.end)
+			x := share(e.At, o.axis)
 			left := x * width
-			text := flagText(e)
+			text := o.flagText(e)
 			long := 12 + charWidth*float64(term.Width(text)) + 6
 			place := func() (row int, from, to float64, anchor string) {
 				for row := range rows {
@@ -451,11 +454,11 @@ func (o *outcome) guardLane() (lane, bool) {
 	class := []string{"healthy", "recovering", "degraded"}
 	tall := []float64{3, 11, 22}
 	for _, s := range list {
-		if s.v != 0 && s.v != 1 && s.v != 2 {
+		if s.v != 0 && s.v != 1 && s.v != 2 || s.to < o.axis.from {
 			continue
 		}
 		h := tall[int(s.v)]
-		p.add(`<rect class="tip %s" x="%s" width="%s" y="%s" height="%s">%s</rect>`, class[int(s.v)], at(share(s.from, o.end)), at(max(share(s.to-s.from, o.end), 0.001)), px(p.height-1-h), px(h),
+		p.add(`<rect class="tip %s" x="%s" width="%s" y="%s" height="%s">%s</rect>`, class[int(s.v)], at(share(s.from, o.axis)), at(max(width(s.from, s.to, o.axis), 0.001)), px(p.height-1-h), px(h),
 			titled(fmt.Sprintf("%s from %s to %s", stateName(s.v), span(s.from), span(s.to))))
 	}
 	layouts(&p.drawing, func(d *drawing, width float64) {
@@ -464,12 +467,12 @@ func (o *outcome) guardLane() (lane, bool) {
 				continue
 			}
 			text := "degraded " + span((s.to - s.from).Round(100*time.Millisecond))
-			room := share(s.to-s.from, o.end)*width - 8
+			room := (share(s.to, o.axis)-share(s.from, o.axis))*width - 8
 			if fit(text, room) != text {
 				text = "degraded"
 			}
 			if fit(text, room) == text {
-				d.add(`<text class="inside" x="%s" dx="5" y="16">%s</text>`, at(share(s.from, o.end)), esc(text))
+				d.add(`<text class="inside" x="%s" dx="5" y="16">%s</text>`, at(share(s.from, o.axis)), esc(text))
 			}
 		}
 	})
@@ -506,11 +509,11 @@ func (o *outcome) errorLane() (lane, bool) {
 	p := newPlot(44, 6, 0, max(most*1.05, 1e-6), false)
 	if most > 0 {
 		p.rule(most, percent(most))
-		p.paths(p.height, path("errors", p.area(errors, o.end)))
+		p.paths(p.height, path("errors", p.area(errors, o.axis)))
 		l.Keys = append(l.Keys, key{"errors", "share of requests that failed"})
 	}
 	for _, s := range first(away, maxStretches) {
-		p.add(`<rect class="away tip" x="%s" width="%s" y="4" height="%s">%s</rect>`, at(share(s.from, o.end)), at(max(share(s.to-s.from, o.end), 0.002)), px(p.height-5),
+		p.add(`<rect class="away tip" x="%s" width="%s" y="4" height="%s">%s</rect>`, at(share(s.from, o.axis)), at(max(width(s.from, s.to, o.axis), 0.002)), px(p.height-5),
 			titled(fmt.Sprintf("not ready from %s to %s", span(s.from), span(s.to))))
 	}
 	if len(away) > 0 {
@@ -576,14 +579,14 @@ func (o *outcome) memoryLane() (lane, bool) {
 			l.Keys = append(l.Keys, key{class, name})
 		}
 	}
-	lives := p.steps(live, o.end)
+	lives := p.steps(live, o.axis)
 	if s := lives.closed(p.bottom); s != "" {
 		body = append(body, path("area", s))
 	}
-	add("limit", "limit of the cgroup", p.line(limit, o.end).String())
-	add("used", name, p.line(used, o.end).String())
-	add("soft", "GOMEMLIMIT", p.line(soft, o.end).String())
-	add("goal", "heap goal", p.steps(goal, o.end).String())
+	add("limit", "limit of the cgroup", p.line(limit, o.axis).String())
+	add("used", name, p.line(used, o.axis).String())
+	add("soft", "GOMEMLIMIT", p.line(soft, o.axis).String())
+	add("goal", "heap goal", p.steps(goal, o.axis).String())
 	add("live", "live heap", lives.String())
 	p.paths(p.height, body...)
 	p.ground()
@@ -610,13 +613,13 @@ func (o *outcome) perCycle() (live, goal []sample) {
 			return list
 		}
 		var out []sample
-		for i, e := range columns(list, o.end, n/2) {
+		for i, e := range columns(list, o.axis, n/2) {
 			if !e.any {
 				continue
 			}
-			t := o.end * time.Duration(2*i+1) / n
+			t := o.axis.middle(i, n/2)
 			if e.hi != e.last {
-				out = append(out, sample{t - o.end/time.Duration(2*n), e.hi})
+				out = append(out, sample{t - o.axis.len()/(2*n), e.hi})
 			}
 			out = append(out, sample{t, e.last})
 		}
@@ -642,7 +645,7 @@ func (o *outcome) cycleLane() (lane, bool) {
 		if c.Forced {
 			forced++
 		}
-		i := column(c.At, o.end, maxPixels)
+		i := column(c.At, o.axis, maxPixels)
 		if i < 0 {
 			continue
 		}
@@ -667,9 +670,9 @@ func (o *outcome) cycleLane() (lane, bool) {
 		if m.forced {
 			class += " forced"
 		}
-		text := fmt.Sprintf("at %s a cycle, pause %s", span(o.end*time.Duration(2*i+1)/(2*maxPixels)), amount(m.pause.Seconds(), chaos.Seconds))
+		text := fmt.Sprintf("at %s a cycle, pause %s", span(o.axis.middle(i, maxPixels)), amount(m.pause.Seconds(), chaos.Seconds))
 		if m.n > 1 {
-			text = fmt.Sprintf("at %s %s, longest pause %s", span(o.end*time.Duration(2*i+1)/(2*maxPixels)), human.Plural(m.n, "cycle"), amount(m.pause.Seconds(), chaos.Seconds))
+			text = fmt.Sprintf("at %s %s, longest pause %s", span(o.axis.middle(i, maxPixels)), human.Plural(m.n, "cycle"), amount(m.pause.Seconds(), chaos.Seconds))
 		}
 		p.add(`<line class="%s tip" x1="%[2]s" x2="%[2]s" y1="%s" y2="%s">%s</line>`, class, at((float64(i)+0.5)/maxPixels), px(p.bottom), px(min(p.y(m.pause.Seconds()), p.bottom-3)), titled(text))
 	}
@@ -703,12 +706,12 @@ func (o *outcome) gcLane() (lane, bool) {
 	for _, v := range rules(hi, 4, false) {
 		p.rule(v, percent(v))
 	}
-	body := []string{path("gcarea", p.area(total, o.end)), path("gc", p.line(total, o.end).String())}
+	body := []string{path("gcarea", p.area(total, o.axis)), path("gc", p.line(total, o.axis).String())}
 	if len(assist) > 0 {
-		body = append(body, path("assist", p.area(assist, o.end)))
+		body = append(body, path("assist", p.area(assist, o.axis)))
 		l.Keys = append(l.Keys, key{"assist", "of it mark assists"})
 	}
-	if s := p.boundPath(bound, o.end); s != "" {
+	if s := p.boundPath(bound, o.axis); s != "" {
 		body = append(body, path("bound", s))
 		l.Keys = append(l.Keys, key{"bound", "hypothesis"})
 	}
@@ -738,7 +741,7 @@ func (o *outcome) boundSteps(m chaos.Metric) []sample {
 }
 
 // boundPath draws a bound where it is on the scale.
-func (p *plot) boundPath(list []sample, end time.Duration) string {
+func (p *plot) boundPath(list []sample, a axis) string {
 	var on []sample
 	for _, s := range list {
 		on = append(on, sample{s.at, min(s.v, p.hi)})
@@ -746,7 +749,7 @@ func (p *plot) boundPath(list []sample, end time.Duration) string {
 	if !slices.ContainsFunc(list, func(s sample) bool { return s.v <= p.hi }) {
 		return ""
 	}
-	return p.steps(on, end).String()
+	return p.steps(on, a).String()
 }
 
 // latencyLane is latency, on a scale of logarithms.
@@ -773,14 +776,14 @@ func (o *outcome) latencyLane() (lane, bool) {
 	l := lane{Title: "Latency", Note: "from when requests were due"}
 	var body []string
 	if len(p50) > 0 {
-		body = append(body, path("p50", p.line(p50, o.end).String()))
+		body = append(body, path("p50", p.line(p50, o.axis).String()))
 		l.Keys = append(l.Keys, key{"p50", "median"})
 	}
 	if len(p99) > 0 {
-		body = append(body, path("p99", p.line(p99, o.end).String()))
+		body = append(body, path("p99", p.line(p99, o.axis).String()))
 		l.Keys = append(l.Keys, key{"p99", "p99"})
 	}
-	if s := p.boundPath(bound, o.end); s != "" {
+	if s := p.boundPath(bound, o.axis); s != "" {
 		body = append(body, path("bound", s))
 		l.Keys = append(l.Keys, key{"bound", "hypothesis on p99"})
 	}
@@ -820,7 +823,7 @@ func (o *outcome) pressureLane() (lane, bool) {
 	var body []string
 	for _, x := range lines {
 		if len(x.list) > 0 {
-			body = append(body, path(x.class, p.line(x.list, o.end).String()))
+			body = append(body, path(x.class, p.line(x.list, o.axis).String()))
 			l.Keys = append(l.Keys, key{x.class, x.name})
 		}
 	}
@@ -841,7 +844,7 @@ func (o *outcome) goroutineLane() (lane, bool) {
 	}
 	p := newPlot(52, 6, 0, most*1.05, false)
 	p.rule(most, plain(most))
-	p.paths(p.height, path("goroutines", p.line(list, o.end).String()))
+	p.paths(p.height, path("goroutines", p.line(list, o.axis).String()))
 	p.ground()
 	return p.lane(lane{Title: "Goroutines"}), true
 }

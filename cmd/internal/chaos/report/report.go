@@ -30,11 +30,12 @@ const (
 type outcome struct {
 	*chaos.Run
 	verdict *chaos.Verdict
-	end     time.Duration // of the axis of time, which begins at 0
+	end     time.Duration // of the run, which begins at 0
 	points  []chaos.Point // by time, without those that cannot be
 	cycles  []chaos.Cycle // the same
 	events  []chaos.Event // the same
 	drawn   []bar
+	axis    axis
 }
 
 // of gathers what is reported. A run may lack anything.
@@ -66,6 +67,7 @@ func of(r *chaos.Run, v *chaos.Verdict) *outcome {
 	if n := len(o.events); n > 0 {
 		see(o.events[n-1].At)
 	}
+	o.axis = o.span()
 	o.draw()
 	return o
 }

@@ -292,7 +292,7 @@ func TestColumnsKeepPeaks(t *testing.T) {
 		list = append(list, sample{time.Duration(i) * time.Millisecond, 1})
 	}
 	list[31337].v = 99
-	cols := columns(list, 100*time.Second, 480)
+	cols := columns(list, axis{0, 100 * time.Second}, 480)
 	if !slices.ContainsFunc(cols, func(e extent) bool { return e.hi == 99 && e.lo == 1 && e.last == 1 }) {
 		t.Error("the peak is gone")
 	}

@@ -200,10 +200,10 @@ type extent struct {
 
 // columns gathers samples by column of a drawing from 0 to end, so that a short peak
 // is never lost.
-func columns(list []sample, end time.Duration, n int) []extent {
+func columns(list []sample, a axis, n int) []extent {
 	out := make([]extent, n)
 	for _, s := range list {
-		i := column(s.at, end, n)
+		i := column(s.at, a, n)
 		if i < 0 {
 			continue
 		}
@@ -216,12 +216,46 @@ func columns(list []sample, end time.Duration, n int) []extent {
 	return out
 }
 
+// An axis is the time that drawings span.
+type axis struct{ from, to time.Duration }
+
+func (a axis) len() time.Duration { return a.to - a.from }
+
+// middle is the instant in the middle of a column of n.
+func (a axis) middle(i, n int) time.Duration {
+	return a.from + a.len()*time.Duration(2*i+1)/time.Duration(2*n)
+}
+
+// span is the axis of the run: from when something was seen, without what went before,
+// when the target was built and warmed up.
+func (o *outcome) span() axis {
+	a := axis{o.end, o.end}
+	see := func(d time.Duration) {
+		if sane(d) {
+			a.from = min(a.from, d)
+		}
+	}
+	for _, p := range o.Phases {
+		see(p.From)
+	}
+	for _, d := range o.Run.Faults {
+		see(d.Began)
+	}
+	if len(o.points) > 0 {
+		see(o.points[0].At)
+	}
+	if a.from == a.to || a.from < o.end/50 {
+		a.from = 0
+	}
+	return a
+}
+
 // column is where an instant lies in a drawing of n columns, -1 when it does not.
-func column(at, end time.Duration, n int) int {
-	if at < 0 || at > end || end <= 0 || n <= 0 {
+func column(at time.Duration, a axis, n int) int {
+	if at < a.from || at > a.to || a.len() <= 0 || n <= 0 {
 		return -1
 	}
-	return min(int(float64(at)/float64(end)*float64(n)), n-1)
+	return min(int(float64(at-a.from)/float64(a.len())*float64(n)), n-1)
 }
 
 // tolerated are the bounds of the hypothesis on a metric: what holds in peace, and what
@@ -253,19 +287,19 @@ func (o *outcome) tolerated(m chaos.Metric) (peace, fault float64, hasPeace, has
 	return 0, 0, false, false
 }
 
-// ticks are round times from 0 to the end, at most n steps.
-func ticks(end time.Duration, n int) []time.Duration {
+// ticks are round times on the axis, at most n steps.
+func ticks(a axis, n int) []time.Duration {
 	steps := []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute,
 		10 * time.Minute, 20 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour, 72 * time.Hour, 240 * time.Hour}
 	step := steps[len(steps)-1]
 	for _, s := range steps {
-		if int64(end/s) <= int64(max(n, 1)) {
+		if int64(a.len()/s) <= int64(max(n, 1)) {
 			step = s
 			break
 		}
 	}
 	var out []time.Duration
-	for t := time.Duration(0); t <= end && len(out) <= 4*n+4; t += step {
+	for t := (a.from + step - 1) / step * step; t <= a.to && len(out) <= 4*n+4; t += step {
 		out = append(out, t)
 	}
 	return out

@@ -439,6 +439,7 @@ func (o *outcome) row(i int) faultRow {
 		f.Kind = "-"
 	}
 	d, ran := o.done(i)
+	v, judged := o.result(i)
 	if ran {
 		f.Seen, f.By, f.Left = "no", clean(d.By), "-"
 		if d.Happened || d.Peak != 0 {
@@ -449,7 +450,7 @@ func (o *outcome) row(i int) faultRow {
 			if d.By != "" {
 				f.Seen = amount(d.Measured, k.Unit)
 			}
-		} else {
+		} else if v.Wrong == "" {
 			f.Why = append(f.Why, "it did not happen"+prefix(", as measured by ", f.By))
 		}
 		if !d.Verified {
@@ -465,7 +466,6 @@ func (o *outcome) row(i int) faultRow {
 			f.Why = append(f.Why, fmt.Sprintf("the kernel killed %s of ours", human.Plural(d.KilledOurs, "process")))
 		}
 	}
-	v, judged := o.result(i)
 	if !judged {
 		if !ran {
 			f.Seen = "not run"

@@ -28,10 +28,10 @@ var eighths = []rune(" ▁▂▃▄▅▆▇█")
 // timeline draws what happened, all of it on one axis of time: memory, beneath it the
 // faults, events, states of the guard, cycles, and latency.
 func (p *printer) timeline(o *outcome) {
-	if o.end <= 0 || len(o.points) == 0 {
+	if o.axis.len() <= 0 || len(o.points) == 0 {
 		return
 	}
-	opt := chart.Options{Width: min(p.columns(), maxColumns), Height: 8, Paint: p.paint, Left: leftNames, Right: rightNames, End: o.end.Seconds(), Bare: true,
+	opt := chart.Options{Width: min(p.columns(), maxColumns), Height: 8, Paint: p.paint, Left: leftNames, Right: rightNames, End: o.axis.len().Seconds(), Bare: true,
 		Format: func(v float64) string { return bytes(v) }}
 	n := opt.Columns()
 	p.printf("\n")
@@ -46,7 +46,7 @@ func (p *printer) timeline(o *outcome) {
 		p.strip(opt, "events", row, "", term.Bold)
 	}
 	if g := o.guard(); len(g) > 0 {
-		p.strip(opt, "guard", guardCells(g, o.end, n), "", term.Yellow)
+		p.strip(opt, "guard", guardCells(g, o.axis, n), "", term.Yellow)
 	}
 	if row, ok := o.errorCells(n); ok {
 		p.strip(opt, "errors", row, "", term.Red)
@@ -58,7 +58,7 @@ func (p *printer) timeline(o *outcome) {
 		opt.Height, opt.Format = 4, func(v float64) string { return amount(v, chaos.Seconds) }
 		p.chart(opt, lines)
 	}
-	p.axis(opt, o.end)
+	p.axis(opt, o.axis)
 	if s := o.legend(n); s != "" {
 		p.faint(s)
 	}
@@ -82,12 +82,12 @@ func (p *printer) strip(opt chart.Options, name string, cells []rune, right stri
 }
 
 // axis writes the times.
-func (p *printer) axis(opt chart.Options, end time.Duration) {
+func (p *printer) axis(opt chart.Options, a axis) {
 	n := opt.Columns()
 	line, names := []rune(strings.Repeat("─", n)), []rune(strings.Repeat(" ", n+8))
 	free := 0
-	for _, t := range ticks(end, max(n/12, 1)) {
-		at := column(t, end, n)
+	for _, t := range ticks(a, max(n/12, 1)) {
+		at := column(t, a, n)
 		if at < 0 {
 			continue
 		}
@@ -121,7 +121,7 @@ func (o *outcome) memory(dots int) []chart.Line {
 				if n > 0 {
 					lines[i].Name = []string{"", "memory", "RSS"}[n]
 				}
-				lines[i].Points = thinned(list, o.end, dots)
+				lines[i].Points = thinned(list, o.axis, dots)
 				break
 			}
 		}
@@ -144,12 +144,12 @@ func (o *outcome) latency(dots int) []chart.Line {
 	if len(list) == 0 {
 		return nil
 	}
-	out := []chart.Line{{Name: "latency p99", Style: term.Plain, Points: thinned(list, o.end, dots)}}
+	out := []chart.Line{{Name: "latency p99", Style: term.Plain, Points: thinned(list, o.axis, dots)}}
 	peace, fault, hasPeace, hasFault := o.tolerated(chaos.LatencyP99)
 	most := top(out[0].Points)
 	bound := func(name string, v float64) {
 		if v <= 4*most {
-			out = append(out, chart.Line{Name: name, Style: term.Faint, Dotted: true, Points: []chart.Point{{T: 0, V: v}, {T: o.end.Seconds(), V: v}}})
+			out = append(out, chart.Line{Name: name, Style: term.Faint, Dotted: true, Points: []chart.Point{{T: 0, V: v}, {T: o.axis.len().Seconds(), V: v}}})
 		}
 	}
 	if hasFault {
@@ -163,7 +163,7 @@ func (o *outcome) latency(dots int) []chart.Line {
 		first := l.Points[0]
 		l.Points = nil
 		for d := range dots {
-			l.Points = append(l.Points, chart.Point{T: (float64(d) + 0.5) / float64(dots) * o.end.Seconds(), V: first.V})
+			l.Points = append(l.Points, chart.Point{T: (float64(d) + 0.5) / float64(dots) * o.axis.len().Seconds(), V: first.V})
 		}
 	}
 	return out
@@ -178,10 +178,10 @@ func top(list []chart.Point) float64 {
 }
 
 // thinned are samples as points, the least and the most of each column.
-func thinned(list []sample, end time.Duration, n int) []chart.Point {
+func thinned(list []sample, a axis, n int) []chart.Point {
 	var out []chart.Point
-	width := end.Seconds() / float64(n)
-	for i, e := range columns(list, end, n) {
+	width := a.len().Seconds() / float64(n)
+	for i, e := range columns(list, a, n) {
 		if !e.any {
 			continue
 		}
@@ -204,10 +204,10 @@ func (o *outcome) barNames(bars []bar, n int) []rune {
 	slices.SortStableFunc(sorted, func(a, b bar) int { return cmp.Compare(a.from, b.from) })
 	free := 0
 	for i, b := range sorted {
-		at := max(column(b.from, o.end, n), free)
+		at := max(column(b.from, o.axis, n), free)
 		room := n - at
 		if i+1 < len(sorted) {
-			room = min(room, column(sorted[i+1].from, o.end, n)-at-1)
+			room = min(room, column(sorted[i+1].from, o.axis, n)-at-1)
 		}
 		name := fmt.Sprintf("%d %s", b.fault+1, o.fault(b.fault))
 		if room < 5 && term.Width(name) > room {
@@ -226,10 +226,10 @@ func (o *outcome) barNames(bars []bar, n int) []rune {
 // barCells are the levels of the faults, each as a share of its highest.
 func (o *outcome) barCells(bars []bar, n int) []rune {
 	out := []rune(strings.Repeat(" ", n))
-	width := o.end / time.Duration(n)
+	width := o.axis.len() / time.Duration(n)
 	for _, b := range bars {
-		for i := max(column(b.from, o.end, n), 0); i < n; i++ {
-			at := o.end * time.Duration(i) / time.Duration(n)
+		for i := max(column(b.from, o.axis, n), 0); i < n; i++ {
+			at := o.axis.from + o.axis.len()*time.Duration(i)/time.Duration(n)
 			if at >= b.to {
 				break
 			}
@@ -246,7 +246,7 @@ func (o *outcome) eventCells(n int) ([]rune, string) {
 	ranks := make([]int, n)
 	legend := ""
 	for _, e := range recoveredOnce(o.events) {
-		i := column(e.At, o.end, n)
+		i := column(e.At, o.axis, n)
 		if i < 0 || o.rank(e) <= ranks[i] {
 			continue
 		}
@@ -263,11 +263,11 @@ func (o *outcome) eventCells(n int) ([]rune, string) {
 // guardRunes are the states of the guard as they are drawn.
 var guardRunes = []rune("─▒█")
 
-func guardCells(list []stretch, end time.Duration, n int) []rune {
+func guardCells(list []stretch, a axis, n int) []rune {
 	out := []rune(strings.Repeat(" ", n))
 	worst := make([]float64, n)
 	for _, s := range list {
-		from, to := column(s.from, end, n), column(min(s.to, end), end, n)
+		from, to := column(max(s.from, a.from), a, n), column(min(s.to, a.to), a, n)
 		if from < 0 || to < from || s.v < 0 || s.v > 2 {
 			continue
 		}
@@ -285,12 +285,12 @@ func guardCells(list []stretch, end time.Duration, n int) []rune {
 func (o *outcome) errorCells(n int) ([]rune, bool) {
 	out := []rune(strings.Repeat(" ", n))
 	any := false
-	for i, e := range columns(o.series(chaos.ErrorRatio), o.end, n) {
+	for i, e := range columns(o.series(chaos.ErrorRatio), o.axis, n) {
 		if e.any && e.hi > 0 {
 			out[i], any = eighths[min(max(int(math.Ceil(math.Sqrt(e.hi)*8)), 1), 8)], true
 		}
 	}
-	for i, e := range columns(o.series(chaos.Ready), o.end, n) {
+	for i, e := range columns(o.series(chaos.Ready), o.axis, n) {
 		if e.any && e.lo < 1 {
 			out[i], any = '×', true
 		}
@@ -310,7 +310,7 @@ func (o *outcome) cycleCells(n int) ([]rune, time.Duration) {
 		longest = max(longest, 1)
 	}
 	for _, g := range o.cycles {
-		x := column(g.At, o.end, 2*n)
+		x := column(g.At, o.axis, 2*n)
 		if x < 0 {
 			continue
 		}

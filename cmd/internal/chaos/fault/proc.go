@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -97,6 +98,9 @@ func kib(text, key string) (uint64, bool) {
 	}
 	return 0, false
 }
+
+// gone reports whether a file of a group cannot be had since the group was removed.
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) }
 
 // A procStat is what there is to know of /proc/PID/stat.
 type procStat struct {

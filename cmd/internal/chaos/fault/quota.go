@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
 )
@@ -128,9 +127,7 @@ type quotaEffect struct {
 	dir    Dir
 	period int64
 	file   *setting
-
-	mu    sync.Mutex
-	begin map[string]uint64 // cpu.stat
+	begin  map[string]uint64 // cpu.stat
 }
 
 func makeQuota(_ context.Context, _ *Resolved, t *Target, j Journal) (Effect, error) {
@@ -174,8 +171,6 @@ func (e *quotaEffect) Measure() (float64, string, bool) {
 		return 0, "", false
 	}
 	now := e.stat()
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	return q.cores(), fmt.Sprintf("quota read back; throttled in %d of %d periods of cpu.stat", now["nr_throttled"]-min(now["nr_throttled"], e.begin["nr_throttled"]),
 		now["nr_periods"]-min(now["nr_periods"], e.begin["nr_periods"])), true
 }

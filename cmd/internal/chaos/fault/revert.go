@@ -32,7 +32,7 @@ func Revert(ctx context.Context, s Step) error {
 func revertFile(ctx context.Context, s Step) error {
 	have, err := readValue(s.Path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case gone(err):
 		return nil // the group went with its process
 	case err != nil:
 		return err
@@ -66,7 +66,7 @@ func same(have, wrote string) bool {
 func readBack(path, want string) error {
 	have, err := readValue(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case gone(err):
 		return nil
 	case err != nil:
 		return err

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -113,7 +111,7 @@ func (s *setting) undo(ctx context.Context) error {
 	}
 	have, err := readValue(s.path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case gone(err):
 		return s.forget(func(Step) bool { return true }) // it went with its process
 	case err != nil:
 		return err
@@ -127,7 +125,7 @@ func (s *setting) undo(ctx context.Context) error {
 		return errors.Join(&ChangedError{What: s.path, Old: s.old, Ours: steps[len(steps)-1].New, Have: have}, s.forget(func(Step) bool { return true }))
 	}
 	if !same(have, s.old) {
-		if err := write(ctx, s.path, s.old); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := write(ctx, s.path, s.old); err != nil && !gone(err) {
 			return err
 		}
 		if err := readBack(s.path, s.old); err != nil {

@@ -22,6 +22,8 @@ func TestMain(m *testing.M) {
 			os.Exit(asChild(beTarget))
 		case holderVerb:
 			os.Exit(asChild(beHolder))
+		case softVerb:
+			os.Exit(asChild(beSoft))
 		case leakyVerb:
 			os.Exit(asChild(beLeaky))
 		case "live-watchdog":

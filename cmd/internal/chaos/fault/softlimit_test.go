@@ -2,9 +2,11 @@ package fault
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -199,6 +201,83 @@ func TestSoftLimitReverts(t *testing.T) {
 	s.cmd.Wait()
 	if err := Revert(ctx, step); err != nil {
 		t.Errorf("of a process that ended: %v", err)
+	}
+}
+
+// softVerb runs a process that squeezes the soft limit of another, says the step, and
+// then does nothing.
+const softVerb = "test-soft"
+
+func beSoft(ctx context.Context) error {
+	pid, err := strconv.Atoi(os.Args[2])
+	if err != nil {
+		return err
+	}
+	t, err := Locate(ctx, pid, "")
+	if err != nil {
+		return err
+	}
+	r, err := Resolve(ctx, softFault(mib(200)), t, chaos.Caps{}, Room{})
+	if err != nil {
+		return err
+	}
+	j := newJournal()
+	e, err := Make(ctx, r, t, j)
+	if err != nil {
+		return err
+	}
+	for _, level := range []float64{300 << 20, 200 << 20} {
+		if err := e.Set(ctx, level); err != nil {
+			return err
+		}
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(j.all[0]); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return e.Undo(context.Background())
+}
+
+// TestSoftLimitKilled kills who squeezes, between two levels: the limit comes back, by
+// the watchdog or by who finds the step at the same time, and nothing is left.
+func TestSoftLimitKilled(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("HEAPWRIGHT_STATE_DIR", dir)
+	s := startSubject(t, "GOMEMLIMIT=400MiB")
+	for _, reverted := range []bool{false, true} {
+		cmd, _, out := run(t, "/proc/self/exe", nil, softVerb, strconv.Itoa(s.PID))
+		line, err := out.ReadBytes('\n')
+		var step Step
+		if err == nil {
+			err = json.Unmarshal(line, &step)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.ask("read"); got != 200<<20 {
+			t.Fatalf("squeezed, the limit is %d", got)
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+		if reverted {
+			ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
+			if err := Revert(ctx, step); err != nil {
+				t.Error(err)
+			}
+			stop()
+			if got := s.ask("read"); got != 400<<20 {
+				t.Errorf("reverted, the limit is %d", got)
+			}
+		} else {
+			soon(t, "the watchdog to put the limit back", func() bool { return s.ask("read") == 400<<20 })
+		}
+		soon(t, "the lease to be gone", func() bool {
+			left, err := os.ReadDir(dir + "/leases")
+			return err == nil && len(left) == 0
+		})
+		if err := Revert(context.Background(), step); err != nil {
+			t.Errorf("once more: %v", err)
+		}
 	}
 }
 

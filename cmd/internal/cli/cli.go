@@ -77,8 +77,8 @@ Heapwright looks into any running Go process from outside and says what its
 memory and garbage collector are doing, and why; what other settings would do,
 and which are best. The process needs no agent, no restart, no debug port and no
 symbols. It is stopped only where you ask for that, by leaks --pause, and written
-to only by tune --apply live and profile --enable. What asks the program itself
-for something says so: diagnose --trace, and leaks --url.
+to only by tune --apply live and profile --enable; stress does what its plan says.
+What asks the program itself for something says so: diagnose --trace, leaks --url.
 
 Where a command takes a process, it takes a PID, the name of a process, or the
 URL of a Go program's /metrics or /debug/pprof.

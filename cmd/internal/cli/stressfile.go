@@ -19,6 +19,7 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/chaos/resultfile"
 	conductor "github.com/heapwright/heapwright/cmd/internal/chaos/run"
 	"github.com/heapwright/heapwright/cmd/internal/chaos/toolkit"
+	experimentfile "github.com/heapwright/heapwright/cmd/internal/experiment/planfile"
 	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 	"github.com/heapwright/heapwright/cmd/internal/texttab"
 )
@@ -196,7 +197,7 @@ type exportDocument struct {
 }
 
 func stressExportCommand() command {
-	var to, out string
+	var to, out, headroom string
 	var labels map[string]string
 	var where mesh.Options
 	var asJSON bool
@@ -217,6 +218,7 @@ the workflow that come nearest. What has no equivalent there is said on stderr.`
 			f.StringVar(&where.Namespace, "namespace", "", "Kubernetes namespace of the pods (chaos-mesh)")
 			f.StringToStringVarP(&labels, "label", "l", nil, "labels of the pods, as `KEY=VALUE` (chaos-mesh)")
 			f.StringVar(&where.Container, "container", "", "`NAME` of the container (chaos-mesh)")
+			f.StringVar(&headroom, "headroom", "", "`SIZE` of the limit that the service leaves free, which percentages are of (chaos-mesh)")
 			f.StringVar(&where.ReadyURL, "ready", "", "readiness `URL` as the cluster sees it (chaos-mesh)")
 			jsonFlag(f, &asJSON)
 		},
@@ -231,6 +233,13 @@ the workflow that come nearest. What has no equivalent there is said on stderr.`
 				return err
 			}
 			where.Labels = labels
+			if headroom != "" {
+				size, err := experimentfile.ParseBytes(headroom)
+				if err != nil {
+					return usagef("stress export", "--headroom: %v", err)
+				}
+				where.Headroom = float64(size)
+			}
 			var text []byte
 			var notes []string
 			if to == "chaos-mesh" {

@@ -284,10 +284,14 @@ func (c *conductor) leave() {
 // pump takes points until one is what is waited for. False: something ended the run.
 func (c *conductor) pump(met func(chaos.Point) bool) bool {
 	for !c.over {
-		select {
-		case <-c.user.Done():
+		// First, as what ends with the user's will is no reason of its own.
+		if c.user.Err() != nil {
 			c.run.Interrupted = true
 			c.abort("the user ended it")
+			break
+		}
+		select {
+		case <-c.user.Done():
 		case <-c.target.Gone():
 			c.gone, c.over = true, true
 			c.look() // what is known of its end
@@ -302,12 +306,11 @@ func (c *conductor) pump(met func(chaos.Point) bool) bool {
 			}
 			c.heard(e)
 		case t, ok := <-c.ticks:
-			if !ok {
-				c.ticks = nil
+			if ok {
+				c.window.add(t)
+			} else if c.ticks = nil; c.user.Err() == nil {
 				c.abort("the load ended")
-				break
 			}
-			c.window.add(t)
 		case d := <-c.found:
 			c.busy = false
 			c.first(d)

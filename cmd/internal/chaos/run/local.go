@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,6 +61,7 @@ func (t *local) Cgroup() (string, int) { return t.where.Memory.Path, t.where.Mem
 func (t *local) Gone() <-chan struct{} { return t.gone }
 
 func (t *local) Resolve(ctx context.Context) ([]*fault.Resolved, error) {
+	t.awaitDebug(ctx)
 	room, err := fault.Look()
 	if err != nil {
 		return nil, err
@@ -72,6 +76,33 @@ func (t *local) Resolve(ctx context.Context) ([]*fault.Resolved, error) {
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// awaitDebug waits until something listens where the debug page of a target is to be
+// that was just started: it may be ready before its page is. That nothing does is for
+// who asks the page to say.
+func (t *local) awaitDebug(ctx context.Context) {
+	u, err := url.Parse(t.where.Debug)
+	if t.started == nil || err != nil || u.Host == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, debugWithin)
+	defer cancel()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.Host); err == nil {
+			conn.Close()
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.gone:
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 func (t *local) Keep(ctx context.Context, faults []*fault.Resolved, epoch time.Time) (Keeper, error) {
@@ -102,6 +133,9 @@ func (t *local) Load(ctx context.Context) (Load, error) {
 	}
 	return g, nil
 }
+
+// debugWithin is how long a started target may take to serve its debug page.
+const debugWithin = 10 * time.Second
 
 // How long a warm-up lasts: as long as it takes for the heap to settle, within these.
 const leastWarm, mostWarm = 3 * time.Second, 20 * time.Second
@@ -205,14 +239,15 @@ func (t *local) Settings(ctx context.Context) map[string]string {
 	if state := stateOf(t.where.PID); state == "T" || state == "t" {
 		out["the target"] = "is stopped"
 	}
+	// A program may move its own limit: that is not of us.
+	if !slices.ContainsFunc(t.plan.Faults, func(f chaos.Fault) bool { return f.Kind == chaos.SoftLimit }) {
+		return out
+	}
 	if source, err := t.machine.Attach(ctx, t.where.PID); err == nil {
 		var s record.Sample
 		if source.Sample(&s) == nil {
 			if s.Has.Has(record.FieldGOMEMLIMITBytes) {
 				out["GOMEMLIMIT"] = strconv.FormatInt(s.GOMEMLIMITBytes, 10)
-			}
-			if s.Has.Has(record.FieldGOGCPercent) {
-				out["GOGC"] = strconv.FormatInt(s.GOGCPercent, 10)
 			}
 		}
 		source.Close()

@@ -61,6 +61,7 @@ func (w *window) values(now time.Time, into map[chaos.Metric]float64) {
 	into[chaos.Throughput] = float64(answered) / shortWindow.Seconds()
 	if n := answered + failed; n > 0 {
 		into[chaos.ErrorRatio] = float64(failed) / float64(n)
+		into[chaos.Requests] = float64(n) / shortWindow.Seconds()
 	}
 	// What has not been answered takes at least as long as it has taken.
 	if v, ok := quantile(append(short, w.pending...), 0.5); ok {

@@ -447,7 +447,7 @@ func (j *judging) growth(d chaos.Done) []chaos.Recovered {
 	many := func(points []chaos.Point) []trend.Point {
 		var out []trend.Point
 		for _, p := range points {
-			if v, ok := value(p, chaos.GoroutineCount); ok {
+			if v, ok := unconnected(p); ok {
 				out = append(out, trend.Point{T: p.At.Seconds(), V: v})
 			}
 		}

@@ -116,7 +116,7 @@ func TestSeeded(t *testing.T) {
 				c.LiveBytes += 10 * mib
 			}
 		}}, chaos.Deviated, "its live heap: 5", 0},
-		{"goroutines stay", sim{mutate: set(after, chaos.GoroutineCount, 260)}, chaos.Deviated, "its goroutines: 260", 0},
+		{"goroutines stay", sim{mutate: set(after, chaos.GoroutineCount, 260)}, chaos.Deviated, "its goroutines, less its connections: 260", 0},
 		{"latency stays", sim{mutate: set(after, chaos.LatencyP99, 0.4)}, chaos.Deviated, "99th percentile of the latency", 0},
 		{"errors stay", sim{mutate: set(after, chaos.ErrorRatio, 0.008)}, chaos.Deviated, "share of failed requests", 0},
 		{"never ready again", sim{mutate: set(after, chaos.Ready, 0)}, chaos.Deviated, "readiness URL", 40 * time.Second},

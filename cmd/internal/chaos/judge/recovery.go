@@ -137,9 +137,9 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 		high := max(l.middle*(1+float64(r.rules.WorkingSet)), l.middle+memorySlack, l.high)
 		add(workingSet, none, l.middle, high, r.rules.Memory, min(stable, time.Second), metric(memory))
 	}
-	if l, ok := base[chaos.GoroutineCount]; ok {
+	if l, ok := newBaseline(of(before, chaos.GoroutineCount, unconnected))[chaos.GoroutineCount]; ok {
 		off := max(l.middle*float64(r.rules.Goroutines), 10)
-		add(goroutines, l.low-off, l.middle, l.high+off, within, stable, metric(chaos.GoroutineCount))
+		add(goroutines, l.low-off, l.middle, l.high+off, within, stable, unconnected)
 	}
 	if l, ok := base[chaos.LatencyP99]; ok {
 		high := max(l.middle*(1+float64(r.rules.Latency)), l.high+slack(chaos.LatencyP99))
@@ -167,6 +167,28 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 		g.absent = true // the keeper says it at the end
 	}
 	return r
+}
+
+// unconnected are the goroutines less the connections that are established: a server
+// keeps a goroutine for each that is kept alive, and clients open more of them while it
+// is slow. One that stays when its connection is gone counts.
+func unconnected(p chaos.Point) (float64, bool) {
+	n, ok := value(p, chaos.GoroutineCount)
+	if c, known := value(p, chaos.ConnectionsOpen); known {
+		n -= c
+	}
+	return n, ok
+}
+
+// of are points that have nothing but a metric, as it is read.
+func of(points []chaos.Point, m chaos.Metric, read func(chaos.Point) (float64, bool)) []chaos.Point {
+	var out []chaos.Point
+	for _, p := range points {
+		if v, ok := read(p); ok {
+			out = append(out, chaos.Point{At: p.At, Values: map[chaos.Metric]float64{m: v}})
+		}
+	}
+	return out
 }
 
 // length is how many seconds points span, one at least.
@@ -337,6 +359,6 @@ func why(r chaos.Recovered, within time.Duration) string {
 		return fmt.Sprintf("its goroutines grow by %s/s since, and did not before", strconv.FormatFloat(r.After, 'g', 3, 64))
 	}
 	m := map[string]chaos.Metric{liveHeap: chaos.LiveHeap, workingSet: chaos.WorkingSet, goroutines: chaos.GoroutineCount, latency: chaos.LatencyP99, failures: chaos.ErrorRatio}[r.What]
-	what := map[string]string{liveHeap: "live heap", workingSet: "working set", goroutines: "goroutines", latency: "99th percentile of the latency", failures: "share of failed requests"}[r.What]
+	what := map[string]string{liveHeap: "live heap", workingSet: "working set", goroutines: "goroutines, less its connections", latency: "99th percentile of the latency", failures: "share of failed requests"}[r.What]
 	return fmt.Sprintf("its %s: %s after %s, at most %s (%s before)", what, words(m, r.After), span(within), words(m, r.Bound), words(m, r.Before))
 }

@@ -76,3 +76,27 @@ func TestLiveHeapOfFewCycles(t *testing.T) {
 		}
 	}
 }
+
+// TestKeptAlive has clients that opened more connections while the target was slow: the
+// goroutines that serve them are no leak, and those that outlive them are one.
+func TestKeptAlive(t *testing.T) {
+	plan := &chaos.Plan{Recovery: chaos.Recovery{Within: 10 * time.Second, Stable: time.Second}}
+	point := func(at time.Duration, goroutines, connections float64) chaos.Point {
+		return chaos.Point{At: at, Values: map[chaos.Metric]float64{chaos.GoroutineCount: goroutines, chaos.ConnectionsOpen: connections}}
+	}
+	var before []chaos.Point
+	for at := time.Duration(0); at < 5*time.Second; at += 100 * time.Millisecond {
+		before = append(before, point(at, 20, 8))
+	}
+	for connections, back := range map[float64]bool{8: false, 64: true} {
+		r := NewRecovery(plan, before, nil, chaos.Done{Ended: 10 * time.Second})
+		for at := 10 * time.Second; at < 20*time.Second; at += 100 * time.Millisecond {
+			r.Step(point(at, 76, connections), nil)
+		}
+		for _, g := range r.Results() {
+			if g.What == goroutines && (g.Took != nil) != back {
+				t.Errorf("76 goroutines and %v connections: %+v", connections, g)
+			}
+		}
+	}
+}

@@ -17,6 +17,10 @@ import (
 // reclaimEvery is how long after v1 has reclaimed it is looked at again.
 const reclaimEvery = time.Second
 
+// fewPages is page cache that is there again as soon as the program runs on, and
+// so is a fifth of what there was.
+const fewPages = 1 << 20
+
 // reclaimRoom is what v1 leaves between a limit and what cannot be reclaimed.
 const reclaimRoom = 16 << 20
 
@@ -76,11 +80,13 @@ type reclaimEffect struct {
 	file *setting
 
 	mu    sync.Mutex
-	level uint64 // v1: to reclaim down to, 0 for not now
+	level uint64 // to reclaim down to, 0 for not yet
 	wake  chan struct{}
 	done  chan struct{}
 	begin map[string]uint64 // memory.stat
-	low   uint64            // the lowest usage since
+	low   uint64            // v1: the lowest usage since
+	most  uint64            // v1: the most that was reclaimed at a time
+	all   bool              // v1: then no page cache was left
 }
 
 func makeReclaim(_ context.Context, _ *Resolved, t *Target, j Journal) (Effect, error) {
@@ -116,12 +122,12 @@ func (e *reclaimEffect) Set(ctx context.Context, level float64) error {
 		return err
 	}
 	defer leave()
+	e.mu.Lock()
+	e.level = pages(level)
+	e.mu.Unlock()
 	if e.dir.Version == 2 {
 		err = e.file.put(ctx, strconv.FormatUint(pages(level), 10))
 	} else {
-		e.mu.Lock()
-		e.level = pages(level)
-		e.mu.Unlock()
 		err = e.pulse(ctx, pages(level))
 	}
 	if err != nil {
@@ -162,6 +168,7 @@ func (e *reclaimEffect) pulse(ctx context.Context, level uint64) error {
 	if err != nil {
 		return err
 	}
+	before := e.cache(e.stat())
 	if m.usage > level {
 		if level < m.fixed+reclaimRoom {
 			err = write(ctx, filepath.Join(e.dir.Path, "memory.force_empty"), "0")
@@ -170,9 +177,14 @@ func (e *reclaimEffect) pulse(ctx context.Context, level uint64) error {
 		}
 	}
 	if usage, _, err := readBytes(filepath.Join(e.dir.Path, "memory.usage_in_bytes")); err == nil {
+		cache := e.cache(e.stat())
 		e.mu.Lock()
 		if e.low == 0 || usage < e.low {
 			e.low = usage
+		}
+		if usage < m.usage {
+			e.most = max(e.most, m.usage-usage)
+			e.all = e.all || cache <= max(fewPages, before/5)
 		}
 		e.mu.Unlock()
 	}
@@ -195,24 +207,39 @@ func (e *reclaimEffect) lowerAndBack(ctx context.Context, level uint64) error {
 	return err
 }
 
-// Measure says what the group uses: with v1, where it comes back until the next second,
-// what it used at the least.
-func (e *reclaimEffect) Measure() (float64, string, bool) {
+// cache is how much page cache there is to reclaim.
+func (e *reclaimEffect) cache(s map[string]uint64) uint64 {
 	if e.dir.Version == 2 {
-		now := e.stat()
-		usage, _, err := readBytes(filepath.Join(e.dir.Path, "memory.current"))
-		if err != nil || now == nil {
+		return s["active_file"] + s["inactive_file"]
+	}
+	return s["total_active_file"] + s["total_inactive_file"]
+}
+
+// Measure says what the group uses; with v1, where it comes back until the next second,
+// what it used at the least. A level below what cannot be reclaimed counts as reached
+// when the kernel has reclaimed, and next to nothing is left that it could.
+func (e *reclaimEffect) Measure() (float64, string, bool) {
+	e.mu.Lock()
+	level, usage, most, all := e.level, e.low, e.most, e.all
+	e.mu.Unlock()
+	by, unit := "memory.usage_in_bytes at its least", human.Bytes(float64(most))+" at a time"
+	if e.dir.Version == 2 {
+		var err error
+		if usage, _, err = readBytes(filepath.Join(e.dir.Path, "memory.current")); err != nil {
 			return 0, "", false
 		}
-		stolen := now["pgsteal"] - min(now["pgsteal"], e.begin["pgsteal"])
-		return float64(usage), fmt.Sprintf("memory.current; %d pages reclaimed by memory.stat", stolen), true
+		now := e.stat()
+		most = now["pgsteal"] - min(now["pgsteal"], e.begin["pgsteal"])
+		all = e.cache(now) <= max(fewPages, e.cache(e.begin)/5)
+		by, unit = fmt.Sprintf("memory.current; %d pages reclaimed by memory.stat", most), "by memory.stat"
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.low == 0 {
+	if usage == 0 {
 		return 0, "", false
 	}
-	return float64(e.low), "memory.usage_in_bytes at its least", true
+	if usage > level && all && most > 0 {
+		return float64(level), fmt.Sprintf("the page cache was reclaimed, %s; what is left, %s, cannot be", unit, human.Bytes(float64(usage))), true
+	}
+	return float64(usage), by, true
 }
 
 func (e *reclaimEffect) Undo(ctx context.Context) error {

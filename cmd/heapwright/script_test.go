@@ -76,6 +76,7 @@ func TestScripts(t *testing.T) {
 			"samples": samples,
 			"edit":    edit,
 			"cut":     cut,
+			"appears": appears,
 		},
 	})
 }
@@ -140,6 +141,22 @@ func samples(ts *testscript.TestScript, neg bool, args []string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	ts.Fatalf("%s has %d samples, want %d", args[1], have, want)
+}
+
+// appears waits for a file of a pattern: appears dir/*
+func appears(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: appears pattern")
+	}
+	for range 3000 {
+		files, err := filepath.Glob(ts.MkAbs(args[0]))
+		ts.Check(err)
+		if len(files) > 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("%s never came", args[0])
 }
 
 // edit replaces the first of a text in a file, which must be there: edit file old new

@@ -388,13 +388,12 @@ func Sweep(ctx context.Context, dir string) ([]string, error) {
 			if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > time.Hour {
 				os.Remove(name)
 			}
-		case strings.HasSuffix(e.Name(), lockDots):
-			dropIdle(name)
 		case strings.HasSuffix(e.Name(), journalDots):
 			done, err := sweepOne(ctx, dir, name, boot)
 			put, all = append(put, done...), errors.Join(all, err)
 		}
 	}
+	dropIdleLocks(dir)
 	return put, all
 }
 

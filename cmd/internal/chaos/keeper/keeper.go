@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -259,8 +260,9 @@ func (k *Keeper) Undone(i int) (chaos.Done, bool) {
 }
 
 // Done has everything undone, and the keeper ended. It returns what became of each fault
-// that was begun, and what is left of them. When the keeper was killed, it has been
-// undone from the journal.
+// that was begun, and what is left of them. When the keeper was killed, all has been
+// undone from the journal, which is no error unless something is left; an event has said
+// it.
 func (k *Keeper) Done() (faults []chaos.Done, left []string, err error) {
 	_ = k.word(wordDone, nil) // it may be gone: then there is a journal
 	t := time.NewTimer(endPatience)
@@ -286,7 +288,10 @@ func (k *Keeper) Done() (faults []chaos.Done, left []string, err error) {
 		}
 		faults = append(faults, d)
 	}
-	return faults, k.left, k.err
+	if len(k.left) > 0 || k.journal == "" {
+		err = k.err
+	}
+	return faults, k.left, err
 }
 
 // ask tells the keeper something, and waits for its answer.
@@ -429,6 +434,7 @@ func (k *Keeper) over(err error) {
 	if err != nil {
 		left = append(left, err.Error())
 	}
+	dropIdleLocks(filepath.Dir(journal))
 	k.mu.Lock()
 	k.left = left
 	k.mu.Unlock()

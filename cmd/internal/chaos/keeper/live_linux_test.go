@@ -190,11 +190,14 @@ func TestBusy(t *testing.T) {
 	for range k.Events() {
 	}
 	dones, left, err := k.Done()
-	if len(dones) != 1 || len(left) > 0 || err == nil {
+	if len(dones) != 1 || len(left) > 0 || err != nil {
 		t.Errorf("%+v, %q, %v", dones, left, err)
 	}
 	if _, left := s.settle(t, time.Now()); len(left) > 0 {
 		t.Errorf("%q is left", left)
+	}
+	if locks, err := os.ReadDir(s.state + "/run"); err != nil || len(locks) > 0 {
+		t.Errorf("%v is left, %v", locks, err)
 	}
 }
 
@@ -215,7 +218,7 @@ func TestStopped(t *testing.T) {
 	follow(t, k, is(chaos.EventFault, Reached))
 	syscall.Kill(k.PID(), syscall.SIGSTOP)
 	follow(t, k, is(chaos.EventAbort, "the keeper ended"))
-	if dones, left, err := k.Done(); len(dones) != 1 || len(left) > 0 || err == nil {
+	if dones, left, err := k.Done(); len(dones) != 1 || len(left) > 0 || err != nil {
 		t.Errorf("%+v, %q, %v", dones, left, err)
 	}
 	if _, left := s.settle(t, time.Now()); len(left) > 0 {

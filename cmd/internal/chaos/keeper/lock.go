@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -108,6 +109,16 @@ func dropIdle(name string) {
 	defer f.Close()
 	if flock(f) == nil {
 		os.Remove(name)
+	}
+}
+
+// dropIdleLocks removes the files of all locks in a directory that nobody has.
+func dropIdleLocks(dir string) {
+	entries, _ := os.ReadDir(dir) // those that stay do no harm
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), lockDots) {
+			dropIdle(filepath.Join(dir, e.Name()))
+		}
 	}
 }
 

@@ -59,8 +59,9 @@ type conductor struct {
 
 	looking sync.WaitGroup
 	found   chan diagnosis
-	asked   time.Duration // when a diagnosis was asked for last
-	busy    bool          // one is being made
+	said    map[int][]chaos.Finding // of each fault, while it lasted
+	asked   time.Duration           // when a diagnosis was asked for last
+	busy    bool                    // one is being made
 }
 
 // A diagnosis is what was said of a stretch while it lasted.
@@ -136,7 +137,7 @@ func (c *conductor) carry(ctx context.Context, faults []*fault.Resolved) error {
 	// From here on the keeper wants to hear from us.
 	c.ticker = time.NewTicker(every)
 	defer c.ticker.Stop()
-	c.found = make(chan diagnosis, 1)
+	c.found, c.said = make(chan diagnosis, 1), map[int][]chaos.Finding{}
 	c.fault = -1
 	if err := c.ready(ctx); err != nil {
 		return err

@@ -3,6 +3,7 @@ package run
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
@@ -38,14 +39,21 @@ func examine(rec *record.Recording) (out []chaos.Finding, err error) {
 	return out, nil
 }
 
+// meta begins the findings that are about a recording, and not about its process.
+const meta = "HW9"
+
 // first takes note of findings that were not there before.
 func (c *conductor) first(d diagnosis) {
 	for _, f := range d.findings {
+		if strings.HasPrefix(f.ID, meta) {
+			continue // of half a stretch, that says nothing
+		}
 		known := slices.ContainsFunc(c.run.Events, func(e chaos.Event) bool {
 			return e.Kind == chaos.EventFinding && e.Fault == d.fault && e.To == f.ID
 		})
 		if !known {
 			c.event(chaos.Event{At: d.at, Kind: chaos.EventFinding, Fault: d.fault, Text: f.ID + " " + f.Title, To: f.ID})
+			c.said[d.fault] = append(c.said[d.fault], f)
 		}
 	}
 }
@@ -62,6 +70,13 @@ func (c *conductor) conclude() {
 			d.Err = err.Error()
 		} else {
 			d.Findings = findings
+		}
+		// What rises while the level does has stopped to when it is held: what was said
+		// while the fault lasted counts as much as what is said of all of it.
+		for _, f := range c.said[p.Fault] {
+			if !slices.ContainsFunc(d.Findings, func(have chaos.Finding) bool { return have.ID == f.ID }) {
+				d.Findings = append(d.Findings, f)
+			}
 		}
 		if p.Fault >= 0 {
 			d.First = c.firstNamed(p, findings)

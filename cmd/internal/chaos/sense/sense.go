@@ -185,11 +185,6 @@ func (s *Sense) Events() []chaos.Event {
 	return e
 }
 
-// Gone reports whether the process has ended, or is another program now.
-func (s *Sense) Gone() bool {
-	return s.stat.read().gone
-}
-
 func oneLine(text string) string {
 	text, _, _ = strings.Cut(strings.TrimSpace(text), "\n")
 	return text

@@ -37,6 +37,9 @@ func resolveEater(_ context.Context, f chaos.Fault, t *Target, caps chaos.Caps, 
 	if err := t.Memory.own("memory"); err != nil {
 		return nil, err
 	}
+	if err := t.Memory.may("cgroup.procs"); err != nil {
+		return nil, err
+	}
 	if err := swaps(t, room); err != nil {
 		return nil, err
 	}

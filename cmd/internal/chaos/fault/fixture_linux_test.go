@@ -292,6 +292,8 @@ func TestV2Refuses(t *testing.T) {
 		{"freeze what is", chaos.Fault{Kind: chaos.Freeze, Level: chaos.Level{Value: 1}}, func(h *host) { h.write(group+"/cgroup.freeze", "1\n") }, "already"},
 		{"freeze what stands", chaos.Fault{Kind: chaos.Freeze, Level: chaos.Level{Value: 1}}, func(h *host) { h.process(thePID, 1, 'T', "app", "0::/app.service\n") }, "stands still already"},
 		{"reclaim", chaos.Fault{Kind: chaos.Reclaim, Level: chaos.Level{Value: 0.5, Share: true}}, nil, ""},
+		{"reclaim without memory.high", chaos.Fault{Kind: chaos.Reclaim, Level: chaos.Level{Value: 0.5, Share: true}}, func(h *host) { os.Remove(filepath.Join(h.root, group, "memory.high")) }, "may not be written"},
+		{"limit without memory.max", chaos.Fault{Kind: chaos.HardLimit, Level: chaos.Level{Value: 512 * mebi}}, func(h *host) { os.Remove(filepath.Join(h.root, group, "memory.max")) }, "may not be written"},
 		{"reclaim to nothing", chaos.Fault{Kind: chaos.Reclaim}, nil, "cannot be nothing"},
 	}
 	for _, tt := range tests {

@@ -28,6 +28,9 @@ func resolveLimit(_ context.Context, f chaos.Fault, t *Target, _ chaos.Caps, roo
 		return nil, &RefusedError{Why: "its memory is not known", Err: err}
 	}
 	limitFile, _ := t.Memory.files()
+	if err := t.Memory.may(limitFile); err != nil {
+		return nil, err
+	}
 	path := filepath.Join(t.Memory.Path, limitFile)
 	have, now := float64(m.usage), "none"
 	if m.ownLimited {

@@ -824,6 +824,24 @@ func TestHolderKilledAnywhere(t *testing.T) {
 	}
 }
 
+// TestOtherUser: processes of others are refused for who is not root.
+func TestOtherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be someone else")
+	}
+	l := startLab(t, 0, targetSpec{})
+	arg, err := json.Marshal(holderSpec{PID: l.pid, Fault: chaos.Fault{Kind: chaos.Freeze, Level: chaos.Level{Value: 1}}, Journal: "/dev/null"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := exec.Command("/proc/self/exe", holderVerb, string(arg))
+	other.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	said, err := other.CombinedOutput()
+	if err == nil || !strings.Contains(string(said), "belongs to the user 0") {
+		t.Errorf("%v: %s", err, said)
+	}
+}
+
 // TestWatcherKilled: with nobody to let it go on, nothing is frozen.
 func TestWatcherKilled(t *testing.T) {
 	l := startLab(t, 0, targetSpec{}, "freezer")

@@ -337,6 +337,15 @@ func clean(name string) string {
 	}, name)
 }
 
+// may is nil when a file of the group may be written.
+func (d Dir) may(name string) error {
+	path := filepath.Join(d.Path, name)
+	if err := writable(path); err != nil {
+		return &RefusedError{Why: path + " may not be written", Err: err, hint: "run heapwright as root, on the host"}
+	}
+	return nil
+}
+
 // own is nil when the group may be changed for the target's sake.
 func (d Dir) own(what string) error {
 	switch {

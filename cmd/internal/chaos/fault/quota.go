@@ -79,6 +79,9 @@ func resolveQuota(_ context.Context, f chaos.Fault, t *Target, _ chaos.Caps, roo
 	if err := t.CPU.own("cpu"); err != nil {
 		return nil, err
 	}
+	if err := t.CPU.may(filepath.Base(t.CPU.quotaFile())); err != nil {
+		return nil, err
+	}
 	q, err := readQuota(t.CPU.Path, t.CPU.Version)
 	if err != nil {
 		return nil, &RefusedError{Why: "its CPU quota is not known", Err: err}

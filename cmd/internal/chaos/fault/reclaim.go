@@ -29,6 +29,13 @@ func resolveReclaim(_ context.Context, f chaos.Fault, t *Target, _ chaos.Caps, r
 	if err := t.Memory.own("memory"); err != nil {
 		return nil, err
 	}
+	file := "memory.high"
+	if t.Memory.Version == 1 {
+		file = "memory.limit_in_bytes"
+	}
+	if err := t.Memory.may(file); err != nil {
+		return nil, err
+	}
 	if err := swaps(t, room); err != nil {
 		return nil, err
 	}
@@ -53,13 +60,13 @@ func resolveReclaim(_ context.Context, f chaos.Fault, t *Target, _ chaos.Caps, r
 	uses := fmt.Sprintf("it uses %s now, of which %s cannot be reclaimed", human.Bytes(float64(m.usage)), human.Bytes(float64(m.fixed)))
 	if t.Memory.Version == 2 {
 		r.Words = []string{
-			fmt.Sprintf("write %d to %s: above %s the kernel slows it down and reclaims (%s)", pages(level), filepath.Join(t.Memory.Path, "memory.high"), human.Bytes(level), uses),
+			fmt.Sprintf("write %d to %s: above %s the kernel slows it down and reclaims (%s)", pages(level), filepath.Join(t.Memory.Path, file), human.Bytes(level), uses),
 			"at the end memory.high is written back",
 		}
 		return r, nil
 	}
 	r.Words = []string{
-		fmt.Sprintf("each second in which it uses more than %s, write %d to %s, and at once back what it has now (%s)", human.Bytes(level), pages(level), filepath.Join(t.Memory.Path, "memory.limit_in_bytes"), uses),
+		fmt.Sprintf("each second in which it uses more than %s, write %d to %s, and at once back what it has now (%s)", human.Bytes(level), pages(level), filepath.Join(t.Memory.Path, file), uses),
 		fmt.Sprintf("where less than %s would be left, write to memory.force_empty instead: it drops all of its page cache, and changes no limit", human.Bytes(reclaimRoom)),
 	}
 	return r, nil

@@ -178,11 +178,9 @@ func stress(ctx context.Context, env Env, opt stressOptions, path string) error 
 		return dryRun(ctx, env, opt, lab, plan)
 	}
 	out := cmp.Or(opt.out, strings.TrimSuffix(strings.TrimSuffix(filepath.Base(path), ".yml"), ".yaml")+resultfile.Suffix)
-	file, err := resultfile.Create(out)
-	if err != nil {
+	if err := resultfile.Check(out); err != nil {
 		return err
 	}
-	defer file.Discard()
 	watcher := &stressWatcher{env: env, progress: env.progress(), plan: plan}
 	result, err := conductor.Run(ctx, conductor.Options{
 		Plan: plan, Text: text, Hash: planfile.Hash(text), Tool: toolName(), Lab: lab,
@@ -212,13 +210,13 @@ func stress(ctx context.Context, env Env, opt stressOptions, path string) error 
 			return err
 		}
 		// What was seen says why.
-		if kept := file.Save(result); kept != nil {
+		if kept := resultfile.Save(out, result); kept != nil {
 			return errors.Join(err, kept)
 		}
 		env.warnf("%s has what was seen", out)
 		return err
 	}
-	kept := file.Save(result)
+	kept := resultfile.Save(out, result)
 	if err := opt.show(env, result, verdict); err != nil {
 		return errors.Join(err, kept)
 	}

@@ -37,17 +37,23 @@ const Suffix = ".hwstress"
 // digits are those that are kept of a value.
 const digits = 6
 
-// Create makes sure that a result can be written to path, where none may be yet. Of
-// the file, nothing is there until Save.
-func Create(path string) (*File, error) {
+// Check makes sure that a result can be written to path, where none may be yet. It
+// leaves nothing there.
+func Check(path string) error {
 	if _, err := os.Lstat(path); err == nil {
-		return nil, &ExistsError{Path: path}
+		return &ExistsError{Path: path}
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	tmp, err := temporary(path)
 	if err != nil {
-		return nil, fmt.Errorf("creating the result: %w", err)
+		return fmt.Errorf("creating the result: %w", err)
 	}
-	return &File{path: path, tmp: tmp}, nil
+	tmp.Close()
+	os.Remove(tmp.Name())
+	return nil
+}
+
+func temporary(path string) (*os.File, error) {
+	return os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 }
 
 // An ExistsError says that there is a result already.
@@ -60,50 +66,41 @@ func (e *ExistsError) Hint() string {
 	return "name another file with -o, or move it away: a result is not overwritten"
 }
 
-// A File is a result that is going to be written.
-type File struct {
-	path string
-	tmp  *os.File
-}
-
-// Save writes the result, and gives it its name when all of it is on disk.
-func (f *File) Save(r *chaos.Run) error {
-	err := f.save(r)
-	if err != nil {
+// Save writes a result. It has its name when all of it is on disk.
+func Save(path string, r *chaos.Run) error {
+	if err := save(path, r); err != nil {
 		return fmt.Errorf("writing the result: %w", err)
 	}
 	return nil
 }
 
-func (f *File) save(r *chaos.Run) error {
-	w := bufio.NewWriter(f.tmp)
-	err := Write(w, r)
-	if err == nil {
+func save(path string, r *chaos.Run) error {
+	tmp, err := temporary(path)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	w := bufio.NewWriter(tmp)
+	if err = Write(w, r); err == nil {
 		err = w.Flush()
 	}
 	if err == nil {
-		err = f.tmp.Sync()
+		err = tmp.Chmod(0o644)
 	}
-	if cerr := f.tmp.Close(); err == nil {
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if cerr := tmp.Close(); err == nil {
 		err = cerr
 	}
-	if err == nil {
-		err = os.Chmod(f.tmp.Name(), 0o644)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		// A link fails where a file has come meanwhile, and a rename does not.
-		if err = os.Link(f.tmp.Name(), f.path); errors.Is(err, errors.ErrUnsupported) || errors.Is(err, os.ErrPermission) {
-			err = os.Rename(f.tmp.Name(), f.path)
-		}
+	// A link fails where a file has come meanwhile, and a rename does not.
+	if err = os.Link(tmp.Name(), path); errors.Is(err, errors.ErrUnsupported) || errors.Is(err, os.ErrPermission) {
+		err = os.Rename(tmp.Name(), path)
 	}
-	os.Remove(f.tmp.Name())
 	return err
-}
-
-// Discard gives up the file. It may be called after Save.
-func (f *File) Discard() {
-	f.tmp.Close()
-	os.Remove(f.tmp.Name())
 }
 
 // Write writes a result. Values have six digits.

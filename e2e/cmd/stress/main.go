@@ -7,6 +7,8 @@
 //	stress guarded   the same plan for the same service with and without a guard
 //	stress breaker   a breaker that trips at a p99 pause of 15 ms in 0.2 of 300 s, and
 //	                 cools down for 60 s, from end to end
+//	stress kill      the tool, its keeper and both are killed at random moments, and
+//	                 nothing is left
 //
 // It needs root and the memory and cpu controllers of cgroup v1.
 package main
@@ -20,6 +22,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -48,14 +51,15 @@ type options struct {
 	only    string
 	runs    int
 	atOnce  int
+	seed    uint64
 	results string
 	out     io.Writer
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
-	commands := map[string]func(context.Context, *options) error{"faults": faults, "honest": honest, "guarded": guarded, "breaker": breaker}
+	commands := map[string]func(context.Context, *options) error{"faults": faults, "honest": honest, "guarded": guarded, "breaker": breaker, "kill": kill}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return errors.New("give one of faults, honest, guarded and breaker")
+		return errors.New("give one of faults, honest, guarded, breaker and kill")
 	}
 	fs := flag.NewFlagSet("stress "+args[0], flag.ContinueOnError)
 	binary := fs.String("heapwright", "../bin/heapwright", "the binary")
@@ -65,6 +69,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fs.StringVar(&o.only, "only", "", "only what has this in its name")
 	fs.IntVar(&o.runs, "n", 0, "runs of each; 0 for as many as the documents tell of")
 	fs.IntVar(&o.atOnce, "at-once", 1, "plans that run at the same time")
+	fs.Uint64Var(&o.seed, "seed", 1, "decides at which moments is killed")
 	fs.StringVar(&o.results, "json", "", "write the results to this file, too")
 	if err := fs.Parse(args[1:]); err != nil {
 		return err
@@ -303,6 +308,73 @@ func breaker(ctx context.Context, o *options) error {
 	}
 	if tripped < n {
 		return fmt.Errorf("it tripped in %d of %d runs", tripped, n)
+	}
+	return nil
+}
+
+// killShares are how many of 100 moments are whose; every fourth target is started by
+// heapwright itself.
+var killShares = map[string]int{"tool": 60, "keeper": 20, "both": 20}
+
+func kill(ctx context.Context, o *options) error {
+	if err := o.build(ctx, "stresssubject"); err != nil {
+		return err
+	}
+	var whose []string
+	for _, who := range stress.Killers {
+		if strings.Contains(who, o.only) {
+			whose = append(whose, slices.Repeat([]string{who}, max(1, killShares[who]*cmp.Or(o.runs, 100)/100))...)
+		}
+	}
+	moments := make([]*stress.Moment, len(whose))
+	var lines sync.Mutex
+	fmt.Fprintf(o.out, "%-7s %-7s %-12s %-24s %8s %10s  %-12s %s\n", "killed", "target", "fault", "while", "after", "settled", "put back by", "")
+	err := stress.Each(ctx, len(whose), o.atOnce, func(ctx context.Context, i int) error {
+		m, err := o.Kill(ctx, whose[i], i%4 == 3, i, rand.New(rand.NewPCG(o.seed, uint64(i))))
+		if err != nil {
+			return fmt.Errorf("moment %d: %w", i, err)
+		}
+		moments[i] = m
+		lines.Lock()
+		defer lines.Unlock()
+		whole := "nothing is left"
+		if len(m.Left) > 0 {
+			whole = fmt.Sprintf("LEFT: %q", m.Left)
+		}
+		fmt.Fprintf(o.out, "%-7s %-7s %-12s %-24s %7.2fs %8.0fms  %-12s %s\n", m.Who, map[bool]string{true: "started", false: "found"}[m.Started], m.Fault,
+			cmp.Or(m.Doing, "-"), m.After.Seconds(), m.Settled.Seconds()*1000, cmp.Or(m.By, "-"), whole)
+		return nil
+	})
+	bad := 0
+	for _, who := range stress.Killers {
+		var settled []float64
+		n, changed, left := 0, 0, 0
+		for _, m := range moments {
+			if m == nil || m.Who != who {
+				continue
+			}
+			n++
+			settled = append(settled, m.Settled.Seconds()*1000)
+			if len(m.Changed) > 0 {
+				changed++
+			}
+			if len(m.Left) > 0 {
+				left++
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		bad += left
+		slices.Sort(settled)
+		fmt.Fprintf(o.out, "%s killed: %d moments, %d while the target was changed, %d left something; nothing left after %.0f ms (median; 90%%: %.0f, most: %.0f)\n",
+			who, n, changed, left, settled[n/2], settled[min(n-1, n*9/10)], settled[n-1])
+	}
+	if err := errors.Join(err, o.write(moments)); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d moments have left something", bad)
 	}
 	return nil
 }

@@ -14,8 +14,8 @@ import (
 // cgroupPeriod is the kernel's default CFS period, microseconds.
 const cgroupPeriod = 100000
 
-// A Cgroup is a cgroup of its own for one program, in the memory, the cpu and the
-// cpuacct hierarchy of v1.
+// A Cgroup is a cgroup of its own for one program, in the memory, the cpu, the cpuacct
+// and the freezer hierarchy of v1.
 type Cgroup struct {
 	controllers []string
 	dirs        []string // of the controllers
@@ -26,6 +26,7 @@ type Limits struct {
 	MemoryBytes uint64
 	CPUCores    float64
 	CPUAccount  bool // the CPU that it uses is counted
+	Freezer     bool // it can be frozen
 }
 
 // NewCgroup makes a cgroup that is removed with the test, after the programs in
@@ -56,6 +57,9 @@ func MakeCgroup(l Limits) (*Cgroup, error) {
 	}
 	if err == nil && l.CPUAccount && !sameHierarchy("cpu", "cpuacct") {
 		err = c.add("cpuacct", "", "")
+	}
+	if err == nil && l.Freezer {
+		err = c.add("freezer", "", "")
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.Remove())

@@ -81,6 +81,18 @@ horizon: build ## forecasts of the memory limit, held against real programs that
 retain: build ## who keeps what, by heapwright, by programs of known shape, and by goref where it is in PATH (10 minutes)
 	go -C e2e run ./cmd/retain -heapwright $(CURDIR)/bin/heapwright
 
+.PHONY: stress
+stress: build ## heapwright stress held against what is known: every fault on real servers, violations and healthy services, with and without a guard, the numbers of a breaker, kills of the tool; as root, on a quiet machine (1 hour)
+	go -C e2e run ./cmd/stress faults -heapwright $(CURDIR)/bin/heapwright
+	go -C e2e run ./cmd/stress honest -heapwright $(CURDIR)/bin/heapwright
+	go -C e2e run ./cmd/stress guarded -heapwright $(CURDIR)/bin/heapwright
+	go -C e2e run ./cmd/stress breaker -heapwright $(CURDIR)/bin/heapwright
+	go -C cmd test ./internal/chaos/keeper -run TestKill -kills 50 -v -timeout 1h
+
+.PHONY: chaos-mesh
+chaos-mesh: ## exported workflows held against the types and the validation of Chaos Mesh itself (builds some hundred packages of Kubernetes)
+	go -C e2e test -tags chaosmesh ./internal/mesh
+
 .PHONY: agentcost
 agentcost: build ## what heapwright serve costs while it watches 100 processes, beside exporters with a Prometheus, and the benchmarks of what keeps and answers; on a quiet machine (20 minutes)
 	go -C e2e run ./cmd/agentcost run -heapwright $(CURDIR)/bin/heapwright

@@ -230,8 +230,12 @@ func (j *judging) fault(i int) chaos.FaultResult {
 			deviate(t.first, t.text)
 		}
 	}
-	if !seen && len(j.run.Plan.Hypothesis) > 0 && !ended && !killed {
+	switch {
+	case ended || killed:
+	case !seen && len(j.run.Plan.Hypothesis) > 0:
 		j.unsure("nothing of the hypothesis could be looked at during " + f.Name)
+	default:
+		j.blind(&f, d)
 	}
 	for _, e := range j.run.Events {
 		if e.Kind == chaos.EventAbort && (e.Fault == i || e.Fault < 0 && e.At >= d.Began && e.At < next) && f.Aborted == nil {
@@ -249,6 +253,51 @@ func (j *judging) fault(i int) chaos.FaultResult {
 	}
 	f.Wrong = few(wrong)
 	return f
+}
+
+// seldom is how often a metric has to be seen during a fault, as a share of how often it
+// was seen before: less is not to have looked.
+const seldom = 0.25
+
+// blind tells of criteria that nobody could look at during a fault, and could before it:
+// who answers nothing breaks no bound.
+func (j *judging) blind(f *chaos.FaultResult, d chaos.Done) {
+	share := func(points []chaos.Point, m chaos.Metric) float64 {
+		n := 0
+		for _, p := range points {
+			if _, ok := value(p, m); ok {
+				n++
+			}
+		}
+		return float64(n) / float64(max(len(points), 1))
+	}
+	during := j.between(d.Began, d.Ended)
+	if len(during) < leastPoints {
+		return
+	}
+	told := map[chaos.Metric]bool{}
+	for _, c := range j.run.Plan.Hypothesis {
+		// It is absent while memory does not grow.
+		if told[c.Metric] || c.Metric == chaos.HeadroomSeconds || excepted(&c, &j.run.Plan.Faults[f.Fault]) {
+			continue
+		}
+		if was := share(j.before, c.Metric); was > 0 && share(during, c.Metric) < seldom*was {
+			told[c.Metric] = true
+			j.unsure(fmt.Sprintf("it could not be seen during %s: %s", f.Name, name(c.Metric)))
+		}
+	}
+}
+
+// unseen tells of criteria about the load or the readiness URL that nobody could look at
+// from beginning to end. Others depend on the machine, and the report says so.
+func (j *judging) unseen() {
+	for _, c := range j.run.Plan.Hypothesis {
+		info, _ := c.Metric.Info()
+		any := slices.ContainsFunc(j.points, func(p chaos.Point) bool { _, ok := value(p, c.Metric); return ok })
+		if text := "it could never be seen: " + name(c.Metric); (info.Load || info.Probe) && !any && !slices.Contains(j.inconclusive, text) {
+			j.unsure(text)
+		}
+	}
 }
 
 func (j *judging) deviate(at time.Duration, text string) {
@@ -359,7 +408,7 @@ func (j *judging) recover(f *chaos.FaultResult, d chaos.Done, next time.Duration
 		}
 		last = p.At
 	}
-	cut, all, some := false, true, false
+	cut, all, some := false, true, false // some besides the settings, which we read ourselves
 	longest := time.Duration(0)
 	for _, g := range r.list {
 		x := g.Recovered
@@ -370,12 +419,16 @@ func (j *judging) recover(f *chaos.FaultResult, d chaos.Done, next time.Duration
 			// Nobody looked until the time was over.
 			x.Known, cut = false, true
 		}
+		if x.What == liveHeap && !x.Known && !r.few && r.ended > 0 && !r.nearlyBack(g) {
+			cut = true // it was not back, in cycles that are too few to say so
+		}
+		some = some || x.What != settings && x.Known
 		switch {
 		case x.Took != nil:
-			some, longest = true, max(longest, *x.Took)
+			longest = max(longest, *x.Took)
 		case x.Known:
 			all = false
-			deviate(d.Ended+g.within, why(x, g.within))
+			deviate(d.Ended+g.within, why(x, g))
 		}
 		f.Recovery = append(f.Recovery, x)
 	}
@@ -388,12 +441,16 @@ func (j *judging) recover(f *chaos.FaultResult, d chaos.Done, next time.Duration
 			f.Recovery = append(f.Recovery, x)
 			if x.Known && x.Took == nil {
 				all = false
-				deviate(d.Ended, why(x, 0))
+				deviate(d.Ended, why(x, &regain{}))
 			}
 		}
 	}
-	if cut && !ended {
+	switch {
+	case ended:
+	case cut:
 		j.unsure("it was not looked at for long enough whether the target recovered from " + f.Name)
+	case !some:
+		j.unsure("nothing could be seen of whether the target recovered from " + f.Name)
 	}
 	if all && some && !cut {
 		f.Recovered = &longest
@@ -484,6 +541,7 @@ func grew(what string, before, after []trend.Point, least float64) chaos.Recover
 // outcome comes to the outcome and its reason.
 func (j *judging) outcome(v *chaos.Verdict) {
 	run := j.run
+	j.unseen()
 	for _, t := range j.tallies {
 		if !t.Held && !t.Unknown && t.Phase == chaos.PhaseAfter {
 			j.deviate(t.first, "after all faults, "+t.text)
@@ -528,7 +586,13 @@ func (j *judging) passed(v *chaos.Verdict) string {
 		what = fmt.Sprintf("the hypothesis held before, during and after %d faults", n)
 	}
 	longest, all, died := time.Duration(0), true, 0
+	var unknown []string
 	for _, f := range v.Faults {
+		for _, r := range f.Recovery {
+			if text := measured[r.What].name; f.Survived && !r.Known && text != "" && !slices.Contains(unknown, text) {
+				unknown = append(unknown, text)
+			}
+		}
 		switch {
 		case !f.Survived:
 			died++
@@ -547,6 +611,9 @@ func (j *judging) passed(v *chaos.Verdict) string {
 		what += ", and the target was as it was within " + span(longest)
 	default:
 		what += "; of the recovery not everything could be measured"
+	}
+	if len(unknown) > 0 {
+		what += "; of its " + strings.Join(unknown, ", ") + " too little was seen to say that"
 	}
 	return sentence(what)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -154,6 +155,26 @@ func TestSeeded(t *testing.T) {
 				clear(truth)
 			}
 		}}, chaos.NotRun, "nothing of the hypothesis could be looked at", 0},
+		{"errors not seen during it", sim{mutate: func(at time.Duration, truth map[chaos.Metric]float64) {
+			if at >= simBegan+5*time.Second && at < simEnded {
+				delete(truth, chaos.ErrorRatio) // who answers nothing fails nothing
+			}
+		}}, chaos.NotRun, "it could not be seen during neighbour: " + name(chaos.ErrorRatio), 0},
+		{"errors never seen", sim{without: []chaos.Metric{chaos.ErrorRatio}}, chaos.NotRun, "it could never be seen: " + name(chaos.ErrorRatio), 0},
+		{"pressure never seen", sim{without: []chaos.Metric{chaos.PressureFull}}, chaos.Pass, "held", 0},
+		{"nothing of the recovery seen", sim{mutate: func(at time.Duration, truth map[chaos.Metric]float64) {
+			if at >= simEnded {
+				clear(truth)
+			}
+		}, cycle: func(c *chaos.Cycle) { c.LiveBytes = 0 }}, chaos.NotRun, "nothing could be seen of whether the target recovered from neighbour", 0},
+		{"live heap of too few cycles", sim{run: func(r *chaos.Run) {
+			r.Cycles = slices.DeleteFunc(r.Cycles, func(c chaos.Cycle) bool { return c.At >= simEnded+5*time.Second })
+			for i := range r.Cycles {
+				if r.Cycles[i].At >= simEnded && r.Cycles[i].At < simEnded+3*time.Second {
+					r.Cycles[i].LiveBytes += 20 * mib
+				}
+			}
+		}}, chaos.Pass, "of its live heap too little was seen", 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for _, quiet := range []bool{true, false} {

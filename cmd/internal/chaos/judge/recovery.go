@@ -27,6 +27,9 @@ const (
 const (
 	// cyclesBack is how many cycles in a row have to find no more alive than before.
 	cyclesBack = 3
+	// cyclesToSay is after how many cycles it is certain that a live heap which was back for
+	// the last ones alone does not stay so. After fewer it is not known.
+	cyclesToSay = 2 * cyclesBack
 	// cyclesBefore is how many of the last cycles before say what was alive.
 	cyclesBefore = 9
 	// missing is how long a metric may be absent before it is not waited for.
@@ -52,6 +55,7 @@ type Recovery struct {
 	ended  int           // cycles since the fault
 	told   bool          // of one of them, with what it found
 	live   float64       // the live heap of the last point
+	few    bool          // cycles before the fault: it is not waited for others
 }
 
 // A regain is one criterion of the recovery.
@@ -127,7 +131,8 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 		high := max(middle*(1+more), middle+heapSlack, slices.Max(heap))
 		add(liveHeap, none, middle, high, within, 0, nil)
 		// Who has hardly any cycles is not waited for.
-		r.list[0].absent = float64(len(cycles))*within.Seconds() < cyclesBack*length(before)
+		r.few = float64(len(cycles))*within.Seconds() < cyclesBack*length(before)
+		r.list[0].absent = r.few
 	}
 	memory := chaos.WorkingSet
 	if _, ok := base[memory]; !ok {
@@ -242,6 +247,9 @@ func (r *Recovery) Step(p chaos.Point, cycles []chaos.Cycle) (done bool, met []c
 		case was:
 		case g.What == liveHeap:
 			r.heap(g, r.seenCycles(p, cycles))
+			// Who had no cycle, or too few in which it was back, is not accused, and not waited
+			// for any more.
+			g.absent = g.absent || !g.Known && (r.ended == 0 || r.nearlyBack(g)) && p.At >= r.deadline(g)
 		case g.read != nil:
 			g.step(p, r.done.Ended)
 		}
@@ -279,19 +287,34 @@ func (r *Recovery) heap(g *regain, cycles []chaos.Cycle) {
 		}
 		r.ended++
 		g.After = float64(c.LiveBytes)
-		g.Known = r.ended >= cyclesBack
 		if g.After > g.high {
 			r.cycles = r.cycles[:0]
-			continue
+		} else {
+			r.cycles = append(r.cycles, c)
 		}
-		if r.cycles = append(r.cycles, c); len(r.cycles) < cyclesBack {
-			continue
+		if len(r.cycles) >= cyclesBack {
+			if took := r.cycles[0].At - r.done.Ended; took <= g.within {
+				g.Took = &took
+			}
+			r.cycles = r.cycles[len(r.cycles)-cyclesBack+1:]
 		}
-		if took := r.cycles[0].At - r.done.Ended; took <= g.within {
-			g.Took = &took
-		}
-		r.cycles = r.cycles[1:]
+		g.Known = g.Took != nil || r.ended >= cyclesToSay || r.ended >= cyclesBack && !r.nearlyBack(g)
 	}
+}
+
+// nearlyBack reports whether the last cycles found the live heap back in time, and only
+// were too few.
+func (r *Recovery) nearlyBack(g *regain) bool {
+	return len(r.cycles) > 0 && r.cycles[0].At-r.done.Ended <= g.within
+}
+
+// deadline is until when it is worth to wait for a criterion. A live heap that is nearly
+// back has as long again for the cycles that are missing.
+func (r *Recovery) deadline(g *regain) time.Duration {
+	if g.What == liveHeap && r.nearlyBack(g) {
+		return r.done.Ended + 2*g.within
+	}
+	return r.done.Ended + g.within + g.stable
 }
 
 func (g *regain) step(p chaos.Point, ended time.Duration) {
@@ -325,13 +348,13 @@ func (g *regain) step(p chaos.Point, ended time.Duration) {
 // Deadline is until when it is worth to wait for what is not met yet, since the run
 // began: what cannot be measured is not waited for.
 func (r *Recovery) Deadline() time.Duration {
-	longest := time.Duration(0)
+	last := r.done.Ended
 	for _, g := range r.list {
 		if g.Took == nil && !g.absent {
-			longest = max(longest, g.within+g.stable)
+			last = max(last, r.deadline(g))
 		}
 	}
-	return r.done.Ended + longest
+	return last
 }
 
 // Results are the criteria, as they are by now.
@@ -343,9 +366,9 @@ func (r *Recovery) Results() []chaos.Recovered {
 	return out
 }
 
-// why says what of a criterion of the recovery is not as it was; within is how long was
-// waited.
-func why(r chaos.Recovered, within time.Duration) string {
+// why says what of a criterion of the recovery is not as it was.
+func why(r chaos.Recovered, g *regain) string {
+	within := g.within
 	switch r.What {
 	case settings:
 		return "its settings were not all read back as they were"
@@ -358,7 +381,28 @@ func why(r chaos.Recovered, within time.Duration) string {
 	case growthGoroutines:
 		return fmt.Sprintf("its goroutines grow by %s/s since, and did not before", strconv.FormatFloat(r.After, 'g', 3, 64))
 	}
-	m := map[string]chaos.Metric{liveHeap: chaos.LiveHeap, workingSet: chaos.WorkingSet, goroutines: chaos.GoroutineCount, latency: chaos.LatencyP99, failures: chaos.ErrorRatio}[r.What]
-	what := map[string]string{liveHeap: "live heap", workingSet: "working set", goroutines: "goroutines, less its connections", latency: "99th percentile of the latency", failures: "share of failed requests"}[r.What]
-	return fmt.Sprintf("its %s: %s after %s, at most %s (%s before)", what, words(m, r.After), span(within), words(m, r.Bound), words(m, r.Before))
+	c := measured[r.What]
+	v, bound, was := words(c.metric, r.After), words(c.metric, r.Bound), words(c.metric, r.Before)
+	switch {
+	case r.After < g.low:
+		return fmt.Sprintf("its %s: %s after %s, at least %s (%s before)", c.name, v, span(within), words(c.metric, g.low), was)
+	case r.After > r.Bound:
+		return fmt.Sprintf("its %s: %s after %s, at most %s (%s before)", c.name, v, span(within), bound, was)
+	case r.What == liveHeap:
+		return fmt.Sprintf("its %s was not at most %s for %d cycles in a row within %s (%s at last, %s before)", c.name, bound, cyclesBack, span(within), v, was)
+	}
+	return fmt.Sprintf("its %s was not at most %s for %s on end within %s (%s at last, %s before)", c.name, bound, span(g.stable), span(within), v, was)
+}
+
+// measured are the criteria of the recovery that are values of a metric, as sentences
+// have them.
+var measured = map[string]struct {
+	metric chaos.Metric
+	name   string
+}{
+	liveHeap:   {chaos.LiveHeap, "live heap"},
+	workingSet: {chaos.WorkingSet, "working set"},
+	goroutines: {chaos.GoroutineCount, "goroutines, less its connections"},
+	latency:    {chaos.LatencyP99, "99th percentile of the latency"},
+	failures:   {chaos.ErrorRatio, "share of failed requests"},
 }

@@ -34,9 +34,12 @@ func TestLiveHeapOfFewCycles(t *testing.T) {
 	}{
 		{"as it was", many, before, []chaos.Cycle{cycle(21*second, 50), cycle(22*second, 41), cycle(23*second, 40), cycle(24*second, 41)}, nil, 2 * second, true, 24 * second},
 		{"above", many, before, []chaos.Cycle{cycle(21*second, 50), cycle(22*second, 50), cycle(23*second, 50), cycle(24*second, 50)}, nil, -1, true, -1},
-		{"not three in a row", many, before, []chaos.Cycle{cycle(21*second, 40), cycle(22*second, 50), cycle(23*second, 40), cycle(24*second, 40)}, nil, -1, true, -1},
-		{"too few after", many, before, []chaos.Cycle{cycle(21*second, 40)}, nil, -1, false, -1},
-		{"what they found is not known", many, before, []chaos.Cycle{cycle(21*second, 0), cycle(22*second, 0), cycle(23*second, 0)}, nil, -1, false, -1},
+		{"nearly back", many, before, []chaos.Cycle{cycle(21*second, 40), cycle(22*second, 50), cycle(23*second, 40), cycle(24*second, 40)}, nil, -1, false, 80 * second},
+		{"nearly back, and back", many, before, []chaos.Cycle{cycle(21*second, 50), cycle(43*second, 40), cycle(44*second, 40), cycle(53*second, 40)}, nil, 23 * second, true, 53 * second},
+		{"back too late", many, before, []chaos.Cycle{cycle(21*second, 50), cycle(22*second, 50), cycle(51*second, 40), cycle(52*second, 40)}, nil, -1, true, -1},
+		{"back and forth", many, before, []chaos.Cycle{cycle(21*second, 40), cycle(22*second, 50), cycle(23*second, 40), cycle(24*second, 50), cycle(25*second, 40), cycle(26*second, 40)}, nil, -1, true, -1},
+		{"too few after", many, before, []chaos.Cycle{cycle(21*second, 40)}, nil, -1, false, 80 * second},
+		{"what they found is not known", many, before, []chaos.Cycle{cycle(21*second, 0), cycle(22*second, 0), cycle(23*second, 0)}, nil, -1, false, 50 * second},
 		{"seen by points", many[:2], before, nil, []float64{40, 43, 42, 41, 40}, second, true, 23 * second},
 		{"no cycles before", nil, before, nil, []float64{40, 40, 40}, -1, false, 20 * second},
 		{"nothing before", nil, nil, []chaos.Cycle{cycle(21*second, 40), cycle(22*second, 40), cycle(23*second, 40)}, nil, -1, false, 20 * second},
@@ -44,7 +47,7 @@ func TestLiveHeapOfFewCycles(t *testing.T) {
 		plan := &chaos.Plan{Recovery: chaos.Recovery{Within: 30 * second}}
 		r := NewRecovery(plan, tc.points, tc.before, chaos.Done{Ended: 20 * second, Verified: true})
 		done := time.Duration(-1)
-		for i := range 35 {
+		for i := range 65 {
 			at := (20 + time.Duration(i)) * second
 			p := chaos.Point{At: at}
 			if i < len(tc.heap) {

@@ -417,6 +417,9 @@ func levelText(u chaos.Unit, v float64) string {
 	case chaos.BytesPerSecond:
 		return compactBytes(v) + "/s"
 	case chaos.Seconds:
+		if v < 1 {
+			return significant(1e3*v) + "ms"
+		}
 		return human.Span(time.Duration(v * float64(time.Second)))
 	case chaos.Cores:
 		return significant(v) + " cores"

@@ -204,7 +204,8 @@ func (t *local) Settings(ctx context.Context) map[string]string {
 	seen := map[string]bool{}
 	us, _ := os.Readlink("/proc/self/exe")
 	for _, d := range []fault.Dir{t.where.Memory, t.where.CPU, t.where.Freezer} {
-		if d.Path == "" || seen[d.Path] {
+		// What is not its own is not changed by us, and others change it.
+		if !d.Own || seen[d.Path] {
 			continue
 		}
 		seen[d.Path] = true
@@ -220,7 +221,7 @@ func (t *local) Settings(ctx context.Context) map[string]string {
 		}
 		if below, err := os.ReadDir(d.Path); err == nil {
 			for _, e := range below {
-				if e.IsDir() {
+				if e.IsDir() && strings.HasPrefix(e.Name(), "heapwright") {
 					out["the cgroup "+filepath.Join(d.Path, e.Name())] = "is there"
 				}
 			}

@@ -17,8 +17,14 @@ type level struct {
 	n                 int
 }
 
-// leastPoints is how many points a level needs.
-const leastPoints = 5
+const (
+	// leastPoints is how many points a level needs.
+	leastPoints = 5
+	// looks is how many times as long as a moment stays in a percentile it has to be looked
+	// at, for its spread to be known. What is seen in less time is one value, ten times a
+	// second, and the next one may well be unsure times as high on a busy machine.
+	looks, unsure = 4, 2
+)
 
 func newBaseline(points []chaos.Point) baseline {
 	all := map[chaos.Metric][]float64{}
@@ -41,7 +47,11 @@ func newBaseline(points []chaos.Point) baseline {
 			continue
 		}
 		slices.Sort(v)
-		b[m] = level{low: quantile(v, 0.05), middle: quantile(v, 0.5), high: quantile(v, 0.95), n: len(v)}
+		l := level{low: quantile(v, 0.05), middle: quantile(v, 0.5), high: quantile(v, 0.95), n: len(v)}
+		if length(points) < looks*smear(m).Seconds()-1 {
+			l.high *= unsure
+		}
+		b[m] = l
 	}
 	if l, ok := b[chaos.ErrorRatio]; ok && counted >= leastPoints {
 		// How often nothing failed says less of a share than how many there were.

@@ -63,6 +63,24 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
+// A busy machine makes the 99th percentile almost twice what it was in the only few seconds
+// that were looked at before the fault: that is no accusation, and of what was looked at
+// for long it is one.
+func TestShortBefore(t *testing.T) {
+	s := sim{quiet: true, mutate: func(at time.Duration, truth map[chaos.Metric]float64) {
+		if at >= simEnded {
+			truth[chaos.LatencyP99] *= 1.9
+		}
+	}}
+	if v := Judge(s.make()); v.Outcome != chaos.Deviated || !strings.Contains(v.Reason, "99th percentile of the latency: 38 ms") {
+		t.Errorf("a minute before: %s: %s", v.Outcome, v.Reason)
+	}
+	s.run = func(r *chaos.Run) { r.Phases[0].From = simBegan - 5*time.Second }
+	if v := Judge(s.make()); v.Outcome != chaos.Pass {
+		t.Errorf("five seconds before: %s: %s", v.Outcome, v.Reason)
+	}
+}
+
 // Each of what can go wrong is found, with what it is and when.
 func TestSeeded(t *testing.T) {
 	during := func(at time.Duration) bool { return at >= simWrong && at < simEnded }

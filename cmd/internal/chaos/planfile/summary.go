@@ -2,6 +2,7 @@ package planfile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,12 +62,19 @@ func Summarize(p *chaos.Plan) Summary {
 	return s
 }
 
+// steadyBefore is how long it takes to know the spread of a percentile that is of the last
+// five seconds. Package judge takes a shorter look for one value.
+const steadyBefore = 20 * time.Second
+
 // blind says what will not be seen with a plan.
 func blind(p *chaos.Plan) []string {
 	var out []string
 	t := &p.Target
 	if p.Load == nil {
 		out = append(out, "there is no load: errors and latency are not seen, and an idle program shows little")
+	}
+	if ofLatency := func(c chaos.Criterion) bool { return c.Metric == chaos.LatencyP99 && c.OfBaseline }; p.Before < steadyBefore && slices.ContainsFunc(slices.Concat(p.Hypothesis, p.Abort), ofLatency) {
+		out = append(out, fmt.Sprintf("before is shorter than %v, which is no baseline of a 99th percentile: its bounds are twice as high", steadyBefore))
 	}
 	if t.Ready == "" {
 		out = append(out, "there is no readiness URL: whether it is ready is not seen")

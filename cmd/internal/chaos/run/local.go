@@ -240,8 +240,9 @@ func (t *local) Settings(ctx context.Context) map[string]string {
 	if state := stateOf(t.where.PID); state == "T" || state == "t" {
 		out["the target"] = "is stopped"
 	}
-	// A program may move its own limit: that is not of us.
-	if !slices.ContainsFunc(t.plan.Faults, func(f chaos.Fault) bool { return f.Kind == chaos.SoftLimit }) {
+	// A program may move its own limit: that is not of us. One that is asked for it at
+	// its page is one of those, and the keeper says whether it took ours back.
+	if t.where.Debug != "" || !slices.ContainsFunc(t.plan.Faults, func(f chaos.Fault) bool { return f.Kind == chaos.SoftLimit }) {
 		return out
 	}
 	if source, err := t.machine.Attach(ctx, t.where.PID); err == nil {

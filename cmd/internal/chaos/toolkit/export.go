@@ -83,16 +83,26 @@ func action(p *chaos.Plan, i int) activity {
 	return a
 }
 
+// metrics are those of criteria, each once.
+func metrics(all []chaos.Criterion) string {
+	var names []string
+	for _, c := range all {
+		if n := string(c.Metric); !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
 // unsaid is what the Toolkit has no words for, by the keys of the plan.
 func unsaid(p *chaos.Plan) []string {
 	var notes []string
-	for i, c := range p.Hypothesis {
-		if c.Metric != chaos.Ready {
-			notes = append(notes, fmt.Sprintf("hypothesis[%d]: no activity measures %s; heapwright checks it in each action", i, c.Metric))
-		}
+	measured := slices.DeleteFunc(slices.Clone(p.Hypothesis), func(c chaos.Criterion) bool { return c.Metric == chaos.Ready })
+	if len(measured) > 0 {
+		notes = append(notes, "hypothesis: no activity measures "+metrics(measured)+"; heapwright checks them in each action")
 	}
-	for i, c := range p.Abort {
-		notes = append(notes, fmt.Sprintf("abort[%d]: nothing ends an experiment when %s is broken; heapwright ends its action", i, c.Metric))
+	if len(p.Abort) > 0 {
+		notes = append(notes, "abort: nothing ends an experiment when a bound of "+metrics(p.Abort)+" is broken; heapwright ends its action")
 	}
 	if p.Load != nil {
 		notes = append(notes, "load: an experiment has none; each action sends it")

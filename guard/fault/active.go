@@ -58,7 +58,12 @@ func (a *active) takes() (bytes, goroutines float64) {
 		there, _ := a.effect.reached()
 		level = max(level, there)
 	}
-	return a.kind.takes(level, a.size)
+	bytes, goroutines = a.kind.takes(level, a.size)
+	if f, ok := a.effect.(*finalizers); ok {
+		// Of a lower rate fewer may wait, and those that there are stay until a collection.
+		bytes = max(bytes, f.holds())
+	}
+	return bytes, goroutines
 }
 
 // renew is false when it has ended, or its lease has.

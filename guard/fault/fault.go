@@ -306,16 +306,17 @@ func (i *Injector) giveBack(a *active, took float64) {
 // A collection of the service's own would find it only when as much again has been
 // allocated, which in a quiet service is up to two minutes away, and the pages would
 // go back over minutes more. Until then the service would suffer from a fault that is
-// over, and whoever measures how it recovers would measure that. So it is done once,
-// for what we held, and never while a fault lasts.
+// over, and whoever measures how it recovers would measure that. So it is done once for
+// all that end together, and only where something was held.
 func (i *Injector) free() {
 	for {
 		i.mu.Lock()
 		n, drains := i.returning, i.drains
 		i.drains = nil
 		i.mu.Unlock()
+		until := time.Now().Add(drainLimit)
 		for _, f := range drains {
-			f.drain()
+			f.drain(until)
 		}
 		debug.FreeOSMemory()
 		i.mu.Lock()

@@ -345,6 +345,24 @@ func TestFinalizers(t *testing.T) {
 	eventually(t, func() string { return near("left", live(objects)-before, 0) })
 }
 
+// What waits for its finalizer counts for the bounds also when the rate is lowered: with
+// one fault after the other at nothing, all the memory would be to be had.
+func TestFinalizersThatWait(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	i := newInjector(t, Options{MaxBytes: 256 * mib})
+	f := start(t, i, Finalizers, 10_000, 1<<10)
+	eventually(t, func() string {
+		if n := status(t, i, f.ID).Total; n < 15_000 {
+			return fmt.Sprintf("%d objects", n)
+		}
+		return ""
+	})
+	renew(t, i, f.ID, 0)
+	if got, want := float64(i.Status().Held), float64(15_000*(ghostBytes+1<<10)); got < want {
+		t.Errorf("%.0f bytes are held, and %.0f wait for their finalizers", got, want)
+	}
+}
+
 // Faults that end together cost one collection, and the pages go back to the system.
 func TestGivesBackOnce(t *testing.T) {
 	i := newInjector(t, Options{MaxBytes: 256 * mib})

@@ -14,8 +14,8 @@ const (
 	ghostSeconds = 4
 	fewGhosts    = 10_000
 	manyGhosts   = 1_000_000
-	// drainLimit is how long it is waited for finalizers when the fault ends. A finalizer
-	// of the service's own can keep ours from running for ever.
+	// drainLimit is how long it is waited for finalizers when faults end, for those of all
+	// of them. A finalizer of the service's own can keep ours from running for ever.
 	drainLimit = 10 * time.Second
 )
 
@@ -51,6 +51,9 @@ func (f *finalizers) waiting() uint64 {
 	return f.ghosts.made.Load() - gone
 }
 
+// holds is what those take that wait.
+func (f *finalizers) holds() float64 { return float64(f.waiting()) * float64(ghostBytes+f.size) }
+
 func (f *finalizers) step(level float64, now time.Time) (time.Duration, error) {
 	wait := f.pace.until(now, level, max(1, level*tick.Seconds()))
 	var n uint64
@@ -80,9 +83,10 @@ func (f *finalizers) reached() (float64, uint64) { return f.meter.reached() }
 
 func (f *finalizers) release() float64 { return f.most }
 
-// drain has the finalizers run that have not. The bodies go with the collection after.
-func (f *finalizers) drain() {
-	for begin := time.Now(); f.waiting() > 0 && time.Since(begin) < drainLimit; {
+// drain has the finalizers run that have not, until then. The bodies go with the
+// collection after.
+func (f *finalizers) drain(until time.Time) {
+	for f.waiting() > 0 && time.Now().Before(until) {
 		runtime.GC()
 		for n := 0; n < 100 && f.waiting() > 0; n++ {
 			time.Sleep(time.Millisecond)

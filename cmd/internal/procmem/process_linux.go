@@ -134,14 +134,18 @@ func (p *Process) alive(op string) error {
 	if err != nil {
 		return p.fail(op, err)
 	}
-	if st.state == 'Z' || st.state == 'X' {
+	// Who is killed for want of memory loses it some time before it is a zombie.
+	if st.state == 'Z' || st.state == 'X' || st.flags&flagExiting != 0 {
 		return p.fail(op, ErrExited)
 	}
 	return p.fail(op, ErrReplaced)
 }
 
-// flagKthread is PF_KTHREAD (include/linux/sched.h).
-const flagKthread = 0x00200000
+// Flags of a process (include/linux/sched.h).
+const (
+	flagExiting = 0x00000004 // PF_EXITING: it is on its way out
+	flagKthread = 0x00200000 // PF_KTHREAD
+)
 
 func (p *Process) stat() (procStat, error) {
 	fd, err := openRetry(p.dir, "stat", 0)

@@ -284,7 +284,9 @@ func (k *Keeper) Done() (faults []chaos.Done, left []string, err error) {
 	for _, i := range sortedKeys(k.begun) {
 		d, ok := k.dones[i]
 		if !ok {
-			d = chaos.Done{Fault: i, Began: k.begun[i], Ended: time.Since(k.config.Epoch), Err: "the keeper ended; it was undone by the tool"}
+			// The journal has nothing of others, and what it has is read back when it is undone.
+			d = chaos.Done{Fault: i, Began: k.begun[i], Ended: time.Since(k.config.Epoch), Contained: true, Verified: k.journal != "" && len(k.left) == 0,
+				Err: "the keeper ended; it was undone by the tool"}
 		}
 		faults = append(faults, d)
 	}

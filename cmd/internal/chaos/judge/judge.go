@@ -188,8 +188,11 @@ func (j *judging) fault(i int) chaos.FaultResult {
 	f.Survived = !killed
 	if !d.Happened && !ended && !killed {
 		why := "it could not be seen from outside"
-		if d.Err != "" {
+		switch {
+		case d.Err != "":
 			why = d.Err
+		case d.Measured > 0:
+			why = fmt.Sprintf("%s was seen from outside, and its level was %s", amount(plan.Kind, d.Measured), amount(plan.Kind, d.Peak))
 		}
 		wrong = append(wrong, "the fault did not happen: "+why)
 		j.unsure(fmt.Sprintf("the fault %s did not happen (%s)", f.Name, why))
@@ -501,10 +504,12 @@ func (j *judging) growth(d chaos.Done) []chaos.Recovered {
 		}
 		return out
 	}
+	_, counted := j.base[chaos.ConnectionsOpen]
+	free := unconnected(counted)
 	many := func(points []chaos.Point) []trend.Point {
 		var out []trend.Point
 		for _, p := range points {
-			if v, ok := unconnected(p); ok {
+			if v, ok := free(p); ok {
 				out = append(out, trend.Point{T: p.At.Seconds(), V: v})
 			}
 		}

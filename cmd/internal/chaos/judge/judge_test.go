@@ -157,7 +157,8 @@ func TestSeeded(t *testing.T) {
 			r.Events = append(r.Events, chaos.Event{At: simWrong + 10*time.Second, Kind: chaos.EventAbort, Fault: 0, Text: "headroom: 2%"})
 		}}, chaos.Aborted, "Headroom: 2%.", 20 * time.Second},
 		{"interrupted", sim{run: func(r *chaos.Run) { r.Interrupted, r.Aborted = true, "the user ended it" }}, chaos.Aborted, "The user ended it.", 0},
-		{"did not happen", sim{run: func(r *chaos.Run) { r.Faults[0].Happened, r.Faults[0].Err = false, "" }}, chaos.NotRun, "the fault neighbour did not happen", 0},
+		{"did not happen", sim{run: func(r *chaos.Run) { r.Faults[0].Happened, r.Faults[0].Measured = false, 0 }}, chaos.NotRun, "the fault neighbour did not happen (it could not be seen from outside)", 0},
+		{"hardly happened", sim{run: func(r *chaos.Run) { r.Faults[0].Happened, r.Faults[0].Measured = false, 20*mib }}, chaos.NotRun, "did not happen (20.0 MiB was seen from outside, and its level was 200.0 MiB)", 0},
 		{"did not happen, and deviated", sim{mutate: set(during, chaos.LatencyP99, 0.8), run: func(r *chaos.Run) { r.Faults[0].Happened = false }}, chaos.Deviated, "99th percentile", 20 * time.Second},
 		{"expected kill does not come", sim{fault: chaos.Fault{Name: "kill", Kind: chaos.HardLimit, Expect: &chaos.Expectation{OOMKill: true}}}, chaos.Deviated, "the OOM kill that the plan expects did not come", 0},
 		{"expected kill comes", sim{fault: chaos.Fault{Name: "kill", Kind: chaos.HardLimit, Expect: &chaos.Expectation{OOMKill: true}}, run: func(r *chaos.Run) {

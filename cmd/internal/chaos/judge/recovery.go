@@ -142,9 +142,11 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 		high := max(l.middle*(1+float64(r.rules.WorkingSet)), l.middle+memorySlack, l.high)
 		add(workingSet, none, l.middle, high, r.rules.Memory, min(stable, time.Second), metric(memory))
 	}
-	if l, ok := newBaseline(of(before, chaos.GoroutineCount, unconnected))[chaos.GoroutineCount]; ok {
+	_, counted := base[chaos.ConnectionsOpen]
+	free := unconnected(counted)
+	if l, ok := newBaseline(of(before, chaos.GoroutineCount, free))[chaos.GoroutineCount]; ok {
 		off := max(l.middle*float64(r.rules.Goroutines), 10)
-		add(goroutines, l.low-off, l.middle, l.high+off, within, stable, unconnected)
+		add(goroutines, l.low-off, l.middle, l.high+off, within, stable, free)
 	}
 	if l, ok := base[chaos.LatencyP99]; ok {
 		high := max(l.middle*(1+float64(r.rules.Latency)), l.high+slack(chaos.LatencyP99))
@@ -176,13 +178,17 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 
 // unconnected are the goroutines less the connections that are established: a server
 // keeps a goroutine for each that is kept alive, and clients open more of them while it
-// is slow. One that stays when its connection is gone counts.
-func unconnected(p chaos.Point) (float64, bool) {
-	n, ok := value(p, chaos.GoroutineCount)
-	if c, known := value(p, chaos.ConnectionsOpen); known {
-		n -= c
+// is slow. One that stays when its connection is gone counts. Where connections were not
+// counted before, goroutines are taken as they are: the two are not to be mixed.
+func unconnected(counted bool) func(chaos.Point) (float64, bool) {
+	return func(p chaos.Point) (float64, bool) {
+		n, ok := value(p, chaos.GoroutineCount)
+		if !counted {
+			return n, ok
+		}
+		c, known := value(p, chaos.ConnectionsOpen)
+		return n - c, ok && known
 	}
-	return n, ok
 }
 
 // of are points that have nothing but a metric, as it is read.

@@ -102,4 +102,16 @@ func TestKeptAlive(t *testing.T) {
 			}
 		}
 	}
+	// Of connections that nobody can count any more it is not known.
+	r := NewRecovery(plan, before, nil, chaos.Done{Ended: 10 * time.Second})
+	for at := 10 * time.Second; at < 20*time.Second; at += 100 * time.Millisecond {
+		p := point(at, 28, 0)
+		delete(p.Values, chaos.ConnectionsOpen)
+		r.Step(p, nil)
+	}
+	for _, g := range r.Results() {
+		if g.What == goroutines && (g.Took != nil || g.Known) {
+			t.Errorf("connections not counted: %+v", g)
+		}
+	}
 }

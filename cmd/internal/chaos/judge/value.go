@@ -44,6 +44,22 @@ func words(m chaos.Metric, v float64) string {
 	return strconv.FormatFloat(v, 'g', 4, 64)
 }
 
+// amount is a level of a kind of faults.
+func amount(k chaos.Kind, v float64) string {
+	i, _ := k.Info()
+	switch i.Unit {
+	case chaos.Bytes:
+		return rule.FormatBytes(v)
+	case chaos.BytesPerSecond:
+		return rule.FormatBytes(v) + "/s"
+	case chaos.Seconds:
+		return rule.FormatSeconds(v)
+	case chaos.CountPerSecond:
+		return strconv.FormatFloat(v, 'g', 4, 64) + "/s"
+	}
+	return strconv.FormatFloat(v, 'g', 4, 64)
+}
+
 func isShare(m chaos.Metric) bool {
 	switch m {
 	case chaos.ErrorRatio, chaos.GCCPURatio, chaos.AssistRatio, chaos.HeadroomRatio, chaos.PressureSome,

@@ -202,6 +202,8 @@ func (c *child) kill() {
 	default:
 	}
 	// It is the process that gives its memory back while it ends, and it is waited for.
-	renice(c.cmd.Process.Pid, hurried)
+	if pid := c.cmd.Process.Pid; running("", pid, c.start) { // and the number is not another's by now
+		renice(pid, hurried)
+	}
 	_ = c.cmd.Process.Kill()
 }

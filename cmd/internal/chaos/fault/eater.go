@@ -117,10 +117,6 @@ type eater struct {
 }
 
 func makeEater(ctx context.Context, r *Resolved, t *Target, j Journal) (Effect, error) {
-	// A group may have changed since it was looked at.
-	if why := t.shared(t.Memory); why != "" {
-		return nil, &RefusedError{Why: "its memory cgroup is not its own: " + why, hint: startHint}
-	}
 	var file *os.File
 	most := max(r.From, r.Level)
 	if r.Kind == chaos.PageCache {
@@ -314,13 +310,16 @@ func diskFor(bytes float64, dirty bool) (string, error) {
 	return "", &RefusedError{Why: "there is no place for a file whose pages could be cached", Err: errors.Join(why...), hint: "set TMPDIR to a directory on a disk"}
 }
 
+// namelessName begins the names of such files where they have one for a moment.
+const namelessName = "heapwright-stress-"
+
 // nameless makes a file that has no name, and goes with who has it open.
 func nameless(dir string, j Journal) (*os.File, error) {
 	if f, err := unnamed(dir); err == nil {
 		return f, nil
 	}
 	// The file system cannot do it: it has a name for a moment.
-	path := filepath.Join(dir, fmt.Sprintf("heapwright-stress-%d-%d", os.Getpid(), time.Now().UnixNano()))
+	path := filepath.Join(dir, fmt.Sprintf(namelessName+"%d-%d", os.Getpid(), time.Now().UnixNano()))
 	step := Step{ID: nextStep(), Kind: StepRemove, Path: path}
 	if err := j.Will(step); err != nil {
 		return nil, fmt.Errorf("writing the journal: %w", err)

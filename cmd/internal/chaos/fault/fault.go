@@ -34,10 +34,12 @@ type Target struct {
 type Dir struct {
 	Path    string `json:"path"` // of its directory; "" when there is none that can be seen
 	Version int    `json:"version"`
-	// Own: only the target and its descendants are in it and below it, and it is not the
-	// root. Only such a group is ever changed.
-	Own      bool `json:"own"`
-	Writable bool `json:"writable"`
+	// Own: only the target, its descendants and what started it are in it and below it,
+	// and it is not the root. Only such a group is ever changed.
+	Own bool `json:"own"`
+	// Starters are the processes in it that started the target, as a container's init.
+	Starters []string `json:"starters,omitempty"`
+	Writable bool     `json:"writable"`
 	// Why says why it is not own or not writable, or not there.
 	Why string `json:"why,omitempty"`
 	// Above are the groups above it that can be seen, the nearest first.
@@ -114,12 +116,15 @@ const (
 
 // A Step is a change, as the journal has it.
 type Step struct {
-	ID    int    `json:"id"` // unique in the process that takes the steps
-	Kind  string `json:"kind"`
-	Path  string `json:"path,omitempty"`
-	Old   string `json:"old,omitempty"` // what it was, and will be again
-	Was   string `json:"was,omitempty"` // what it was when New was written
-	New   string `json:"new,omitempty"`
+	ID   int    `json:"id"` // unique in the process that takes the steps
+	Kind string `json:"kind"`
+	Path string `json:"path,omitempty"`
+	Old  string `json:"old,omitempty"` // what it was, and will be again
+	Was  string `json:"was,omitempty"` // what it was when New was written
+	New  string `json:"new,omitempty"`
+	// Inode is the file's: another group may have come by the name of one that was
+	// removed. 0 is not known.
+	Inode uint64 `json:"inode,omitempty"`
 	PID   int    `json:"pid,omitempty"`
 	Start uint64 `json:"start_ticks,omitempty"`
 	// Data is what other kinds of steps need.
@@ -162,7 +167,28 @@ func Resolve(ctx context.Context, f chaos.Fault, t *Target, caps chaos.Caps, roo
 	if err := t.Alive(); err != nil {
 		return nil, err
 	}
-	return k.resolve(ctx, f, t, caps, room)
+	r, err := k.resolve(ctx, f, t, caps, room)
+	if err != nil {
+		return nil, err
+	}
+	if d := t.changes(f.Kind); len(d.Starters) > 0 {
+		r.Words = append(r.Words, fmt.Sprintf("in %s there is what started it too, which takes part in it: %s", d.Path, strings.Join(d.Starters, ", ")))
+	}
+	return r, nil
+}
+
+// changes is the group that faults of a kind are made in; none has no path.
+func (t *Target) changes(k chaos.Kind) Dir {
+	info, _ := k.Info()
+	switch {
+	case info.Memory:
+		return t.Memory
+	case info.CPU:
+		return t.CPU
+	case k == chaos.Freeze && t.byCgroup():
+		return t.Freezer
+	}
+	return Dir{}
 }
 
 // Make makes an effect, at no level yet. What there is to clean up is in the journal
@@ -174,6 +200,13 @@ func Make(ctx context.Context, r *Resolved, t *Target, j Journal) (Effect, error
 	}
 	if err := t.Alive(); err != nil {
 		return nil, err
+	}
+	// Its group may have been removed and made again since it was looked at, or others
+	// may have come into it.
+	if d := t.changes(r.Kind); d.Path != "" {
+		if _, why := t.shared(d); why != "" {
+			return nil, &RefusedError{Why: "its cgroup is not its own: " + why, hint: startHint}
+		}
 	}
 	return k.make(ctx, r, t, j)
 }

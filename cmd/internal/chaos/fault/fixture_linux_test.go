@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -166,6 +167,23 @@ func TestOwn(t *testing.T) {
 			h.process(os.Getpid(), 1, 'S', "heapwright", "")
 			h.write(group+"/cgroup.procs", fmt.Sprintf("%d\n%d\n", thePID, os.Getpid()))
 		}, "which it did not start"},
+		{"what started it", func(h *host) {
+			h.process(thePID, thePID+2, 'S', "app", "0::/app.service\n")
+			h.process(thePID+2, thePID+1, 'S', "sh", "")
+			h.process(thePID+1, 1, 'S', "tini", "")
+			h.write(group+"/cgroup.procs", fmt.Sprintf("%d\n%d\n%d\n", thePID+1, thePID+2, thePID))
+		}, ""},
+		{"what started it, and another", func(h *host) {
+			h.process(thePID, thePID+1, 'S', "app", "0::/app.service\n")
+			h.process(thePID+1, 1, 'S', "sh", "")
+			h.process(thePID+2, thePID+1, 'S', "other", "")
+			h.write(group+"/cgroup.procs", fmt.Sprintf("%d\n%d\n%d\n", thePID+1, thePID+2, thePID))
+		}, "which it did not start"},
+		{"what started it and us", func(h *host) {
+			h.process(thePID, os.Getppid(), 'S', "app", "0::/app.service\n")
+			h.process(os.Getppid(), 1, 'S', "sh", "")
+			h.write(group+"/cgroup.procs", fmt.Sprintf("%d\n%d\n", os.Getppid(), thePID))
+		}, map[bool]string{true: "which it did not start", false: "which started heapwright"}[os.Getppid() == 1]},
 		{"another PID namespace", func(h *host) {
 			h.write(group+"/cgroup.procs", fmt.Sprintf("%d\n0\n", thePID))
 		}, "cannot be seen"},
@@ -525,7 +543,7 @@ func TestRevertUnknown(t *testing.T) {
 	}
 	gone := filepath.Join(t.TempDir(), "gone")
 	for _, s := range []Step{
-		{Kind: StepFile, Path: gone, Old: "1", New: "2"},
+		{Kind: StepFile, Path: filepath.Join(gone, "memory.max"), Old: "1", New: "2"},
 		{Kind: StepRemove, Path: gone},
 		{Kind: StepProcess, PID: thePID, Start: 1},
 		{Kind: StepStopped, PID: thePID, Start: 1},
@@ -535,5 +553,138 @@ func TestRevertUnknown(t *testing.T) {
 		if err := Revert(t.Context(), s); err != nil {
 			t.Errorf("%s: %v", s, err)
 		}
+	}
+}
+
+// TestStarters: what started the target and is in its group is in the plan that is shown.
+func TestStarters(t *testing.T) {
+	h := newHost(t)
+	h.process(thePID, thePID+1, 'S', "app", "0::/app.service\n")
+	h.process(thePID+1, 1, 'S', "ti\x1bni", "")
+	h.write(group+"/cgroup.procs", fmt.Sprintf("%d\n%d\n", thePID+1, thePID))
+	for _, f := range []chaos.Fault{
+		{Kind: chaos.HardLimit, Level: chaos.Level{Value: 512 * mebi}}, {Kind: chaos.CPUQuota, Level: chaos.Level{Value: 0.5, Share: true}}, {Kind: chaos.Freeze, Level: chaos.Level{Value: 1}},
+	} {
+		_, r, err := h.resolve(f, chaos.Caps{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last := r.Words[len(r.Words)-1]; !strings.Contains(last, "process 7777778 (ti?ni)") {
+			t.Errorf("%s: %q", f.Kind, last)
+		}
+	}
+}
+
+// TestMakeLooksAgain: between the look and the fault somebody came into the group.
+func TestMakeLooksAgain(t *testing.T) {
+	for _, f := range []chaos.Fault{
+		{Kind: chaos.HardLimit, Level: chaos.Level{Value: 512 * mebi}}, {Kind: chaos.CPUQuota, Level: chaos.Level{Value: 0.5, Share: true}}, {Kind: chaos.Freeze, Level: chaos.Level{Value: 1}},
+		{Kind: chaos.Reclaim, Level: chaos.Level{Value: 0.5, Share: true}},
+	} {
+		h := newHost(t)
+		target, r, err := h.resolve(f, chaos.Caps{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.process(thePID+1, 1, 'S', "other", "")
+		h.write(group+"/cgroup.procs", fmt.Sprintf("%d\n%d\n", thePID, thePID+1))
+		j := &listJournal{}
+		if _, err := Make(t.Context(), r, target, j); !errors.As(err, new(*RefusedError)) || len(j.all) > 0 {
+			t.Errorf("%s: %v, %v", f.Kind, err, j.all)
+		}
+	}
+}
+
+// TestGroupReplaced: the group was removed and made again, and what is in the new one
+// happens to be what was written to the old.
+func TestGroupReplaced(t *testing.T) {
+	again := func(h *host) {
+		h.t.Helper()
+		path := filepath.Join(h.root, group, "memory.max")
+		text, err := os.ReadFile(path)
+		if err == nil {
+			err = os.Rename(path, path+".old") // so that its inode is not given again
+		}
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		h.write(group+"/memory.max", string(text))
+	}
+	h := newHost(t)
+	_, e, j := h.make(chaos.Fault{Kind: chaos.HardLimit, Level: chaos.Level{Value: 512 * mebi}})
+	if err := e.Set(t.Context(), 900*mebi); err != nil {
+		t.Fatal(err)
+	}
+	ours := h.read("memory.max")
+	again(h)
+	if err := e.Set(t.Context(), 800*mebi); err == nil {
+		t.Error("another group was changed")
+	}
+	for _, s := range j.all {
+		if err := Revert(t.Context(), s); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := e.Undo(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if now := h.read("memory.max"); now != ours {
+		t.Errorf("the other group has %s", now)
+	}
+	if err := writeTo(t.Context(), filepath.Join(h.root, group, "memory.max"), 1, "5"); !errors.Is(err, errReplaced) {
+		t.Error(err)
+	}
+}
+
+// TestRevertConfined: a journal names what it likes.
+func TestRevertConfined(t *testing.T) {
+	was := onCgroups
+	onCgroups = isCgroupFile
+	t.Cleanup(func() { onCgroups = was })
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	other := exec.Command("sleep", "60")
+	if err := other.Start(); err != nil {
+		t.Skipf("there is no program to look at: %v", err)
+	}
+	t.Cleanup(func() { other.Process.Kill(); other.Wait() })
+	st, err := readStat("", other.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(file("passwd", "x"), filepath.Join(dir, "memory.max")); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []Step{
+		{Kind: StepFile, Path: file("shadow", "new"), New: "new", Old: "root::"},
+		{Kind: StepFile, Path: file("cpu.max", "new"), New: "new", Old: "root::"},
+		{Kind: StepFile, Path: filepath.Join(dir, "memory.max"), New: "x", Old: "root::"},
+		{Kind: StepFile, Path: "/sys/fs/cgroup/../../../" + file("memory.high", "new"), New: "new", Old: "root::"},
+		{Kind: StepFile, Path: "/proc/sys/kernel/core_pattern", New: "core", Old: "|/bin/sh"},
+		{Kind: StepRemove, Path: file("key", "")},
+		{Kind: StepRemove, Path: file(namelessName+"1", "it has something in it")},
+		{Kind: StepRemove, Path: dir},
+		{Kind: StepProcess, PID: other.Process.Pid, Start: st.start},
+	} {
+		if err := Revert(t.Context(), s); !errors.As(err, new(*RefusedError)) {
+			t.Errorf("%+v: %v", s, err)
+		}
+	}
+	for name, want := range map[string]string{"shadow": "new", "cpu.max": "new", "memory.high": "new", "passwd": "x", "key": "", namelessName + "1": "it has something in it"} {
+		if text, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(text) != want {
+			t.Errorf("%s is %q, %v", name, text, err)
+		}
+	}
+	if !running("", other.Process.Pid, st.start) {
+		t.Error("a process that is none of ours was ended")
+	}
+	if err := Revert(t.Context(), Step{Kind: StepRemove, Path: file(namelessName+"2", "")}); err != nil {
+		t.Error(err)
 	}
 }

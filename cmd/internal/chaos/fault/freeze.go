@@ -98,7 +98,9 @@ func makeFreeze(ctx context.Context, _ *Resolved, t *Target, j Journal) (Effect,
 func (e *freezeEffect) newStep() Step {
 	if e.t.byCgroup() {
 		file, frozen, thawed := e.t.Freezer.freezes()
-		return Step{ID: nextStep(), Kind: StepFile, Path: filepath.Join(e.t.Freezer.Path, file), Old: thawed, Was: thawed, New: frozen}
+		path := filepath.Join(e.t.Freezer.Path, file)
+		inode, _ := inodeOf(path) // what is not there is said when it is written
+		return Step{ID: nextStep(), Kind: StepFile, Path: path, Old: thawed, Was: thawed, New: frozen, Inode: inode}
 	}
 	return Step{ID: nextStep(), Kind: StepStopped, PID: e.t.PID, Start: e.t.Start}
 }
@@ -161,7 +163,7 @@ func (e *freezeEffect) stop(ctx context.Context, step Step) error {
 		return err
 	}
 	if step.Kind == StepFile {
-		if err := write(ctx, step.Path, step.New); err != nil {
+		if err := writeTo(ctx, step.Path, step.Inode, step.New); err != nil {
 			return fmt.Errorf("freezing the cgroup: %w", err)
 		}
 		return nil

@@ -18,6 +18,9 @@ import (
 // startHint says how a target comes to a cgroup of its own.
 const startHint = "start it in one of its own: target: start: with memory_limit or cpu_quota, or run it by systemd-run --scope, or in a container"
 
+// psHint says how a process is found that can be a target.
+const psHint = "heapwright ps lists the Go processes here"
+
 // Locate finds the process and its cgroups. What must not be touched is refused: PID 1,
 // this process and those above it, threads of the kernel, what ended, and processes of
 // other users for who is not root.
@@ -52,7 +55,7 @@ func (t *Target) identify() error {
 	for up, n := os.Getpid(), 0; up > 1 && n < maxUp; n++ {
 		if up == t.PID {
 			if up == os.Getpid() {
-				return &RefusedError{Why: fmt.Sprintf("%d is this process", up)}
+				return &RefusedError{Why: fmt.Sprintf("%d is this process", up), hint: psHint}
 			}
 			return &RefusedError{Why: fmt.Sprintf("%d is a process that started this one: what happens to it happens to us", up), hint: "start heapwright from elsewhere"}
 		}
@@ -65,13 +68,13 @@ func (t *Target) identify() error {
 	s, err := readStat(t.Root, t.PID)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &RefusedError{Why: fmt.Sprintf("there is no process %d", t.PID), Err: nil}
+		return &RefusedError{Why: fmt.Sprintf("there is no process %d", t.PID), hint: psHint}
 	case err != nil:
 		return &RefusedError{Why: fmt.Sprintf("process %d cannot be looked at", t.PID), Err: err}
 	case s.kernel:
-		return &RefusedError{Why: fmt.Sprintf("%d is a thread of the kernel", t.PID)}
+		return &RefusedError{Why: fmt.Sprintf("%d is a thread of the kernel", t.PID), hint: psHint}
 	case s.dead():
-		return &RefusedError{Why: fmt.Sprintf("process %d has ended", t.PID)}
+		return &RefusedError{Why: fmt.Sprintf("process %d has ended", t.PID), hint: psHint}
 	}
 	if status, err := readText(procPath(t.Root, t.PID, "status")); err == nil {
 		if group, ok := field(status, "Tgid"); ok && group != strconv.Itoa(t.PID) {
@@ -228,44 +231,70 @@ func (t *Target) judge(d Dir, file string) Dir {
 	} else {
 		d.Writable = true
 	}
-	if why := t.shared(d); why != "" {
+	starters, why := t.shared(d)
+	if why != "" {
 		d.Why = why
 		return d
 	}
+	d.Starters = starters
 	d.Own = true
 	return d
 }
 
-// shared says why a group is not the target's own, "" when it is.
-func (t *Target) shared(d Dir) string {
+// shared says why a group is not the target's own, "" when it is. What started the
+// target may be in it, as the init of a container or a shell: then the group is there
+// for the two of them. All else that is in it is a neighbour.
+func (t *Target) shared(d Dir) (starters []string, why string) {
 	if d.Version == 1 {
 		if _, err := os.Lstat(filepath.Join(d.Path, "release_agent")); err == nil {
-			return "it is in the root of the cgroups, with all else"
+			return nil, "it is in the root of the cgroups, with all else"
 		}
 	} else if _, err := os.Lstat(filepath.Join(d.Path, "cgroup.events")); err != nil {
-		return "it is in the root of the cgroups, with all else"
+		return nil, "it is in the root of the cgroups, with all else"
 	}
 	pids, err := members(d.Path)
 	if err != nil {
-		return "what is in " + d.Path + " cannot be listed: " + err.Error()
+		return nil, "what is in " + d.Path + " cannot be listed: " + err.Error()
 	}
 	if !slices.Contains(pids, t.PID) {
-		return "it is not in " + d.Path + ", which says that it is"
+		return nil, "it is not in " + d.Path + ", which says that it is"
 	}
 	known := map[int]bool{t.PID: true}
+	above, ours := parents(t.Root, t.PID), parents("", os.Getpid())
 	for _, pid := range pids {
-		if !t.below(pid, known) {
-			s, err := readStat(t.Root, pid)
-			if err != nil && pid != 0 || s.dead() {
-				continue // it has ended meanwhile
-			}
-			if pid == 0 {
-				return "in " + d.Path + " there is a process that cannot be seen from here"
-			}
-			return fmt.Sprintf("in %s there is process %d (%s) too, which it did not start", d.Path, pid, clean(s.name))
+		if t.below(pid, known) {
+			continue
 		}
+		s, err := readStat(t.Root, pid)
+		if err != nil && pid != 0 || s.dead() {
+			continue // it has ended meanwhile
+		}
+		switch {
+		case pid == 0:
+			return nil, "in " + d.Path + " there is a process that cannot be seen from here"
+		case !slices.Contains(above, pid):
+			return nil, fmt.Sprintf("in %s there is process %d (%s) too, which it did not start", d.Path, pid, clean(s.name))
+		case slices.Contains(ours, pid):
+			return nil, fmt.Sprintf("in %s there is process %d (%s) too, which started heapwright", d.Path, pid, clean(s.name))
+		}
+		starters = append(starters, fmt.Sprintf("process %d (%s)", pid, clean(s.name)))
 	}
-	return ""
+	return starters, ""
+}
+
+// parents are the processes that a process was started by, the nearest first, without
+// PID 1.
+func parents(root string, pid int) []int {
+	var out []int
+	for len(out) < maxUp {
+		s, err := readStat(root, pid)
+		if err != nil || s.parent <= 1 || slices.Contains(out, s.parent) {
+			break
+		}
+		pid = s.parent
+		out = append(out, pid)
+	}
+	return out
 }
 
 // below reports whether a process is the target or was started below it.

@@ -14,6 +14,8 @@ import (
 
 // TestMain is also the processes that faults start: this program, by another name.
 func TestMain(m *testing.M) {
+	// Most groups here are directories that look like some.
+	onCgroups = func(string) (bool, error) { return true, nil }
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case Verb:

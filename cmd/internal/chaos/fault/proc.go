@@ -100,7 +100,31 @@ func kib(text, key string) (uint64, bool) {
 }
 
 // gone reports whether a file of a group cannot be had since the group was removed.
-func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) }
+func gone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) || errors.Is(err, errReplaced)
+}
+
+// inodeOf is the inode of a file.
+func inodeOf(path string) (uint64, error) {
+	var st syscall.Stat_t
+	if err := syscall.Lstat(path, &st); err != nil {
+		return 0, &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return st.Ino, nil
+}
+
+// isFile is errReplaced when a file is another than the one with that inode, where that
+// is known.
+func isFile(path string, inode uint64) error {
+	if inode == 0 {
+		return nil
+	}
+	now, err := inodeOf(path)
+	if err == nil && now != inode {
+		err = &fs.PathError{Op: "lstat", Path: path, Err: errReplaced}
+	}
+	return err
+}
 
 // A procStat is what there is to know of /proc/PID/stat.
 type procStat struct {

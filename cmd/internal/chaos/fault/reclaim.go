@@ -207,7 +207,7 @@ func (e *reclaimEffect) lowerAndBack(ctx context.Context, level uint64) error {
 	if err != nil {
 		return err
 	}
-	err = write(ctx, e.file.path, step.New)
+	err = e.file.write(ctx, step.New)
 	if back := e.file.undo(context.WithoutCancel(ctx)); back != nil {
 		return errors.Join(err, back)
 	}

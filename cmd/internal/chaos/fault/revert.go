@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +32,14 @@ func Revert(ctx context.Context, s Step) error {
 
 // revertFile writes what was in a file, if what is in it is ours.
 func revertFile(ctx context.Context, s Step) error {
-	have, err := readValue(s.Path)
+	err := confined(s.Path)
+	if err == nil {
+		err = isFile(s.Path, s.Inode)
+	}
+	var have string
+	if err == nil {
+		have, err = readValue(s.Path)
+	}
 	switch {
 	case gone(err):
 		return nil // the group went with its process
@@ -41,10 +50,35 @@ func revertFile(ctx context.Context, s Step) error {
 	case !same(have, s.New) && !same(have, s.Was):
 		return &ChangedError{What: s.Path, Old: s.Old, Ours: s.New, Have: have}
 	}
-	if err := write(ctx, s.Path, s.Old); err != nil {
+	if err := writeTo(ctx, s.Path, s.Inode, s.Old); gone(err) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	return readBack(s.Path, s.Old)
+}
+
+// settings are the names of the files that faults write. Nothing else is written
+// because a journal says so.
+var settings = []string{
+	"memory.limit_in_bytes", "memory.max", "memory.high", "cpu.cfs_quota_us", "cpu.max", "freezer.state", "cgroup.freeze",
+}
+
+// onCgroups reports whether a file is on a file system of cgroups. Tests have others.
+var onCgroups = isCgroupFile
+
+// confined is nil for a file of a cgroup that faults write.
+func confined(path string) error {
+	if !filepath.IsAbs(path) || filepath.Clean(path) != path || !slices.Contains(settings, filepath.Base(path)) {
+		return &RefusedError{Why: fmt.Sprintf("%q is no file that a fault changes", path)}
+	}
+	switch ok, err := onCgroups(path); {
+	case err != nil:
+		return err
+	case !ok:
+		return &RefusedError{Why: fmt.Sprintf("%q is no file of a cgroup", path)}
+	}
+	return nil
 }
 
 // same compares values of a file of the kernel's, which does not say all values as they
@@ -83,6 +117,9 @@ func revertProcess(ctx context.Context, s Step) error {
 		return nil
 	}
 	defer p.Release()
+	if text, err := readText(procPath("", s.PID, "cmdline")); err == nil && text != "" && !strings.Contains(text, "\x00"+Verb+"\x00") {
+		return &RefusedError{Why: fmt.Sprintf("process %d is none of ours", s.PID)}
+	}
 	if err := p.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
@@ -108,7 +145,11 @@ func stopped(pid int, start uint64) bool {
 	return err == nil && st.start == start && st.state == 'T'
 }
 
+// revertRemove removes a file that had a name for a moment, in which nothing was yet.
 func revertRemove(_ context.Context, s Step) error {
+	if info, err := os.Lstat(s.Path); err == nil && !(strings.HasPrefix(filepath.Base(s.Path), namelessName) && info.Mode().IsRegular() && info.Size() == 0) {
+		return &RefusedError{Why: fmt.Sprintf("%q is no file that a fault makes", s.Path)}
+	}
 	if err := os.Remove(s.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

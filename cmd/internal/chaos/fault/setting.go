@@ -11,20 +11,25 @@ import (
 
 // A setting is a file with a value that is changed for a while.
 type setting struct {
-	path string
-	old  string
-	j    Journal
+	path  string
+	inode uint64 // of the file
+	old   string
+	j     Journal
 
 	mu    sync.Mutex
 	steps []Step // that are in the journal; the last one has the value that is ours
 }
 
 func openSetting(path string, j Journal) (*setting, error) {
+	inode, err := inodeOf(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading a setting: %w", err)
+	}
 	old, err := readValue(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading a setting: %w", err)
 	}
-	return &setting{path: path, old: old, j: j}, nil
+	return &setting{path: path, inode: inode, old: old, j: j}, nil
 }
 
 // last is the value that it has if nobody else has changed it.
@@ -37,17 +42,30 @@ func (s *setting) last() string {
 	return s.old
 }
 
+// read is what it is now. It is gone when another file has its name.
+func (s *setting) read() (string, error) {
+	if err := isFile(s.path, s.inode); err != nil {
+		return "", err
+	}
+	return readValue(s.path)
+}
+
+// write writes to the file that was read before, and no other.
+func (s *setting) write(ctx context.Context, value string) error {
+	return writeTo(ctx, s.path, s.inode, value)
+}
+
 // note has the journal know what is about to be written.
 func (s *setting) note(value string) (Step, error) {
 	was := s.last()
-	have, err := readValue(s.path)
+	have, err := s.read()
 	if err != nil {
 		return Step{}, err
 	}
 	if !same(have, was) {
 		return Step{}, &ChangedError{What: s.path, Old: s.old, Ours: was, Have: have}
 	}
-	step := Step{ID: nextStep(), Kind: StepFile, Path: s.path, Old: s.old, Was: was, New: value}
+	step := Step{ID: nextStep(), Kind: StepFile, Path: s.path, Old: s.old, Was: was, New: value, Inode: s.inode}
 	if err := s.j.Will(step); err != nil {
 		return Step{}, fmt.Errorf("writing the journal: %w", err)
 	}
@@ -85,7 +103,7 @@ func (s *setting) put(ctx context.Context, value string) error {
 	if err != nil {
 		return err
 	}
-	err = write(ctx, s.path, value)
+	err = s.write(ctx, value)
 	switch {
 	case err == nil:
 		err = readBack(s.path, value)
@@ -109,7 +127,7 @@ func (s *setting) undo(ctx context.Context) error {
 	if len(steps) == 0 {
 		return nil
 	}
-	have, err := readValue(s.path)
+	have, err := s.read()
 	switch {
 	case gone(err):
 		return s.forget(func(Step) bool { return true }) // it went with its process
@@ -125,7 +143,9 @@ func (s *setting) undo(ctx context.Context) error {
 		return errors.Join(&ChangedError{What: s.path, Old: s.old, Ours: steps[len(steps)-1].New, Have: have}, s.forget(func(Step) bool { return true }))
 	}
 	if !same(have, s.old) {
-		if err := write(ctx, s.path, s.old); err != nil && !gone(err) {
+		if err := s.write(ctx, s.old); gone(err) {
+			return s.forget(func(Step) bool { return true })
+		} else if err != nil {
 			return err
 		}
 		if err := readBack(s.path, s.old); err != nil {
@@ -144,7 +164,7 @@ func undoAll(ctx context.Context, g *gate, settings ...*setting) error {
 	leave, ok := g.wait(ctx, soon)
 	if !ok {
 		for _, s := range settings {
-			_ = write(ctx, s.path, s.old)
+			_ = s.write(ctx, s.old)
 		}
 		if leave, ok = g.wait(ctx, 10*time.Second); !ok {
 			return errors.New("undoing a fault: the kernel does not let go of what was being written")

@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -58,6 +59,17 @@ func disk(dir string) (free uint64, real bool, err error) {
 	}
 	t := uint32(st.Type)
 	return st.Bavail * uint64(st.Bsize), t != tmpfs && t != ramfs && t != hugetlbfs, nil
+}
+
+// isCgroupFile reports whether a file is on a file system of cgroups.
+func isCgroupFile(path string) (bool, error) {
+	const cgroup, cgroup2 = 0x27e0eb, 0x63677270
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(path, &st); err != nil {
+		return false, &fs.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	t := uint32(st.Type)
+	return t == cgroup || t == cgroup2, nil
 }
 
 // unnamed opens a file that never has a name.

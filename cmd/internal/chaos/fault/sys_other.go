@@ -25,6 +25,8 @@ func renice(int, int) {}
 
 func disk(string) (uint64, bool, error) { return 0, false, syscall.ENOSYS }
 
+func isCgroupFile(string) (bool, error) { return false, syscall.ENOSYS }
+
 func unnamed(string) (*os.File, error) { return nil, syscall.ENOSYS }
 
 type mapped struct{}

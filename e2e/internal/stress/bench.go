@@ -25,6 +25,7 @@ type Bench struct {
 	Dir        string // for plans, results and what runs leave
 	// Programs are paths of binaries by name, which plans refer to as {{.NAME}}.
 	Programs map[string]string
+	Env      []string // added to our own
 }
 
 // A Result is what came of a plan.
@@ -157,6 +158,7 @@ func (b *Bench) Run(ctx context.Context, name, plan string, more ...string) (*Re
 	cmd := exec.CommandContext(ctx, b.Heapwright, append([]string{"stress", file + ".yaml", "--yes", "--json", "-o", file + ".hwstress", "--html", file + ".html"}, more...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = 30 * time.Second
+	cmd.Env = append(os.Environ(), b.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said

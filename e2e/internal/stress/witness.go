@@ -142,7 +142,7 @@ var settings = [][2]string{
 }
 
 // State is all that a fault may change of a process and its groups, but for its memory:
-// file to content.
+// file to content. Who else is in a group is of interest where that is not our own.
 func (g Group) State(pid int) map[string]string {
 	out := map[string]string{}
 	for _, s := range settings {
@@ -150,7 +150,11 @@ func (g Group) State(pid int) map[string]string {
 			out[s[1]] = strings.TrimSpace(string(text))
 		}
 	}
+	ours, _ := GroupOf(os.Getpid())
 	for _, c := range []string{"memory", "cpu", "freezer"} {
+		if g[c] == ours[c] {
+			continue
+		}
 		out["members of "+c] = fmt.Sprint(g.Members(c))
 	}
 	out["process"] = "ended"

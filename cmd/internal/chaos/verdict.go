@@ -62,7 +62,7 @@ type FaultResult struct {
 
 // A Recovered is one criterion of the recovery.
 type Recovered struct {
-	What   string         `json:"what"` // live_heap, working_set, goroutines, latency, errors, ready, guard, settings, growth (of the live heap), growth_goroutines
+	What   string         `json:"what"` // live_heap, working_set, goroutines, latency, errors, ready, guard, settings, growth (of the live heap), growth_goroutines, or a metric of which more is tolerated during faults
 	Before float64        `json:"before"`
 	After  float64        `json:"after"`
 	Bound  float64        `json:"bound"`

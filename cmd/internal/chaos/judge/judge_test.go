@@ -138,6 +138,14 @@ func TestSeeded(t *testing.T) {
 		{"goroutines stay", sim{mutate: set(after, chaos.GoroutineCount, 260)}, chaos.Deviated, "its goroutines, less its connections: 260", 0},
 		{"latency stays", sim{mutate: set(after, chaos.LatencyP99, 0.4)}, chaos.Deviated, "99th percentile of the latency", 0},
 		{"errors stay", sim{mutate: set(after, chaos.ErrorRatio, 0.008)}, chaos.Deviated, "share of failed requests", 0},
+		{"collector busy after it, as is tolerated during it", sim{mutate: set(after, chaos.GCCPURatio, 0.35)}, chaos.Deviated, "after the fault neighbour, " + name(chaos.GCCPURatio) + ": 35% after 60 s, at most 25%", 0},
+		{"room comes and goes after it", sim{mutate: func(at time.Duration, truth map[chaos.Metric]float64) {
+			if after(at) && int(at.Seconds())%2 == 0 {
+				truth[chaos.WorkingSet] = 320 * mib
+			}
+		}, run: func(r *chaos.Run) {
+			r.Plan.Hypothesis = append(r.Plan.Hypothesis, chaos.Criterion{Metric: chaos.HeadroomRatio, AtLeast: ptr(0.5), Tolerated: ptr(0.1), For: 3 * time.Second})
+		}}, chaos.Deviated, name(chaos.HeadroomRatio) + " was not at least 50% for 10 s on end within 60 s (", 0},
 		{"never ready again", sim{mutate: set(after, chaos.Ready, 0)}, chaos.Deviated, "readiness URL", 40 * time.Second},
 		{"guard stays degraded", sim{mutate: set(func(at time.Duration) bool { return at >= simWrong }, chaos.GuardState, 2)}, chaos.Deviated, "its guard was not healthy again", 0},
 		{"leak after the fault", sim{cycle: func(c *chaos.Cycle) {

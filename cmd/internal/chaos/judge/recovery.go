@@ -167,6 +167,13 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 	if l, ok := base[chaos.GuardState]; ok && l.middle < 0.5 {
 		add(guarded, none, 0, 0, within, min(stable, time.Second), metric(chaos.GuardState))
 	}
+	for _, c := range looser(plan, done.Fault) {
+		if l, ok := base[c.Metric]; ok {
+			if low, high, ok := bounds(&c, false, base); ok {
+				add(string(c.Metric), low, l.middle, high, within, stable, metric(c.Metric))
+			}
+		}
+	}
 	add(settings, none, 0, 0, within, 0, nil)
 	if g := r.list[len(r.list)-1]; done.Verified {
 		g.Known, g.Took = true, new(max(done.Undo, 0))
@@ -174,6 +181,28 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 		g.absent = true // the keeper says it at the end
 	}
 	return r
+}
+
+// looser are the criteria of the hypothesis that tolerate more while there is a fault, and
+// are about a metric that is no criterion of every recovery: what was tolerated is over
+// with the fault.
+func looser(plan *chaos.Plan, fault int) []chaos.Criterion {
+	var f *chaos.Fault
+	if fault >= 0 && fault < len(plan.Faults) {
+		f = &plan.Faults[fault]
+	}
+	var out []chaos.Criterion
+	for _, c := range sane(plan.Hypothesis) {
+		known := func(o chaos.Criterion) bool { return o.Metric == c.Metric }
+		switch c.Metric {
+		case chaos.LiveHeap, chaos.WorkingSet, chaos.GoroutineCount, chaos.LatencyP99, chaos.ErrorRatio, chaos.Ready, chaos.GuardState, chaos.HeadroomSeconds:
+			continue
+		}
+		if c.Tolerated != nil && !isCounter(c.Metric) && !excepted(&c, f) && !slices.ContainsFunc(out, known) {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // unconnected are the goroutines less the connections that are established: a server
@@ -387,17 +416,25 @@ func why(r chaos.Recovered, g *regain) string {
 	case growthGoroutines:
 		return fmt.Sprintf("its goroutines grow by %s/s since, and did not before", strconv.FormatFloat(r.After, 'g', 3, 64))
 	}
-	c := measured[r.What]
+	c, ok := measured[r.What]
+	what := "its " + c.name
+	if !ok {
+		c.metric, what = chaos.Metric(r.What), name(chaos.Metric(r.What))
+	}
 	v, bound, was := words(c.metric, r.After), words(c.metric, r.Bound), words(c.metric, r.Before)
 	switch {
 	case r.After < g.low:
-		return fmt.Sprintf("its %s: %s after %s, at least %s (%s before)", c.name, v, span(within), words(c.metric, g.low), was)
-	case r.After > r.Bound:
-		return fmt.Sprintf("its %s: %s after %s, at most %s (%s before)", c.name, v, span(within), bound, was)
+		return fmt.Sprintf("%s: %s after %s, at least %s (%s before)", what, v, span(within), words(c.metric, g.low), was)
+	case r.After > g.high:
+		return fmt.Sprintf("%s: %s after %s, at most %s (%s before)", what, v, span(within), bound, was)
 	case r.What == liveHeap:
-		return fmt.Sprintf("its %s was not at most %s for %d cycles in a row within %s (%s at last, %s before)", c.name, bound, cyclesBack, span(within), v, was)
+		return fmt.Sprintf("%s was not at most %s for %d cycles in a row within %s (%s at last, %s before)", what, bound, cyclesBack, span(within), v, was)
 	}
-	return fmt.Sprintf("its %s was not at most %s for %s on end within %s (%s at last, %s before)", c.name, bound, span(g.stable), span(within), v, was)
+	side := "at most"
+	if math.IsInf(g.high, 0) {
+		side = "at least"
+	}
+	return fmt.Sprintf("%s was not %s %s for %s on end within %s (%s at last, %s before)", what, side, bound, span(g.stable), span(within), v, was)
 }
 
 // measured are the criteria of the recovery that are values of a metric, as sentences

@@ -22,9 +22,9 @@ import (
 
 // Bounds of a result.
 const (
-	maxBytes  = 64 << 20
+	maxBytes  = 256 << 20
 	maxRest   = 8 << 20 // of all but points, cycles and events
-	maxPoints = 1 << 17 // three and a half hours
+	maxPoints = 1 << 17 // three and a half hours, of 1 KB or so each; no plan lasts as long
 	maxCycles = 1 << 18
 	maxEvents = 1 << 16
 	maxValues = 64 // of a point
@@ -79,7 +79,12 @@ func save(path string, r *chaos.Run) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name())
+	kept := false
+	defer func() {
+		if !kept {
+			os.Remove(tmp.Name())
+		}
+	}()
 	w := bufio.NewWriter(tmp)
 	if err = Write(w, r); err == nil {
 		err = w.Flush()
@@ -99,6 +104,10 @@ func save(path string, r *chaos.Run) error {
 	// A link fails where a file has come meanwhile, and a rename does not.
 	if err = os.Link(tmp.Name(), path); errors.Is(err, errors.ErrUnsupported) || errors.Is(err, os.ErrPermission) {
 		err = os.Rename(tmp.Name(), path)
+	}
+	if errors.Is(err, os.ErrExist) {
+		kept = true // it cannot be had again
+		return fmt.Errorf("%w by now; it is in %s", &ExistsError{Path: path}, tmp.Name())
 	}
 	return err
 }

@@ -62,20 +62,26 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// A result that came meanwhile is not overwritten.
-func TestNotOverwritten(t *testing.T) {
+// TestComeMeanwhile: a file came while the run lasted. What cannot be had again is kept.
+func TestComeMeanwhile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x"+Suffix)
-	if err := os.WriteFile(path, []byte("mine"), 0o644); err != nil {
+	if err := Check(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := Save(path, result()); err == nil {
-		t.Error("it was written")
+	if err := os.WriteFile(path, []byte("theirs"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	if b, _ := os.ReadFile(path); string(b) != "mine" {
-		t.Errorf("it is %q", b)
+	err := Save(path, result())
+	exists := new(ExistsError)
+	if !errors.As(err, &exists) || exists.Hint() == "" {
+		t.Fatal(err)
 	}
-	if files, _ := os.ReadDir(filepath.Dir(path)); len(files) != 1 {
-		t.Errorf("there are %v", files)
+	if text, _ := os.ReadFile(path); string(text) != "theirs" {
+		t.Errorf("it was overwritten: %q", text)
+	}
+	_, ours, _ := strings.Cut(err.Error(), "it is in ")
+	if _, err := Read(ours); err != nil {
+		t.Error(err)
 	}
 }
 

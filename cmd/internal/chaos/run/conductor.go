@@ -403,7 +403,12 @@ func (c *conductor) look() chaos.Point {
 }
 
 func (c *conductor) event(e chaos.Event) {
-	if len(c.run.Events) < maxEvents {
+	most := maxEvents
+	switch e.Kind {
+	case chaos.EventLevel, chaos.EventState, chaos.EventNote:
+		most /= 2 // of what comes often something may be missing, of the rest nothing
+	}
+	if len(c.run.Events) < most {
 		c.run.Events = append(c.run.Events, e)
 	}
 }

@@ -170,7 +170,8 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 	for _, c := range looser(plan, done.Fault) {
 		if l, ok := base[c.Metric]; ok {
 			if low, high, ok := bounds(&c, false, base); ok {
-				add(string(c.Metric), low, l.middle, high, within, stable, metric(c.Metric))
+				// It may be now and then what it was now and then.
+				add(string(c.Metric), min(low, l.low), l.middle, max(high, l.high), within, stable, metric(c.Metric))
 			}
 		}
 	}

@@ -39,6 +39,7 @@ type course struct {
 	done chaos.Done // whole when undone is closed
 	seen bool       // that something could be measured
 	set  bool       // that there was a level
+	led  bool       // that a closed loop reached its goal
 
 	failed atomic.Pointer[string] // the last that went wrong
 }
@@ -50,6 +51,13 @@ func newCourse(s *server, i int, what *fault.Resolved) *course {
 		s: s, index: i, what: what, info: info, ctx: ctx, cancel: cancel, steps: &noted{of: s}, made: make(chan struct{}),
 		undone: make(chan struct{}), kills: s.kills.Load(), done: chaos.Done{Fault: i, Began: s.at()},
 	}
+}
+
+// account is what became of it so far.
+func (c *course) account() chaos.Done {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.done
 }
 
 func (c *course) isUndone() bool {
@@ -140,6 +148,10 @@ func (c *course) follow() {
 	}
 	if why := r.Missed(); why != "" {
 		c.s.note(c.index, why)
+	} else if reached && c.what.Until != nil {
+		c.mu.Lock()
+		c.led = true
+		c.mu.Unlock()
 	}
 }
 
@@ -276,6 +288,10 @@ func (c *course) happened() bool {
 	switch {
 	case !c.seen || !c.set:
 		return false
+	case c.led && c.info.Down:
+		return d.Measured < c.what.From
+	case c.led: // what the level was led to on the way is no measure of it
+		return d.Measured > 0
 	case c.info.Down && c.what.From > d.Peak:
 		return c.what.From-d.Measured >= enough*(c.what.From-d.Peak)
 	case c.info.Down: // there was no bound

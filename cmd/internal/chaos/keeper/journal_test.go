@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos/fault"
@@ -122,8 +123,108 @@ func FuzzJournal(f *testing.F) {
 	})
 }
 
+// plainFiles has steps be of any files.
+func plainFiles(t *testing.T) {
+	t.Cleanup(func() { revert = fault.Revert })
+	revert = func(ctx context.Context, s fault.Step) error {
+		if s.Kind != fault.StepFile {
+			return fault.Revert(ctx, s)
+		}
+		text, err := os.ReadFile(s.Path)
+		switch have := string(text); {
+		case err != nil || have == s.Old:
+			return err
+		case have != s.New && have != s.Was:
+			return &fault.ChangedError{What: s.Path, Old: s.Old, Ours: s.New, Have: have}
+		}
+		return os.WriteFile(s.Path, []byte(s.Old), 0o600)
+	}
+}
+
+// TestTornJournal: a line that a full disk has cut off does not take the next with it.
+func TestTornJournal(t *testing.T) {
+	j, err := newJournal(t.TempDir(), testHeader(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.close()
+	if err := j.Will(fault.Step{ID: 1}); err != nil {
+		t.Fatal(err)
+	}
+	// Half of a line is there, and no more could be written.
+	if _, err := j.f.WriteString(`{"will":{"id":2,"ki`); err != nil {
+		t.Fatal(err)
+	}
+	ours := j.f
+	if j.f, err = os.Open(j.path); err != nil { // cannot be written to
+		t.Fatal(err)
+	}
+	if err := j.Will(fault.Step{ID: 3}); err == nil {
+		t.Fatal("a step is noted that could not be written")
+	}
+	if err := j.Undone(fault.Step{ID: 1}); err != nil {
+		t.Errorf("what is undone is not: %v", err)
+	}
+	j.f.Close()
+	j.f = ours
+	if err := j.Will(fault.Step{ID: 4}); err != nil {
+		t.Fatal(err)
+	}
+	if _, steps, err := readJournal(j.path); err != nil || !slices.Equal(ids(steps), []int{4}) {
+		t.Errorf("on disk are %v, %v", ids(steps), err)
+	}
+}
+
+// TestPlanted: a journal that others could have written, or that is none, is not read.
+func TestPlanted(t *testing.T) {
+	dir := t.TempDir()
+	j, err := newJournal(dir, testHeader(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Will(fault.Step{ID: 1, Kind: fault.StepRemove, Path: "/nowhere"}); err != nil {
+		t.Fatal(err)
+	}
+	j.close()
+	whole := j.path + ".aside"
+	if err := os.Rename(j.path, whole); err != nil {
+		t.Fatal(err)
+	}
+	for what, plant := range map[string]func() error{
+		"a link": func() error { return os.Symlink(whole, j.path) },
+		"a pipe": func() error { return syscall.Mkfifo(j.path, 0o600) },
+		"others may write": func() error {
+			if err := os.WriteFile(j.path, nil, 0o600); err != nil {
+				return err
+			}
+			return os.Chmod(j.path, 0o666)
+		},
+	} {
+		if err := plant(); err != nil {
+			t.Fatal(err)
+		}
+		if _, steps, err := readJournal(j.path); err == nil || len(steps) > 0 {
+			t.Errorf("%s: %v is read", what, steps)
+		}
+		os.Remove(j.path)
+	}
+	// Where the log is to be there is a link to somebody's file.
+	theirs := filepath.Join(t.TempDir(), "theirs")
+	if err := os.WriteFile(theirs, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(theirs, filepath.Join(dir, logName)); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := openLog(dir); err == nil {
+		l.close()
+		t.Error("the log is written through a link")
+	}
+}
+
 // TestSweep undoes what is left of those that are gone, and nothing else.
 func TestSweep(t *testing.T) {
+	plainFiles(t)
 	file := func(dir, value string) string {
 		name := filepath.Join(dir, "limit")
 		if err := os.WriteFile(name, []byte(value), 0o600); err != nil {
@@ -243,6 +344,7 @@ func TestLock(t *testing.T) {
 }
 
 func TestRevertGroups(t *testing.T) {
+	plainFiles(t)
 	// Steps on one file are undone in their order, the last first.
 	name := filepath.Join(t.TempDir(), "limit")
 	if err := os.WriteFile(name, []byte("3"), 0o600); err != nil {

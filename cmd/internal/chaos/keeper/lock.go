@@ -43,7 +43,7 @@ func groupLock(dir, group string) string {
 func takeLock(name, what string, h holder) (lock, error) {
 	const tries, pause = 5, 20 * time.Millisecond
 	for n := 1; ; n++ {
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+		f, err := openOwn(name, os.O_RDWR|os.O_CREATE)
 		if err != nil {
 			return lock{}, fmt.Errorf("locking %s: %w", what, err)
 		}

@@ -75,13 +75,9 @@ func openLog(dir string) (*log, error) {
 			return nil, fmt.Errorf("putting the full log aside: %w", err)
 		}
 	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	f, err := openOwn(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE)
 	if err != nil {
 		return nil, fmt.Errorf("opening the log: %w", err)
-	}
-	if err := checkOwn(name, false); err != nil {
-		f.Close()
-		return nil, err
 	}
 	l := &log{f: f, lines: make(chan Entry, waiting), done: make(chan struct{})}
 	go func() {

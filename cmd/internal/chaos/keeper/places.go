@@ -48,18 +48,40 @@ func openDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the place for what is written down: %w", err)
 	}
-	return checkOwn(dir, true)
+	return checkOwn(dir)
 }
 
-// checkOwn refuses a file or directory that others could have written.
-func checkOwn(name string, dir bool) error {
-	info, err := os.Lstat(name)
+// checkOwn refuses a directory that others could have written to.
+func checkOwn(dir string) error {
+	info, err := os.Lstat(dir)
 	if err != nil {
-		return fmt.Errorf("looking at %s: %w", name, err)
+		return fmt.Errorf("looking at %s: %w", dir, err)
 	}
+	return isOwn(dir, info, fs.ModeDir)
+}
+
+// openOwn opens a file, unless others could have written it. It is the open file that is
+// looked at: its name may be another's by then.
+func openOwn(name string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(name, flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = isOwn(name, info, 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func isOwn(name string, info fs.FileInfo, kind fs.FileMode) error {
 	sys, ok := info.Sys().(*syscall.Stat_t)
 	switch {
-	case dir != info.IsDir(), !dir && !info.Mode().IsRegular():
+	case info.Mode().Type() != kind:
 		return fmt.Errorf("%s is not what it should be: %s", name, info.Mode().Type())
 	case !ok || int(sys.Uid) != os.Geteuid():
 		return fmt.Errorf("%s belongs to another user; it is not trusted", name)

@@ -128,3 +128,33 @@ func FuzzServe(f *testing.F) {
 		}
 	})
 }
+
+// TestHappened: enough of the level has to be seen, or, where a closed loop led it to
+// its goal, anything.
+func TestHappened(t *testing.T) {
+	tests := []struct {
+		name       string
+		kind       chaos.Kind
+		from       float64
+		done       chaos.Done
+		led, blind bool // nothing was looked at
+		want       bool
+	}{
+		{name: "seen", kind: chaos.Churn, done: chaos.Done{Peak: 100, Measured: 80}, want: true},
+		{name: "too little", kind: chaos.Churn, done: chaos.Done{Peak: 100, Measured: 79}},
+		{name: "led beyond what there can be", kind: chaos.Churn, done: chaos.Done{Peak: 100, Measured: 20}, led: true, want: true},
+		{name: "led, and nothing of it", kind: chaos.Churn, done: chaos.Done{Peak: 100}, led: true},
+		{name: "led, and not looked at", kind: chaos.Churn, done: chaos.Done{Peak: 100}, led: true, blind: true},
+		{name: "down", kind: chaos.CPUQuota, from: 4, done: chaos.Done{Peak: 2, Measured: 2}, want: true},
+		{name: "not down", kind: chaos.CPUQuota, from: 4, done: chaos.Done{Peak: 2, Measured: 3.5}},
+		{name: "led down", kind: chaos.CPUQuota, from: 4, done: chaos.Done{Peak: 2, Measured: 3.5}, led: true, want: true},
+		{name: "led down, and it stayed", kind: chaos.CPUQuota, from: 4, done: chaos.Done{Peak: 2, Measured: 4}, led: true},
+	}
+	for _, tt := range tests {
+		info, _ := tt.kind.Info()
+		c := &course{what: &fault.Resolved{Fault: chaos.Fault{Kind: tt.kind}, From: tt.from}, info: info, done: tt.done, led: tt.led, seen: !tt.blind, set: true}
+		if got := c.happened(); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}

@@ -430,7 +430,7 @@ func (s *server) finish() {
 	last := reply{Is: isDone, Fault: -1, Left: []string{}, Done: []chaos.Done{}}
 	s.mu.Lock()
 	for _, i := range sortedKeys(s.courses) {
-		last.Done = append(last.Done, s.courses[i].done)
+		last.Done = append(last.Done, s.courses[i].account())
 	}
 	s.mu.Unlock()
 	if s.journal != nil {

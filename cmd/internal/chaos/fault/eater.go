@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
-	"github.com/heapwright/heapwright/cmd/internal/human"
 )
 
 // A KilledError says that the kernel killed our process, which is the first that it
@@ -72,7 +71,7 @@ func resolveEater(_ context.Context, f chaos.Fault, t *Target, caps chaos.Caps, 
 			return nil, hanging(t)
 		}
 		if m.limited && most > float64(m.room) {
-			return nil, &RefusedError{Why: fmt.Sprintf("it would take %s, and until the limit there are %s: the kernel would kill", human.Bytes(most), human.Bytes(float64(m.room))),
+			return nil, &RefusedError{Why: fmt.Sprintf("it would take %s, and until the limit there are %s: the kernel would kill", sizeText(most), sizeText(float64(m.room))),
 				hint: "lower the level, or say allow_kill: true; the kernel takes our process first"}
 		}
 	}
@@ -82,9 +81,9 @@ func resolveEater(_ context.Context, f chaos.Fault, t *Target, caps chaos.Caps, 
 		chaos.PageCache: "page cache of a file without a name",
 	}[f.Kind]
 	r := &Resolved{Fault: f, From: from, Level: level}
-	r.Words = append(r.Words, fmt.Sprintf("start a process of ours, write its PID to %s, and have it hold %s of %s", filepath.Join(t.Memory.Path, "cgroup.procs"), human.Bytes(most), what))
+	r.Words = append(r.Words, fmt.Sprintf("start a process of ours, write its PID to %s, and have it hold %s of %s", filepath.Join(t.Memory.Path, "cgroup.procs"), sizeText(most), what))
 	if m.limited {
-		r.Words = append(r.Words, fmt.Sprintf("until the limit there are %s now", human.Bytes(float64(m.room))))
+		r.Words = append(r.Words, fmt.Sprintf("until the limit there are %s now", sizeText(float64(m.room))))
 	}
 	if cache {
 		dir, err := diskFor(most, f.DirtyFiles)
@@ -302,7 +301,7 @@ func diskFor(bytes float64, dirty bool) (string, error) {
 		case writable(dir) != nil:
 			why = append(why, fmt.Errorf("%s may not be written", dir))
 		case dirty && float64(free) < bytes+spare:
-			why = append(why, fmt.Errorf("%s has %s left, of which %s stay free", dir, human.Bytes(float64(free)), human.Bytes(spare)))
+			why = append(why, fmt.Errorf("%s has %s left, of which %s stay free", dir, sizeText(float64(free)), sizeText(spare)))
 		default:
 			return dir, nil
 		}

@@ -167,6 +167,10 @@ func TestOwn(t *testing.T) {
 			h.process(os.Getpid(), 1, 'S', "heapwright", "")
 			h.write(group+"/cgroup.procs", fmt.Sprintf("%d\n%d\n", thePID, os.Getpid()))
 		}, "which it did not start"},
+		{"an eater of ours", func(h *host) {
+			h.process(thePID+1, os.Getpid(), 'S', "exe", "")
+			h.write(group+"/cgroup.procs", fmt.Sprintf("%d\n%d\n", thePID, thePID+1))
+		}, ""},
 		{"what started it", func(h *host) {
 			h.process(thePID, thePID+2, 'S', "app", "0::/app.service\n")
 			h.process(thePID+2, thePID+1, 'S', "sh", "")

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
-	"github.com/heapwright/heapwright/cmd/internal/human"
 )
 
 // A view is what of a process shows a fault inside of it.
@@ -191,7 +190,7 @@ func gauged(k chaos.Kind, base, since, from, now view, rate float64, rated bool)
 	v := rateOf(k, from, now)
 	switch k {
 	case chaos.Churn:
-		return max(0, v-rate), fmt.Sprintf("bytes allocated a second, less the %s of before", human.Bytes(rate)), true
+		return max(0, v-rate), fmt.Sprintf("bytes allocated a second, less the %s of before", sizeText(rate)), true
 	case chaos.Finalizers:
 		return max(0, v-rate), fmt.Sprintf("objects allocated a second, less the %.0f of before", rate), true
 	}

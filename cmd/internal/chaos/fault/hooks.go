@@ -12,7 +12,6 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
-	"github.com/heapwright/heapwright/cmd/internal/human"
 )
 
 // A fault inside a service is made by the service itself, which has package guard/fault
@@ -98,11 +97,11 @@ func resolveHook(ctx context.Context, f chaos.Fault, t *Target, caps chaos.Caps,
 	bytes, herd := hookCost(f.Kind, max(r.From, r.Level), float64(f.Size))
 	switch {
 	case s.Held+s.Returning+bytes > s.MaxBytes:
-		return nil, &RefusedError{Why: fmt.Sprintf("it would hold %s inside, and the service allows %s", human.Bytes(bytes), human.Bytes(s.MaxBytes)), hint: "lower the level, or raise fault.Options.MaxBytes in the service"}
+		return nil, &RefusedError{Why: fmt.Sprintf("it would hold %s inside, and the service allows %s", sizeText(bytes), sizeText(s.MaxBytes)), hint: "lower the level, or raise fault.Options.MaxBytes in the service"}
 	case s.Goroutines+herd > s.MaxGoroutines:
 		return nil, &RefusedError{Why: fmt.Sprintf("it would have %.0f goroutines inside, and the service allows %.0f", herd, s.MaxGoroutines), hint: "lower the level, or raise fault.Options.MaxGoroutines in the service"}
 	case m.limited && bytes > float64(m.room) && !f.AllowKill:
-		return nil, &RefusedError{Why: fmt.Sprintf("it would hold %s inside, and %s are left to its cgroup: the kernel would kill the service", human.Bytes(bytes), human.Bytes(float64(m.room))), hint: "lower the level, or say allow_kill: true if that is what is to be seen"}
+		return nil, &RefusedError{Why: fmt.Sprintf("it would hold %s inside, and %s are left to its cgroup: the kernel would kill the service", sizeText(bytes), sizeText(float64(m.room))), hint: "lower the level, or say allow_kill: true if that is what is to be seen"}
 	}
 	if bytes > 0 {
 		if !m.limited && caps.Memory == 0 {
@@ -123,9 +122,9 @@ func resolveHook(ctx context.Context, f chaos.Fault, t *Target, caps chaos.Caps,
 func levelText(v float64, u chaos.Unit) string {
 	switch u {
 	case chaos.Bytes:
-		return human.Bytes(v)
+		return sizeText(v)
 	case chaos.BytesPerSecond:
-		return human.Bytes(v) + " a second"
+		return sizeText(v) + " a second"
 	case chaos.CountPerSecond:
 		return fmt.Sprintf("%.4g a second", v)
 	}

@@ -37,6 +37,17 @@ func pages(bytes float64) uint64 {
 	return (uint64(bytes) + size - 1) / size * size
 }
 
+// sizeText writes a number of bytes in a sentence: 12.3MiB.
+func sizeText(bytes float64) string { return human.Bytes(bytes) + "B" }
+
+// limitText writes a GOMEMLIMIT in a sentence.
+func limitText(bytes int64) string {
+	if bytes == math.MaxInt64 {
+		return "off"
+	}
+	return sizeText(float64(bytes))
+}
+
 // A memory is what there is to know of the memory of a group.
 type memory struct {
 	usage, working, fixed uint64 // all; without inactive page cache; what cannot be dropped
@@ -149,7 +160,7 @@ func swaps(t *Target, room Room) error {
 	if room.SwapBytes == 0 || t.Memory.noSwap() {
 		return nil
 	}
-	return &RefusedError{Why: fmt.Sprintf("%s of swap are turned on: memory that is short would go to the disk, and the run would measure the disk", human.Bytes(float64(room.SwapBytes))),
+	return &RefusedError{Why: fmt.Sprintf("%s of swap are turned on: memory that is short would go to the disk, and the run would measure the disk", sizeText(float64(room.SwapBytes))),
 		hint: "swapoff -a, or start the target with memory_limit, which gives its cgroup no swap"}
 }
 
@@ -165,7 +176,7 @@ func fits(take float64, m memory, caps chaos.Caps, room Room) error {
 		most, why = float64(room.AvailableBytes)/4, "a quarter of the memory that is available here is"
 	}
 	if take > most {
-		return &RefusedError{Why: fmt.Sprintf("it would take %s, and %s %s", human.Bytes(take), why, human.Bytes(most)), hint: hint}
+		return &RefusedError{Why: fmt.Sprintf("it would take %s, and %s %s", sizeText(take), why, sizeText(most)), hint: hint}
 	}
 	free := float64(caps.HostFree)
 	if free <= 0 {
@@ -173,7 +184,7 @@ func fits(take float64, m memory, caps chaos.Caps, room Room) error {
 	}
 	least := free * float64(room.TotalBytes)
 	if left := float64(room.AvailableBytes) - take; left < least {
-		return &RefusedError{Why: fmt.Sprintf("it would take %s of the %s that are available on this machine, of which %s have to stay free", human.Bytes(take), human.Bytes(float64(room.AvailableBytes)), human.Bytes(least)), hint: "lower the level, or caps: host_free"}
+		return &RefusedError{Why: fmt.Sprintf("it would take %s of the %s that are available on this machine, of which %s have to stay free", sizeText(take), sizeText(float64(room.AvailableBytes)), sizeText(least)), hint: "lower the level, or caps: host_free"}
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"syscall"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
-	"github.com/heapwright/heapwright/cmd/internal/human"
 )
 
 // resolveLimit: on v1 the kernel refuses a limit below what it cannot reclaim, and
@@ -34,7 +33,7 @@ func resolveLimit(_ context.Context, f chaos.Fault, t *Target, _ chaos.Caps, roo
 	path := filepath.Join(t.Memory.Path, limitFile)
 	have, now := float64(m.usage), "none"
 	if m.ownLimited {
-		have, now = float64(m.own), human.Bytes(float64(m.own))
+		have, now = float64(m.own), sizeText(float64(m.own))
 	}
 	whole := 0.0
 	if m.limited {
@@ -54,14 +53,14 @@ func resolveLimit(_ context.Context, f chaos.Fault, t *Target, _ chaos.Caps, roo
 	case level < float64(os.Getpagesize()):
 		return nil, &RefusedError{Why: "a limit of nothing leaves nothing to run"}
 	case m.limited && (level >= whole || from > whole):
-		return nil, &RefusedError{Why: fmt.Sprintf("%s is no less than its limit, %s", human.Bytes(max(level, from)), human.Bytes(whole)), hint: "give a level below that"}
+		return nil, &RefusedError{Why: fmt.Sprintf("%s is no less than its limit, %s", sizeText(max(level, from)), sizeText(whole)), hint: "give a level below that"}
 	case t.Memory.hangs() && !f.AllowKill:
 		return nil, hanging(t)
 	case t.Memory.Version == 2 && level < float64(m.working) && !f.AllowKill:
-		return nil, &RefusedError{Why: fmt.Sprintf("%s is below the %s that it uses: with cgroup v2 the kernel may kill it at once", human.Bytes(level), human.Bytes(float64(m.working))),
+		return nil, &RefusedError{Why: fmt.Sprintf("%s is below the %s that it uses: with cgroup v2 the kernel may kill it at once", sizeText(level), sizeText(float64(m.working))),
 			hint: "raise the level, or say allow_kill: true"}
 	}
-	words := []string{fmt.Sprintf("write %d to %s, in steps: at most %s of memory (now %s, of which %s are in use)", pages(level), path, human.Bytes(level), now, human.Bytes(float64(m.working)))}
+	words := []string{fmt.Sprintf("write %d to %s, in steps: at most %s of memory (now %s, of which %s are in use)", pages(level), path, sizeText(level), now, sizeText(float64(m.working)))}
 	if t.Memory.Version == 1 {
 		words = append(words, "the kernel refuses a limit below what it cannot reclaim; the level stops there")
 	} else {

@@ -270,6 +270,8 @@ func (t *Target) shared(d Dir) (starters []string, why string) {
 			continue // it has ended meanwhile
 		}
 		switch {
+		case pid != 0 && s.parent == os.Getpid():
+			continue // an eater of ours
 		case pid == 0:
 			return nil, "in " + d.Path + " there is a process that cannot be seen from here"
 		case !slices.Contains(above, pid):

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
-	"github.com/heapwright/heapwright/cmd/internal/human"
 )
 
 // reclaimEvery is how long after v1 has reclaimed it is looked at again.
@@ -57,17 +56,17 @@ func resolveReclaim(_ context.Context, f chaos.Fault, t *Target, _ chaos.Caps, r
 		return nil, &RefusedError{Why: "the level is what the kernel is to reclaim down to, and it cannot be nothing"}
 	}
 	r := &Resolved{Fault: f, From: from, Level: level}
-	uses := fmt.Sprintf("it uses %s now, of which %s cannot be reclaimed", human.Bytes(float64(m.usage)), human.Bytes(float64(m.fixed)))
+	uses := fmt.Sprintf("it uses %s now, of which %s cannot be reclaimed", sizeText(float64(m.usage)), sizeText(float64(m.fixed)))
 	if t.Memory.Version == 2 {
 		r.Words = []string{
-			fmt.Sprintf("write %d to %s: above %s the kernel slows it down and reclaims (%s)", pages(level), filepath.Join(t.Memory.Path, file), human.Bytes(level), uses),
+			fmt.Sprintf("write %d to %s: above %s the kernel slows it down and reclaims (%s)", pages(level), filepath.Join(t.Memory.Path, file), sizeText(level), uses),
 			"at the end memory.high is written back",
 		}
 		return r, nil
 	}
 	r.Words = []string{
-		fmt.Sprintf("each second in which it uses more than %s, write %d to %s, and at once back what it has now (%s)", human.Bytes(level), pages(level), filepath.Join(t.Memory.Path, file), uses),
-		fmt.Sprintf("where less than %s would be left, write to memory.force_empty instead: it drops all of its page cache, and changes no limit", human.Bytes(reclaimRoom)),
+		fmt.Sprintf("each second in which it uses more than %s, write %d to %s, and at once back what it has now (%s)", sizeText(level), pages(level), filepath.Join(t.Memory.Path, file), uses),
+		fmt.Sprintf("where less than %s would be left, write to memory.force_empty instead: it drops all of its page cache, and changes no limit", sizeText(reclaimRoom)),
 	}
 	return r, nil
 }
@@ -229,7 +228,7 @@ func (e *reclaimEffect) Measure() (float64, string, bool) {
 	e.mu.Lock()
 	level, usage, most, all := e.level, e.low, e.most, e.all
 	e.mu.Unlock()
-	by, unit := "memory.usage_in_bytes at its least", human.Bytes(float64(most))+" at a time"
+	by, unit := "memory.usage_in_bytes at its least", sizeText(float64(most))+" at a time"
 	if e.dir.Version == 2 {
 		var err error
 		if usage, _, err = readBytes(filepath.Join(e.dir.Path, "memory.current")); err != nil {
@@ -244,7 +243,7 @@ func (e *reclaimEffect) Measure() (float64, string, bool) {
 		return 0, "", false
 	}
 	if usage > level && all && most > 0 {
-		return float64(level), fmt.Sprintf("the page cache was reclaimed, %s; what is left, %s, cannot be", unit, human.Bytes(float64(usage))), true
+		return float64(level), fmt.Sprintf("the page cache was reclaimed, %s; what is left, %s, cannot be", unit, sizeText(float64(usage))), true
 	}
 	return float64(usage), by, true
 }

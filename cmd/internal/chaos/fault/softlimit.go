@@ -54,7 +54,7 @@ type FloorError struct {
 
 func (e *FloorError) Error() string {
 	// Without the floor, which moves: who asks again and again is told the same.
-	return fmt.Sprintf("the soft limit stays at %s: a lower one would be below the storm floor, what lives and a tenth, and what is not heap", human.Memlimit(e.LimitBytes))
+	return fmt.Sprintf("the soft limit stays at %s: a lower one would be below the storm floor, what lives and a tenth, and what is not heap", limitText(e.LimitBytes))
 }
 
 func (e *FloorError) Unwrap() error { return e.Err }
@@ -149,7 +149,7 @@ func softRange(f chaos.Fault, now softView, cgroup uint64) (from, level int64, e
 		return 0, 0, err
 	}
 	if level >= now.limit {
-		return 0, 0, &RefusedError{Why: fmt.Sprintf("the soft limit is %s: %s is no squeeze", human.Memlimit(now.limit), human.Bytes(float64(level))), hint: "give a level below it"}
+		return 0, 0, &RefusedError{Why: fmt.Sprintf("the soft limit is %s: %s is no squeeze", limitText(now.limit), sizeText(float64(level))), hint: "give a level below it"}
 	}
 	switch {
 	case !f.From.IsZero():
@@ -157,7 +157,7 @@ func softRange(f chaos.Fault, now softView, cgroup uint64) (from, level int64, e
 			return 0, 0, err
 		}
 		if from < level || from > now.limit {
-			return 0, 0, &RefusedError{Why: fmt.Sprintf("from %s to %s is not down from where the limit is", human.Bytes(float64(from)), human.Bytes(float64(level))), hint: "from lies between the limit and the level"}
+			return 0, 0, &RefusedError{Why: fmt.Sprintf("from %s to %s is not down from where the limit is", sizeText(float64(from)), sizeText(float64(level))), hint: "from lies between the limit and the level"}
 		}
 	case unlimited:
 		// A limit above what there is does nothing: the ramp begins where it begins to tell.
@@ -198,10 +198,10 @@ func resolveSoft(ctx context.Context, f chaos.Fault, t *Target, _ chaos.Caps, _ 
 	}
 	steps, err := set.Describe(live.Change{GOMEMLIMITBytes: &level})
 	if err != nil {
-		return nil, refusedBy("the soft limit cannot come down to "+human.Bytes(float64(level)), err)
+		return nil, refusedBy("the soft limit cannot come down to "+sizeText(float64(level)), err)
 	}
 	r := &Resolved{Fault: f, From: float64(from), Level: float64(level)}
-	r.Words = append(r.Words, fmt.Sprintf("GOMEMLIMIT of process %d is lowered from %s to %s while it runs", t.PID, human.Memlimit(now.GOMEMLIMITBytes), human.Memlimit(level)))
+	r.Words = append(r.Words, fmt.Sprintf("GOMEMLIMIT of process %d is lowered from %s to %s while it runs", t.PID, limitText(now.GOMEMLIMITBytes), limitText(level)))
 	for _, s := range steps {
 		r.Words = append(r.Words, "written: "+s.String())
 	}
@@ -465,14 +465,14 @@ func (s *soft) takeBack(ctx context.Context) error {
 		have = now.GOMEMLIMITBytes
 		// A program that tunes itself may have come to another limit meanwhile.
 		if err == nil && have != s.old && !theirs && (s.via == nil || have == s.now) {
-			return fmt.Errorf("putting the soft limit back: it is %s, and was %s", human.Memlimit(have), human.Memlimit(s.old))
+			return fmt.Errorf("putting the soft limit back: it is %s, and was %s", limitText(have), limitText(s.old))
 		}
 	}
 	if err := errors.Join(s.journal.Undone(s.step), s.setter.Close()); err != nil {
 		return fmt.Errorf("putting the soft limit back: %w", err)
 	}
 	if theirs {
-		return &ChangedError{What: "GOMEMLIMIT", Old: human.Memlimit(s.old), Ours: human.Memlimit(s.now), Have: human.Memlimit(have)}
+		return &ChangedError{What: "GOMEMLIMIT", Old: limitText(s.old), Ours: limitText(s.now), Have: limitText(have)}
 	}
 	return nil
 }

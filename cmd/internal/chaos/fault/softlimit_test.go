@@ -40,7 +40,7 @@ func TestSoftLimit(t *testing.T) {
 		t.Errorf("from %g to %g", r.From, r.Level)
 	}
 	words := strings.Join(r.Words, "\n")
-	for _, want := range []string{"from 400Mi to 200Mi", "memoryLimit", "watchdog"} {
+	for _, want := range []string{"from 400MiB to 200MiB", "memoryLimit", "watchdog"} {
 		if !strings.Contains(words, want) {
 			t.Errorf("the plan does not say %q:\n%s", want, words)
 		}
@@ -130,7 +130,7 @@ func TestSoftLimitOfTheirs(t *testing.T) {
 		t.Error("what the program set is overwritten")
 	}
 	var changed *ChangedError
-	if err := e.Undo(ctx); !errors.As(err, &changed) || changed.Have != "333Mi" {
+	if err := e.Undo(ctx); !errors.As(err, &changed) || changed.Have != "333MiB" {
 		t.Errorf("undoing: %v", err)
 	}
 	if got := s.ask("read"); got != 333<<20 {

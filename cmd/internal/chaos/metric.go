@@ -39,7 +39,7 @@ const (
 	GuardRung       Metric = "guard_rung"            //
 	Restarts        Metric = "restarts"              // since the plan began: 1 when the process is gone
 	HostFreeRatio   Metric = "host_free_ratio"       // MemAvailable of MemTotal
-	ConnectionsOpen Metric = "connections"           // TCP connections of the target, where they can be counted
+	ConnectionsOpen Metric = "connections"           // established TCP connections of the target, where they can be counted
 )
 
 // A MetricInfo is what is to be known of a metric.
@@ -87,7 +87,7 @@ var metrics = []MetricInfo{
 	{Metric: GuardRung, Guard: true, What: "rung of the guard's ladder"},
 	{Metric: Restarts, What: "times that the process ended"},
 	{Metric: HostFreeRatio, What: "share of the machine's memory that is available"},
-	{Metric: ConnectionsOpen, What: "TCP connections of the target"},
+	{Metric: ConnectionsOpen, What: "established TCP connections of the target"},
 }
 
 // Metrics are all metrics.

@@ -15,8 +15,8 @@ const (
 	maxLines = 1 << 18
 )
 
-// countConnections counts the TCP connections of a process, without those that it only
-// listens for.
+// countConnections counts the TCP connections of a process that are established. One that
+// its peer has closed, and the process has not, is none: it may be a leak.
 func countConnections(pid int) (int, bool) {
 	dir := "/proc/" + strconv.Itoa(pid)
 	fds, err := os.Open(dir + "/fd")
@@ -63,8 +63,8 @@ func connectionsIn(r io.Reader, inodes map[string]bool) (int, bool) {
 			return 0, false
 		}
 		f := strings.Fields(lines.Text())
-		const listen = "0A" // TCP_LISTEN (include/net/tcp_states.h)
-		if len(f) >= 10 && f[3] != listen && inodes[f[9]] {
+		const established = "01" // TCP_ESTABLISHED (include/net/tcp_states.h)
+		if len(f) >= 10 && f[3] == established && inodes[f[9]] {
 			n++
 		}
 	}

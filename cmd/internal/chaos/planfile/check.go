@@ -27,10 +27,10 @@ const (
 	maxDiagnosis   = 8
 	maxSteps       = 1000
 	maxConcurrency = 1024
-	maxSend        = 64 << 10  // bytes
-	maxStretch     = time.Hour // of a ramp or a hold
+	maxSend        = 64 << 10      // bytes
+	maxStretch     = time.Hour     // of a ramp or a hold
 	maxTotal       = 3 * time.Hour // what is seen of it is kept in memory
-	maxDelay       = time.Minute // of what passes a proxy
+	maxDelay       = time.Minute   // of what passes a proxy
 	maxFrozen      = 30 * time.Second
 	maxShare       = 2 // of headroom, by faults that may end in a kill
 	minMemory      = 1 << 20

@@ -356,7 +356,7 @@ func (o *outcome) say(e chaos.Event) string {
 		}
 		return "aborted" + prefix(": ", text)
 	case chaos.EventKill:
-		return "the kernel killed" + prefix(" ", cmp.Or(text, "a process"))
+		return cmp.Or(text, "the kernel killed a process for memory")
 	case chaos.EventGone:
 		return "the target ended" + prefix(": ", text)
 	case chaos.EventBroken:

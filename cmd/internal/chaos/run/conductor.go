@@ -299,6 +299,10 @@ func (c *conductor) pump(met func(chaos.Point) bool) bool {
 			if !slices.ContainsFunc(c.run.Events, func(e chaos.Event) bool { return e.Kind == chaos.EventGone }) {
 				c.event(chaos.Event{At: c.at(), Kind: chaos.EventGone, Fault: c.during(), Text: "the target ended"})
 			}
+			// The keeper comes to the same, but who sees it first must not decide the verdict.
+			if i := c.during(); i >= 0 && (c.Plan.Faults[i].Expect == nil || !c.Plan.Faults[i].Expect.OOMKill) {
+				c.abort("the target has ended")
+			}
 		case e, ok := <-c.events:
 			if !ok {
 				c.lost = true

@@ -185,7 +185,7 @@ func TestEndings(t *testing.T) {
 						t.Fatal(err)
 					}
 					if how == "gone" {
-						if !slices.ContainsFunc(r.Events, func(e chaos.Event) bool { return e.Kind == chaos.EventGone }) || r.Aborted != "" {
+						if !slices.ContainsFunc(r.Events, func(e chaos.Event) bool { return e.Kind == chaos.EventGone }) || (r.Aborted != "") != (s.kind == chaos.PhaseFault) {
 							t.Errorf("the target is gone, and the run has %+v, %q", r.Events, r.Aborted)
 						}
 					} else if r.Aborted == "" {

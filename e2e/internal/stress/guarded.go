@@ -17,13 +17,13 @@ target:
     args: ["-guard", %q, "-listen", "127.0.0.1:{port}", "-debug", "127.0.0.1:{port2}", "-admin", "127.0.0.1:{port3}"]
     ready: {http: "http://127.0.0.1:{port}/healthz"}
   memory_limit: 160MiB
-  cpu_quota: 0.6
+  cpu_quota: 1
   debug: "http://127.0.0.1:{port2}/debug/heapwright/"
 load:
   http:
     requests:
     - url: "http://127.0.0.1:{port}/work"
-  rate: 35/s
+  rate: 20/s
   connections: 64
   timeout: 2s
 before: 8s
@@ -35,12 +35,19 @@ hypothesis:
 - {metric: error_ratio, at_most: 2%%, tolerated: 95%%, for: 3s}
 - {metric: latency_p99_seconds, at_most: 1.2s, tolerated: 2.5s, for: 5s}
 abort:
-- {metric: restarts, at_most: 0}
-- {metric: host_free_ratio, at_least: 10%%}
+- {metric: error_ratio, at_most: 100%%}
+- {metric: ready, at_least: 1, for: 30s}
+- {metric: latency_p99_seconds, at_most: 10s, for: 10s}
+- {metric: headroom_seconds, at_least: 0}
+- {metric: headroom_ratio, at_least: 0}
+- {metric: limit_events, at_most: 1000000}
+- {metric: gc_cpu_ratio, at_most: 100%%}
+- {metric: gc_limiter_on, at_most: 1}
+- {metric: memory_full_ratio, at_most: 100%%}
 caps: {memory: 256MiB}
 faults:
 - {name: kept, kind: heap.pointers, level: 36MiB, ramp: 3s, hold: 8s, allow_kill: true}
-- {name: storm, kind: heap.churn, level: 60MiB/s, ramp: 2s, hold: 8s, allow_kill: true}
+- {name: storm, kind: heap.churn, level: 40MiB/s, ramp: 2s, hold: 8s}
 - {name: neighbour, kind: sibling, level: 48MiB, ramp: 3s, hold: 8s, allow_kill: true}
 `, guard, seed, guard)
 }

@@ -39,8 +39,9 @@ const (
 	astray = 0.1
 	// heapSlack and memorySlack are what a small heap may always be off by.
 	heapSlack, memorySlack = 1 << 20, 16 << 20
-	// unsteady is what a live heap may be above before where few cycles say what it was.
-	unsteady = 0.10
+	// unsteady, and unsteadySlack of a small one, are what a live heap may be above before
+	// where few cycles say what it was: those of a heap of a few MiB are as different.
+	unsteady, unsteadySlack = 0.25, 4 << 20
 )
 
 // A Recovery follows whether the target is as it was, after one fault. What it was is
@@ -120,18 +121,18 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 	within, stable := r.rules.Within, min(r.rules.Stable, r.rules.Within)
 	none := math.Inf(-1)
 
-	heap, more := lastLive(cycles), float64(r.rules.LiveHeap)
+	heap, more, least := lastLive(cycles), float64(r.rules.LiveHeap), float64(heapSlack)
+	// Who has hardly any cycles is not waited for.
+	r.few = len(heap) < cyclesBack || float64(len(cycles))*within.Seconds() < cyclesBack*length(before)
 	if l, ok := base[chaos.LiveHeap]; ok && len(heap) < cyclesBack {
 		// A cycle from before anybody looked counts for as long as it was the last one.
-		heap, more = append(heap, l.middle, l.high), max(more, unsteady)
+		heap, more, least = append(heap, l.middle, l.high), max(more, unsteady), unsteadySlack
 	}
 	if len(heap) > 0 {
 		middle := median(heap)
 		// A heap that was larger before, now and then, may be so again.
-		high := max(middle*(1+more), middle+heapSlack, slices.Max(heap))
+		high := max(middle*(1+more), middle+least, slices.Max(heap))
 		add(liveHeap, none, middle, high, within, 0, nil)
-		// Who has hardly any cycles is not waited for.
-		r.few = float64(len(cycles))*within.Seconds() < cyclesBack*length(before)
 		r.list[0].absent = r.few
 	}
 	memory := chaos.WorkingSet

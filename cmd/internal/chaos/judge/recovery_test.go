@@ -40,7 +40,8 @@ func TestLiveHeapOfFewCycles(t *testing.T) {
 		{"back and forth", many, before, []chaos.Cycle{cycle(21*second, 40), cycle(22*second, 50), cycle(23*second, 40), cycle(24*second, 50), cycle(25*second, 40), cycle(26*second, 40)}, nil, -1, true, -1},
 		{"too few after", many, before, []chaos.Cycle{cycle(21*second, 40)}, nil, -1, false, 80 * second},
 		{"what they found is not known", many, before, []chaos.Cycle{cycle(21*second, 0), cycle(22*second, 0), cycle(23*second, 0)}, nil, -1, false, 50 * second},
-		{"seen by points", many[:2], before, nil, []float64{40, 43, 42, 41, 40}, second, true, 23 * second},
+		{"seen by points", many[:2], before, nil, []float64{40, 43, 42, 41, 40}, second, true, 20 * second},
+		{"two cycles before, and others after", many[:2], before, []chaos.Cycle{cycle(21*second, 48), cycle(38*second, 46)}, nil, -1, false, 20 * second},
 		{"no cycles before", nil, before, nil, []float64{40, 40, 40}, -1, false, 20 * second},
 		{"nothing before", nil, nil, []chaos.Cycle{cycle(21*second, 40), cycle(22*second, 40), cycle(23*second, 40)}, nil, -1, false, 20 * second},
 	} {

@@ -23,6 +23,7 @@ import (
 	conductor "github.com/heapwright/heapwright/cmd/internal/chaos/run"
 	"github.com/heapwright/heapwright/cmd/internal/chaos/toolkit"
 	"github.com/heapwright/heapwright/cmd/internal/human"
+	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 	"github.com/heapwright/heapwright/cmd/internal/term"
 	"github.com/heapwright/heapwright/record"
 )
@@ -47,10 +48,10 @@ its live heap, its memory, its goroutines and its latency are back, and its
 settings are as they were. Nothing needs to be built into the program; faults
 inside of it need package guard/fault, and say so.
 
-The plan is a YAML file: the target (a process that runs, or one that is
-started in a cgroup of its own), the load on it, the hypothesis, the faults,
-the conditions that end everything, and what recovery means. --init writes one
-with comments; --check says what is wrong with one, line by line;
+The plan is a YAML file, or - for stdin: the target (a process that runs, or
+one that is started in a cgroup of its own), the load on it, the hypothesis, the
+faults, the conditions that end everything, and what recovery means. --init
+writes one with comments; --check says what is wrong with one, line by line;
 docs/formats/stress.md has every key, stress faults lists what can be done.
 
 What would be done is shown, and asked for, before anything is: --dry-run only
@@ -159,9 +160,16 @@ func sweepStress(ctx context.Context, env Env) ([]string, error) {
 }
 
 func stress(ctx context.Context, env Env, opt stressOptions, path string) error {
-	plan, text, err := planfile.Load(path)
+	plan, text, err := loadStress(env, path)
 	if err != nil {
 		return err
+	}
+	// Before anything is built and started.
+	if _, ok := env.Terminal(env.Stdin); !ok && !opt.dryRun && !opt.yes {
+		return errNobody()
+	}
+	if path == "-" && opt.out == "" && !opt.dryRun {
+		return usagef("stress", "a plan from stdin has no name: give the result one with -o")
 	}
 	if err := opt.choose(plan); err != nil {
 		return err
@@ -227,6 +235,19 @@ func stress(ctx context.Context, env Env, opt stressOptions, path string) error 
 		fmt.Fprintf(env.Stdout, "%s has all that was seen\n", out)
 	}
 	return exitWith(stressCode(result, verdict))
+}
+
+// loadStress reads a plan; - is stdin.
+func loadStress(env Env, path string) (*chaos.Plan, []byte, error) {
+	if path != "-" {
+		return planfile.Load(path)
+	}
+	text, err := io.ReadAll(io.LimitReader(env.Stdin, strictyaml.MaxFile+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the plan from stdin: %w", err)
+	}
+	plan, err := planfile.Parse("stdin", text)
+	return plan, text, err
 }
 
 // choose leaves the faults in the plan that are to be.

@@ -183,3 +183,32 @@ func TestUndoSweeps(t *testing.T) {
 }
 
 func sleepALittle() { time.Sleep(10 * time.Millisecond) }
+
+// TestStressStdin: - is stdin, as elsewhere.
+func TestStressStdin(t *testing.T) {
+	f, lab := stressHost(t)
+	say := func(text string) { f.Stdin = strings.NewReader(text) }
+	say(stressPlan)
+	f.run(t, ExitOK, "stress", "--check", "-")
+	say("schema: heapwright.stress/1\nname: [")
+	f.run(t, ExitCouldNotRun, "stress", "--check", "-")
+	say(stressPlan)
+	f.run(t, ExitOK, "stress", "-", "--dry-run")
+	say(stressPlan)
+	f.run(t, ExitCouldNotRun, "stress", "-", "--yes")
+	if !strings.Contains(f.err.String(), "with -o") {
+		t.Error(f.err.String())
+	}
+	if got := strings.Join(lab.Calls, ", "); got != "open, resolve, close" {
+		t.Errorf("it did %s", got)
+	}
+	say(stressPlan)
+	f.run(t, ExitCouldNotRun, "stress", "export", "-")
+	f.run(t, ExitOK, "stress", "export", "orders.yaml", "-o", "experiment.json")
+	text, err := os.ReadFile("experiment.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	say(string(text))
+	f.run(t, ExitOK, "stress", "import", "-")
+}

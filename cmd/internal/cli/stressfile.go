@@ -76,7 +76,7 @@ type planCheck struct {
 
 // checkPlan says what is wrong with a plan, or what it comes to.
 func checkPlan(env Env, opt stressOptions, path string) error {
-	plan, text, err := planfile.Load(path)
+	plan, text, err := loadStress(env, path)
 	doc := planCheck{Schema: schemaStressCheck, File: path, Valid: err == nil, Problems: []experimentProblem{}, Notes: []string{}}
 	var problems *strictyaml.Errors
 	switch {
@@ -228,7 +228,10 @@ the workflow that come nearest. What has no equivalent there is said on stderr.`
 				return err
 			}
 			path := append(args.targets, args.command...)[0]
-			plan, _, err := planfile.Load(path)
+			if path == "-" && to != "chaos-mesh" {
+				return usagef("stress export", "the experiment runs heapwright stress PLAN.yaml: stdin is no file to name there")
+			}
+			plan, _, err := loadStress(env, path)
 			if err != nil {
 				return err
 			}
@@ -287,8 +290,8 @@ func stressImportCommand() command {
 		use:   "import FILE",
 		short: "a plan from an experiment of the Chaos Toolkit",
 		long: `
-Reads an experiment of the Chaos Toolkit (JSON) and writes the plan that comes
-nearest. What it has no word for is said on stderr.`,
+Reads an experiment of the Chaos Toolkit (JSON; - is stdin) and writes the plan
+that comes nearest. What it has no word for is said on stderr.`,
 		example: `
   heapwright stress import experiment.json > orders.yaml
   heapwright stress import experiment.json -o orders.yaml`,
@@ -299,12 +302,16 @@ nearest. What it has no word for is said on stderr.`,
 		},
 		run: func(_ context.Context, env Env, args arguments) error {
 			path := append(args.targets, args.command...)[0]
-			f, err := os.Open(path)
-			if err != nil {
-				return err
+			from := env.Stdin
+			if path != "-" {
+				f, err := os.Open(path)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				from = f
 			}
-			defer f.Close()
-			text, err := io.ReadAll(io.LimitReader(f, maxImport))
+			text, err := io.ReadAll(io.LimitReader(from, maxImport))
 			if err != nil {
 				return err
 			}

@@ -220,10 +220,15 @@ func printSteps(env Env, steps []liveStep, head string) error {
 	return nil
 }
 
+// errNobody is that there is nobody to confirm anything.
+func errNobody() error {
+	return hinted(errors.New("nobody is there to be asked"), "--yes goes ahead without asking, --dry-run only shows it")
+}
+
 // confirm asks a question that only a person at a terminal can answer.
 func confirm(ctx context.Context, env Env, question string) (bool, error) {
 	if _, ok := env.Terminal(env.Stdin); !ok {
-		return false, hinted(errors.New("nobody is there to be asked"), "--yes goes ahead without asking, --dry-run only shows it")
+		return false, errNobody()
 	}
 	fmt.Fprintf(env.Stderr, "%s [y/N] ", question)
 	answer := make(chan string, 1)

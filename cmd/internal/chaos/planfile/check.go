@@ -27,8 +27,9 @@ const (
 	maxDiagnosis   = 8
 	maxSteps       = 1000
 	maxConcurrency = 1024
-	maxSend        = 64 << 10      // bytes
-	maxStretch     = time.Hour     // of a ramp or a hold
+	maxSend        = 64 << 10  // bytes
+	maxStretch     = time.Hour // of a ramp or a hold
+	minFault       = time.Second
 	maxTotal       = 3 * time.Hour // what is seen of it is kept in memory
 	maxDelay       = time.Minute   // of what passes a proxy
 	maxFrozen      = 30 * time.Second
@@ -234,6 +235,9 @@ func (d *decoder) fault(path string, f *chaos.Fault, k chaos.KindInfo) {
 	d.level(path, f, k)
 	d.During(path+".ramp", f.Ramp, 0, maxStretch)
 	d.During(path+".hold", f.Hold, 0, maxStretch)
+	if f.Hold >= 0 && f.Ramp >= 0 && f.Hold+f.Ramp < minFault && f.Kind != chaos.Freeze {
+		d.Bad(path+".hold", "the fault would be over after %v, before anything is seen of it: write 20s", f.Hold+f.Ramp)
+	}
 	d.Within(path+".steps", f.Steps, 0, maxSteps)
 	switch {
 	case f.Until != nil && f.Steps > 0:

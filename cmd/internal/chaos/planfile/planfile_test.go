@@ -304,6 +304,7 @@ func TestProblems(t *testing.T) {
 		{"keys of others", fault("{kind: limit.soft, level: 80%, size: 5KiB, every: 5s, listen: x, upstream: x, cut: 5%, address: x, send: x, dirty: true, concurrency: 5, allow_kill: true}"), []string{
 			`faults[0].size: limit.soft has none: it belongs to heap.churn`, `.every: limit.soft has none`, `.listen:`, `.upstream:`, `.cut:`, `.address:`, `.send:`, `.dirty: limit.soft has none: it belongs to pagecache`, `.concurrency:`, `.allow_kill: limit.soft kills nothing`}},
 		{"sizes", edit{soft, "- {kind: heap.pointers, level: 5MiB, size: 1KiB}\n- {kind: stacks, level: 5MiB, size: 4KiB}\n"}, []string{`faults[0].size: 1KiB is not from 16 to 512`, `faults[1].size: 4KiB is not from 16KiB to 16MiB`}},
+		{"nothing to be seen", fault("{kind: limit.soft, level: 80%, ramp: 0s, hold: 500ms}"), []string{`faults[0].hold: the fault would be over after 500ms, before anything is seen of it`}},
 		{"times", fault("{kind: limit.soft, level: 80%, ramp: 2h, hold: 2h, steps: 2000}"), []string{`ramp: 2h0m0s is not from 0s to 1h0m0s`, `hold: 2h0m0s is not from 0s to 1h0m0s`, `steps: 2000 is not from 0 to 1000`}},
 		{"steps without a ramp", fault("{kind: limit.soft, level: 80%, ramp: 0s, steps: 5}"), []string{`faults[0].steps: steps are of the ramp`}},
 		{"loop", fault("{kind: sibling, level: 80%, ramp: 0s, steps: 5, until: {metric: headroom, slope: fast}}"), []string{
@@ -443,6 +444,13 @@ func TestSummary(t *testing.T) {
 	}
 	if s := Summarize(p); s.Target != "process 4711" || s.Load != "" || len(s.Notes) != 3 {
 		t.Errorf("%+v", s)
+	}
+	p.Before, p.Faults[0].Ramp, p.Faults[0].Hold = 5*time.Second, 0, 2*time.Second
+	p.Hypothesis = append(p.Hypothesis, chaos.Criterion{Metric: chaos.LatencyP99, AtMost: bound(1.5), OfBaseline: true, For: 7 * time.Second})
+	for _, want := range []string{"before is shorter than 20s", "lasts 2s, and latency_p99_seconds has to be broken for 7s"} {
+		if notes := Summarize(p).Notes; !slices.ContainsFunc(notes, func(n string) bool { return strings.Contains(n, want) }) {
+			t.Errorf("no note %q in %q", want, notes)
+		}
 	}
 }
 

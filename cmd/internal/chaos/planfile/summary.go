@@ -76,6 +76,17 @@ func blind(p *chaos.Plan) []string {
 	if ofLatency := func(c chaos.Criterion) bool { return c.Metric == chaos.LatencyP99 && c.OfBaseline }; p.Before < steadyBefore && slices.ContainsFunc(slices.Concat(p.Hypothesis, p.Abort), ofLatency) {
 		out = append(out, fmt.Sprintf("before is shorter than %v, which is no baseline of a 99th percentile: its bounds are twice as high", steadyBefore))
 	}
+	for _, f := range p.Faults {
+		lasts, longest := f.Ramp+f.Hold, chaos.Criterion{}
+		for _, c := range p.Hypothesis {
+			if c.For > longest.For && !slices.Contains(c.Except, f.Kind) {
+				longest = c
+			}
+		}
+		if f.Kind != chaos.Freeze && lasts < longest.For {
+			out = append(out, fmt.Sprintf("%s lasts %v, and %s has to be broken for %v to count: what is over with the fault does not", f.Name, lasts, longest.Metric, longest.For))
+		}
+	}
 	if t.Ready == "" {
 		out = append(out, "there is no readiness URL: whether it is ready is not seen")
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -208,7 +209,7 @@ func (r *reader) experiment(root map[string]any) {
 // configure reads what is the same wherever the experiment runs.
 func (r *reader) configure(v any) {
 	all, _ := v.(map[string]any)
-	for _, k := range sortedKeys(all) {
+	for _, k := range slices.Sorted(maps.Keys(all)) {
 		switch c := all[k].(type) {
 		case string:
 			r.configuration[k] = c
@@ -223,15 +224,6 @@ func (r *reader) configure(v any) {
 			r.note("configuration."+clean(k, maxText), "not imported: it is known when the experiment runs")
 		}
 	}
-}
-
-func sortedKeys(m map[string]any) []string {
-	var keys []string
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 var variable = regexp.MustCompile(`\$\{([A-Za-z0-9_.-]+)\}`)
@@ -344,7 +336,7 @@ func (r *reader) words(v any) []string {
 			out = append(out, r.text(x))
 		}
 	case map[string]any:
-		for _, k := range sortedKeys(c) {
+		for _, k := range slices.Sorted(maps.Keys(c)) {
 			out = append(out, k, r.text(c[k]))
 		}
 	}

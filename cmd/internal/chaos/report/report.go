@@ -157,7 +157,9 @@ func recoveryUnit(what string) chaos.Unit {
 	case "latency":
 		return chaos.Seconds
 	}
-	return ""
+	// A metric that the hypothesis tolerates more of while there is a fault.
+	info, _ := chaos.Metric(what).Info()
+	return info.Unit
 }
 
 // Headline says in one line what came of a plan, as a terminal or a title has it.

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -399,3 +400,22 @@ func TestWriteFails(t *testing.T) {
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// TestRecoveredMetric: what the recovery looks at may be a metric of the hypothesis.
+func TestRecoveredMetric(t *testing.T) {
+	for _, tt := range []struct {
+		what, text string
+		unit       chaos.Unit
+	}{
+		{"gc_cpu_ratio", "12%", ""}, {"pause_p99_seconds", "120ms", chaos.Seconds}, {"headroom_bytes", "0B", chaos.Bytes},
+		{"ready", "-", ""}, {"goroutines", "0.12", chaos.Count}, {"nothing\x1b", "0.12", ""},
+	} {
+		v := 0.12
+		if tt.what == "ready" {
+			v = math.NaN()
+		}
+		if got := recovered(tt.what, v); got != tt.text || recoveryUnit(tt.what) != tt.unit {
+			t.Errorf("%s: %q in %q", tt.what, got, recoveryUnit(tt.what))
+		}
+	}
+}

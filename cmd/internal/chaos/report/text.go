@@ -631,6 +631,9 @@ func (o *outcome) slow() (rows []slowRow, unknown []string) {
 	for _, f := range o.verdict.Faults {
 		for _, r := range f.Recovery {
 			what := strings.ReplaceAll(clean(r.What), "_", " ")
+			if m, ok := recoveredMetric(r.What); ok {
+				what = title(m)
+			}
 			if !r.Known {
 				if !slices.Contains(unknown, what) && len(unknown) < maxRows {
 					unknown = append(unknown, what)
@@ -664,7 +667,17 @@ func recovered(what string, v float64) string {
 	case "guard":
 		return stateName(v)
 	}
+	if m, ok := recoveredMetric(what); ok {
+		return measure(m, v)
+	}
 	return amount(v, recoveryUnit(what))
+}
+
+// recoveredMetric is the metric that a criterion of the recovery is of, where it is none
+// of the recovery's own.
+func recoveredMetric(what string) (chaos.Metric, bool) {
+	info, ok := chaos.Metric(what).Info()
+	return info.Metric, ok && what != "goroutines"
 }
 
 // recovery writes what came back late, or not.

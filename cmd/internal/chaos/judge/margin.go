@@ -94,10 +94,12 @@ func (j *judging) limit(m chaos.Metric) (float64, bool) {
 }
 
 // margin is how much memory can be taken before what fails, from the fault that left the
-// least room; nil where none took memory from a target whose limit is known.
+// least room; nil where none took memory from a target whose limit is known. A lowered
+// GOMEMLIMIT is looked at where there is nothing else: what is safe as one is not safe as
+// a limit of the cgroup, which has more to hold.
 func (j *judging) margin() *chaos.Margin {
 	var best *chaos.Margin
-	least := math.Inf(1)
+	least, soft := math.Inf(1), false
 	for i := range j.run.Plan.Faults[:min(len(j.run.Plan.Faults), mostFaults)] {
 		d, ok := j.done(i)
 		if !ok || !d.Happened {
@@ -107,8 +109,9 @@ func (j *judging) margin() *chaos.Margin {
 		if m == nil {
 			continue
 		}
-		if room := m.Points[len(m.Points)-1].RoomBytes; room < least {
-			best, least = m, room
+		isSoft := j.run.Plan.Faults[i].Kind == chaos.SoftLimit
+		if room := m.Points[len(m.Points)-1].RoomBytes; best == nil || soft && !isSoft || soft == isSoft && room < least {
+			best, least, soft = m, room, isSoft
 		}
 	}
 	return best

@@ -100,6 +100,27 @@ func TestMargin(t *testing.T) {
 
 // A slope is cut into stretches; where no limit is known, or nothing happened, there is
 // no margin.
+// A soft limit that left less room than a neighbour is not what a limit may be.
+func TestMarginOfTwo(t *testing.T) {
+	run := sim{quiet: true, run: func(r *chaos.Run) {
+		r.Plan.Faults = append([]chaos.Fault{{Name: "soft", Kind: chaos.SoftLimit}}, r.Plan.Faults...)
+		for i := range r.Events {
+			r.Events[i].Fault = 1
+		}
+		second := r.Faults[0]
+		second.Fault = 1
+		first := chaos.Done{Began: 50 * time.Second, Ended: simBegan, Peak: 60 * mib, Happened: true, Contained: true, Verified: true}
+		r.Faults = []chaos.Done{first, second}
+	}}.make()
+	if m := Judge(run).Margin; m == nil || m.Fault != 1 {
+		t.Errorf("margin %+v, want that of the neighbour", m)
+	}
+	run.Faults[1].Happened = false
+	if m := Judge(run).Margin; m == nil || m.Fault != 0 {
+		t.Errorf("margin %+v, want that of the soft limit, where there is no other", m)
+	}
+}
+
 func TestMarginOfASlope(t *testing.T) {
 	s := sim{quiet: true, mutate: func(at time.Duration, truth map[chaos.Metric]float64) {
 		truth[chaos.GCCPURatio] = 0.02

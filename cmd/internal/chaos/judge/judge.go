@@ -504,12 +504,11 @@ func (j *judging) growth(d chaos.Done) []chaos.Recovered {
 		}
 		return out
 	}
-	_, counted := j.base[chaos.ConnectionsOpen]
-	free := unconnected(counted)
+	goroutines := unexplained(j.base)
 	many := func(points []chaos.Point) []trend.Point {
 		var out []trend.Point
 		for _, p := range points {
-			if v, ok := free(p); ok {
+			if v, ok := goroutines(p); ok {
 				out = append(out, trend.Point{T: p.At.Seconds(), V: v})
 			}
 		}

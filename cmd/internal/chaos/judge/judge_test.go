@@ -135,7 +135,7 @@ func TestSeeded(t *testing.T) {
 				c.LiveBytes += 10 * mib
 			}
 		}}, chaos.Deviated, "its live heap: 5", 0},
-		{"goroutines stay", sim{mutate: set(after, chaos.GoroutineCount, 260)}, chaos.Deviated, "its goroutines, less its connections: 260", 0},
+		{"goroutines stay", sim{mutate: set(after, chaos.GoroutineCount, 260)}, chaos.Deviated, "its goroutines, without those of new connections: 260", 0},
 		{"latency stays", sim{mutate: set(after, chaos.LatencyP99, 0.4)}, chaos.Deviated, "99th percentile of the latency", 0},
 		{"errors stay", sim{mutate: set(after, chaos.ErrorRatio, 0.008)}, chaos.Deviated, "share of failed requests", 0},
 		{"collector busy after it, as is tolerated during it", sim{mutate: set(after, chaos.GCCPURatio, 0.35)}, chaos.Deviated, "after the fault neighbour, " + name(chaos.GCCPURatio) + ": 35% after 60 s, at most 25%", 0},

@@ -143,11 +143,9 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 		high := max(l.middle*(1+float64(r.rules.WorkingSet)), l.middle+memorySlack, l.high)
 		add(workingSet, none, l.middle, high, r.rules.Memory, min(stable, time.Second), metric(memory))
 	}
-	_, counted := base[chaos.ConnectionsOpen]
-	free := unconnected(counted)
-	if l, ok := newBaseline(of(before, chaos.GoroutineCount, free))[chaos.GoroutineCount]; ok {
+	if l, ok := base[chaos.GoroutineCount]; ok {
 		off := max(l.middle*float64(r.rules.Goroutines), 10)
-		add(goroutines, l.low-off, l.middle, l.high+off, within, stable, free)
+		add(goroutines, l.low-off, l.middle, l.high+off, within, stable, unexplained(base))
 	}
 	if l, ok := base[chaos.LatencyP99]; ok {
 		high := max(l.middle*(1+float64(r.rules.Latency)), l.high+slack(chaos.LatencyP99))
@@ -207,30 +205,30 @@ func looser(plan *chaos.Plan, fault int) []chaos.Criterion {
 	return out
 }
 
-// unconnected are the goroutines less the connections that are established: a server
-// keeps a goroutine for each that is kept alive, and clients open more of them while it
-// is slow. One that stays when its connection is gone counts. Where connections were not
-// counted before, goroutines are taken as they are: the two are not to be mixed.
-func unconnected(counted bool) func(chaos.Point) (float64, bool) {
+// perConnection is how many goroutines a connection may have: one where it is served, two
+// where it is a client's (net/http's reads and writes), as in a proxy.
+const perConnection = 2
+
+// unexplained are the goroutines without those of connections that there were not before:
+// clients open more of them while a server is slow, and keep them. One that stays when
+// its connection is gone counts. Where connections were not counted before, goroutines
+// are taken as they are.
+func unexplained(base baseline) func(chaos.Point) (float64, bool) {
+	usual := base[chaos.GoroutineCount].middle
+	c, counted := base[chaos.ConnectionsOpen]
 	return func(p chaos.Point) (float64, bool) {
 		n, ok := value(p, chaos.GoroutineCount)
 		if !counted {
 			return n, ok
 		}
-		c, known := value(p, chaos.ConnectionsOpen)
-		return n - c, ok && known
-	}
-}
-
-// of are points that have nothing but a metric, as it is read.
-func of(points []chaos.Point, m chaos.Metric, read func(chaos.Point) (float64, bool)) []chaos.Point {
-	var out []chaos.Point
-	for _, p := range points {
-		if v, ok := read(p); ok {
-			out = append(out, chaos.Point{At: p.At, Values: map[chaos.Metric]float64{m: v}})
+		open, known := value(p, chaos.ConnectionsOpen)
+		if n > usual {
+			n = max(usual, n-perConnection*max(0, open-c.high))
+		} else {
+			n = min(usual, n+perConnection*max(0, c.low-open))
 		}
+		return n, ok && known
 	}
-	return out
 }
 
 // length is how many seconds points span, one at least.
@@ -447,7 +445,7 @@ var measured = map[string]struct {
 }{
 	liveHeap:   {chaos.LiveHeap, "live heap"},
 	workingSet: {chaos.WorkingSet, "working set"},
-	goroutines: {chaos.GoroutineCount, "goroutines, less its connections"},
+	goroutines: {chaos.GoroutineCount, "goroutines, without those of new connections"},
 	latency:    {chaos.LatencyP99, "99th percentile of the latency"},
 	failures:   {chaos.ErrorRatio, "share of failed requests"},
 }

@@ -92,7 +92,7 @@ func TestKeptAlive(t *testing.T) {
 	for at := time.Duration(0); at < 5*time.Second; at += 100 * time.Millisecond {
 		before = append(before, point(at, 20, 8))
 	}
-	for connections, back := range map[float64]bool{8: false, 64: true} {
+	for connections, back := range map[float64]bool{8: false, 20: false, 40: true, 64: true, 500: true} {
 		r := NewRecovery(plan, before, nil, chaos.Done{Ended: 10 * time.Second})
 		for at := 10 * time.Second; at < 20*time.Second; at += 100 * time.Millisecond {
 			r.Step(point(at, 76, connections), nil)

@@ -422,12 +422,18 @@ func (k *Keeper) over(err error) {
 	k.mu.Lock()
 	k.err = fmt.Errorf("the keeper ended before it was told to: %s", how)
 	k.mu.Unlock()
-	if journal == "" {
-		return
-	}
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), endPatience)
 	defer cancel()
+	if journal == "" {
+		// It may have begun one that it could not tell us of. Whose it is says the journal.
+		if _, err := Sweep(ctx, k.config.Dir); err != nil {
+			k.mu.Lock()
+			k.left = []string{err.Error()}
+			k.mu.Unlock()
+		}
+		return
+	}
 	put, left, err := revertFile(ctx, journal)
 	for _, text := range put {
 		k.event(chaos.Event{At: time.Since(k.config.Epoch), Kind: chaos.EventRestored, Fault: -1, Text: clip(text)})

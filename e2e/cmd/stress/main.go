@@ -295,13 +295,18 @@ func breaker(ctx context.Context, o *options) error {
 	if err := o.build(ctx, "stresssubject"); err != nil {
 		return err
 	}
+	text, err := os.ReadFile(filepath.Join(o.root, "examples/stress/breaker.yaml"))
+	if err != nil {
+		return err
+	}
+	plan := strings.Replace(string(text), "source: ../../e2e/stresssubject", `command: ["{{.stresssubject}}"]`, 1)
 	n := cmp.Or(o.runs, 3)
 	results := make([]*stress.Result, n)
 	var lines sync.Mutex
 	fmt.Fprintf(o.out, "%-4s %-9s %14s %12s  %s\n", "run", "verdict", "degraded after", "well again", "")
 	tripped := 0
-	err := stress.Each(ctx, n, o.atOnce, func(ctx context.Context, i int) error {
-		r, err := o.Run(ctx, fmt.Sprintf("breaker-%d", i+1), stress.BreakerPlan)
+	err = stress.Each(ctx, n, o.atOnce, func(ctx context.Context, i int) error {
+		r, err := o.Run(ctx, fmt.Sprintf("breaker-%d", i+1), plan)
 		if err != nil {
 			return err
 		}

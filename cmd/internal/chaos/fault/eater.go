@@ -33,18 +33,9 @@ func (e *KilledError) Hint() string {
 }
 
 func resolveEater(_ context.Context, f chaos.Fault, t *Target, caps chaos.Caps, room Room) (*Resolved, error) {
-	if err := t.Memory.own("memory"); err != nil {
-		return nil, err
-	}
-	if err := t.Memory.may("cgroup.procs"); err != nil {
-		return nil, err
-	}
-	if err := swaps(t, room); err != nil {
-		return nil, err
-	}
-	m, err := t.Memory.look()
+	m, err := t.squeezable("cgroup.procs", room)
 	if err != nil {
-		return nil, &RefusedError{Why: "its memory is not known", Err: err}
+		return nil, err
 	}
 	level, err := absolute(f.Level, float64(m.room), "headroom")
 	if err != nil {

@@ -116,6 +116,25 @@ func (d Dir) look() (memory, error) {
 	return m, nil
 }
 
+// squeezable is what there is to know of the memory of the target's group, if memory may
+// be taken from it by writing to a file of it.
+func (t *Target) squeezable(file string, room Room) (memory, error) {
+	if err := t.Memory.own("memory"); err != nil {
+		return memory{}, err
+	}
+	if err := t.Memory.may(file); err != nil {
+		return memory{}, err
+	}
+	if err := swaps(t, room); err != nil {
+		return memory{}, err
+	}
+	m, err := t.Memory.look()
+	if err != nil {
+		return memory{}, &RefusedError{Why: "its memory is not known", Err: err}
+	}
+	return m, nil
+}
+
 // noSwap reports whether what is in the group cannot be swapped out.
 func (d Dir) noSwap() bool {
 	if d.Version == 2 {

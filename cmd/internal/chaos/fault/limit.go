@@ -16,18 +16,9 @@ import (
 // nothing happens; with v2 it takes any, and kills until what is left fits. So there a
 // level below the working set needs the user's word.
 func resolveLimit(_ context.Context, f chaos.Fault, t *Target, _ chaos.Caps, room Room) (*Resolved, error) {
-	if err := t.Memory.own("memory"); err != nil {
-		return nil, err
-	}
-	if err := swaps(t, room); err != nil {
-		return nil, err
-	}
-	m, err := t.Memory.look()
-	if err != nil {
-		return nil, &RefusedError{Why: "its memory is not known", Err: err}
-	}
 	limitFile, _ := t.Memory.files()
-	if err := t.Memory.may(limitFile); err != nil {
+	m, err := t.squeezable(limitFile, room)
+	if err != nil {
 		return nil, err
 	}
 	path := filepath.Join(t.Memory.Path, limitFile)

@@ -25,22 +25,13 @@ const reclaimRoom = 16 << 20
 
 // resolveReclaim: the level is the usage that the kernel is to reclaim down to.
 func resolveReclaim(_ context.Context, f chaos.Fault, t *Target, _ chaos.Caps, room Room) (*Resolved, error) {
-	if err := t.Memory.own("memory"); err != nil {
-		return nil, err
-	}
 	file := "memory.high"
 	if t.Memory.Version == 1 {
 		file = "memory.limit_in_bytes"
 	}
-	if err := t.Memory.may(file); err != nil {
-		return nil, err
-	}
-	if err := swaps(t, room); err != nil {
-		return nil, err
-	}
-	m, err := t.Memory.look()
+	m, err := t.squeezable(file, room)
 	if err != nil {
-		return nil, &RefusedError{Why: "its memory is not known", Err: err}
+		return nil, err
 	}
 	level, err := absolute(f.Level, float64(m.usage), "usage")
 	if err != nil {

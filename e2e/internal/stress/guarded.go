@@ -47,7 +47,7 @@ abort:
 caps: {memory: 256MiB}
 faults:
 - {name: kept, kind: heap.pointers, level: 36MiB, ramp: 3s, hold: 8s, allow_kill: true}
-- {name: storm, kind: heap.churn, level: 40MiB/s, ramp: 2s, hold: 8s}
+- {name: storm, kind: heap.churn, level: 15MiB/s, ramp: 2s, hold: 8s}
 - {name: neighbour, kind: sibling, level: 48MiB, ramp: 3s, hold: 8s, allow_kill: true}
 `, guard, seed, guard)
 }

@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -126,9 +128,14 @@ func levelText(v float64, u chaos.Unit) string {
 	case chaos.BytesPerSecond:
 		return sizeText(v) + " a second"
 	case chaos.CountPerSecond:
-		return fmt.Sprintf("%.4g a second", v)
+		return countText(v) + " a second"
 	}
-	return fmt.Sprintf("%.4g", v)
+	return countText(v)
+}
+
+// countText is a number with two decimals at most, and without an exponent.
+func countText(v float64) string {
+	return strconv.FormatFloat(math.Round(v*100)/100, 'f', -1, 64)
 }
 
 // hookRange says from which level to which it goes.

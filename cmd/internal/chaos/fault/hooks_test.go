@@ -464,3 +464,17 @@ func FuzzParseDocument(f *testing.F) {
 		}
 	})
 }
+
+func TestLevelText(t *testing.T) {
+	for _, c := range []struct {
+		v    float64
+		u    chaos.Unit
+		want string
+	}{
+		{20000, chaos.Count, "20000"}, {4.0 / 3, chaos.CountPerSecond, "1.33 a second"}, {1 << 20, chaos.BytesPerSecond, "1.0MiB a second"},
+	} {
+		if got := levelText(c.v, c.u); got != c.want {
+			t.Errorf("%v %s is %q, want %q", c.v, c.u, got, c.want)
+		}
+	}
+}

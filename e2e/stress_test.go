@@ -387,6 +387,11 @@ faults:
 			if strings.Contains(r.Report.Reason, "the target was killed once") != c.killed {
 				t.Errorf("killed: %s", r.Report.Reason)
 			}
+			for _, f := range r.Report.Faults {
+				if f.KilledTarget != c.killed {
+					t.Errorf("%s: the target was killed: %v", f.Name, f.KilledTarget)
+				}
+			}
 			if seen.group == nil {
 				t.Error("the target was not seen")
 			}

@@ -199,6 +199,24 @@ func (c *course) measure() {
 // undo takes it back, whoever asks first; all wait until it is.
 func (c *course) undo() { c.once.Do(c.takeBack) }
 
+// killed reports whether the kernel has killed the target for memory since the fault
+// began. Who ended the fault may have seen the target's end before the watcher did, which
+// then has a few ticks to look.
+func (c *course) killed() bool {
+	for n := 0; ; n++ {
+		if c.s.gone.Load() && c.s.kills.Load() > c.kills {
+			return true
+		}
+		if n == killLooks || c.s.target.Alive() == nil {
+			return false
+		}
+		time.Sleep(tick)
+	}
+}
+
+// killLooks is how many ticks the watcher is waited for.
+const killLooks = 3
+
 func (c *course) takeBack() {
 	began := time.Now()
 	c.cancel()
@@ -215,9 +233,11 @@ func (c *course) takeBack() {
 			err = nil
 		}
 	}
+	ended, took := c.s.at(), time.Since(began)
+	killed := c.killed()
 	c.mu.Lock()
 	d := &c.done
-	d.Ended, d.Undo = c.s.at(), time.Since(began)
+	d.Ended, d.Undo = ended, took
 	d.Verified = err == nil && len(left) == 0
 	d.Happened = c.happened()
 	d.Contained = true
@@ -231,7 +251,7 @@ func (c *course) takeBack() {
 	if e, ok := effect.(fault.Cutter); ok && d.Peak == 0 && e.Cuts() > 0 {
 		d.Happened, d.By = true, fmt.Sprintf("%d connections were cut", e.Cuts())
 	}
-	d.KilledTarget = c.s.gone.Load() && c.s.kills.Load() > c.kills
+	d.KilledTarget = killed
 	switch {
 	case err != nil:
 		d.Err = clip(err.Error())

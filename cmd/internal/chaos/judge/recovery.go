@@ -131,7 +131,7 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 	if len(heap) > 0 {
 		middle := median(heap)
 		// A heap that was larger before, now and then, may be so again.
-		high := max(middle*(1+more), middle+least, slices.Max(heap))
+		high := max(middle*(1+more), middle+least, slices.Max(heap)) + deadGoroutines(plan, done)
 		add(liveHeap, none, middle, high, within, 0, nil)
 		r.list[0].absent = r.few
 	}
@@ -230,6 +230,42 @@ func unexplained(base baseline) func(chaos.Point) (float64, bool) {
 		return n, ok && known
 	}
 }
+
+// goroutineBytes is what a goroutine leaves in the live heap when it has ended: its g,
+// with its place in allgs, which are used again and never freed (runtime/runtime2.go and
+// proc.go of Go 1.26: a g is of the size class of 448 bytes).
+const goroutineBytes = 512
+
+// deadGoroutines is what the goroutines of a fault, and of those before it, leave alive in
+// any Go program: that of the fault which had most.
+func deadGoroutines(plan *chaos.Plan, done chaos.Done) float64 {
+	most := 0.0
+	for i, f := range plan.Faults {
+		peak := f.Level.Value
+		switch {
+		case i > done.Fault:
+			continue
+		case i == done.Fault:
+			peak = done.Peak
+		case f.Level.Share:
+			continue
+		}
+		switch f.Kind {
+		case chaos.Connections:
+			peak *= 2 // a goroutine that reads, and one that serves
+		case chaos.Stacks:
+			peak /= max(float64(f.Size), leastStack)
+		case chaos.Goroutines:
+		default:
+			continue
+		}
+		most = max(most, finite(peak))
+	}
+	return most * goroutineBytes
+}
+
+// leastStack is the least that a goroutine of chaos.Stacks has: package guard/fault.
+const leastStack = 16 << 10
 
 // length is how many seconds points span, one at least.
 func length(points []chaos.Point) float64 {

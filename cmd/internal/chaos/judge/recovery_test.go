@@ -116,3 +116,35 @@ func TestKeptAlive(t *testing.T) {
 		}
 	}
 }
+
+// TestDeadGoroutines floods a target with goroutines: what the runtime never frees of
+// them is no accusation, and more than that is one.
+func TestDeadGoroutines(t *testing.T) {
+	var before []chaos.Point
+	var cycles []chaos.Cycle
+	for at := time.Duration(0); at < 10*time.Second; at += 100 * time.Millisecond {
+		before = append(before, chaos.Point{At: at, Values: map[chaos.Metric]float64{chaos.LiveHeap: 26 << 20}})
+		if at%time.Second == 0 {
+			cycles = append(cycles, chaos.Cycle{At: at, LiveBytes: 26 << 20})
+		}
+	}
+	plan := &chaos.Plan{
+		Recovery: chaos.Recovery{Within: 10 * time.Second, Stable: time.Second},
+		Faults:   []chaos.Fault{{Kind: chaos.Goroutines, Level: chaos.Level{Value: 20000}}, {Kind: chaos.Churn}},
+	}
+	for _, c := range []struct {
+		fault int
+		live  uint64
+		back  bool
+	}{{0, 35 << 20, true}, {0, 48 << 20, false}, {1, 35 << 20, true}} {
+		r := NewRecovery(plan, before, cycles, chaos.Done{Fault: c.fault, Peak: 20000, Ended: 20 * time.Second})
+		for at := 20 * time.Second; at < 30*time.Second; at += 500 * time.Millisecond {
+			r.Step(chaos.Point{At: at, Values: map[chaos.Metric]float64{chaos.LiveHeap: float64(c.live)}}, []chaos.Cycle{{At: at, LiveBytes: c.live}})
+		}
+		for _, g := range r.Results() {
+			if g.What == liveHeap && (g.Took != nil) != c.back {
+				t.Errorf("fault %d, live heap %d MiB: %+v", c.fault, c.live>>20, g)
+			}
+		}
+	}
+}

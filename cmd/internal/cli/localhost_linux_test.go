@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/goproc"
 	"github.com/heapwright/heapwright/cmd/internal/procmem"
+	"github.com/heapwright/heapwright/cmd/internal/targettest"
 )
 
 // TestWaitsAcrossTimeNamespaces: where the process's clock is not ours, a wait
@@ -43,25 +43,7 @@ func TestWaitsAcrossTimeNamespaces(t *testing.T) {
 			cmd := exec.Command(args[0], args[1:]...)
 			cmd.Env = append(os.Environ(), "HEAPWRIGHT_TEST_WAITING=1")
 			cmd.Stderr = os.Stderr
-			in, err := cmd.StdinPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			out, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				in.Close()
-				cmd.Process.Kill()
-				cmd.Wait()
-			})
-			if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-				t.Fatal(line, err)
-			}
+			targettest.Ready(t, cmd)
 			if c.command != nil {
 				own, err1 := os.Readlink("/proc/self/ns/time")
 				its, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/time", cmd.Process.Pid))

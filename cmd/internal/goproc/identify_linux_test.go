@@ -1,7 +1,6 @@
 package goproc
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -31,21 +30,8 @@ func start(t testing.TB, path string, change func(*exec.Cmd)) *exec.Cmd {
 	if change != nil {
 		change(cmd)
 	}
-	if _, err := cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+	_, out := targettest.Pipe(t, cmd)
+	if _, err := out.ReadString('\n'); err != nil {
 		t.Fatalf("%s did not start: %v", path, err)
 	}
 	return cmd

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/targettest"
 )
 
 // TestMain is also the watchdog, and a tool that is killed.
@@ -167,22 +169,8 @@ func start(t testing.TB, path string, env ...string) *target {
 	cmd.Env = append(os.Environ(), "GODEBUG=", "GOGC=", "GOMEMLIMIT=", "GOMAXPROCS=2")
 	cmd.Env = append(cmd.Env, env...)
 	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	tg := &target{t: t, cmd: cmd, in: in, out: bufio.NewReader(out)}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
+	in, out := targettest.Pipe(t, cmd)
+	tg := &target{t: t, cmd: cmd, in: in, out: out}
 	tg.answer()
 	return tg
 }

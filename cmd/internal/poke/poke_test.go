@@ -16,6 +16,7 @@ import (
 	"unsafe"
 
 	"github.com/heapwright/heapwright/cmd/internal/procmem"
+	"github.com/heapwright/heapwright/cmd/internal/targettest"
 )
 
 // The variables that the child lets itself be written to.
@@ -64,21 +65,11 @@ func startChild(t *testing.T) *child {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), "POKE_CHILD=1")
 	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	in, out := targettest.Pipe(t, cmd)
 	c := &child{t: t, in: in, out: bufio.NewScanner(out), cmd: cmd}
 	a := c.line()
 	c.long, c.short, c.bss, c.heap, c.fixed, c.shared = a[0], a[1], a[2], a[3], a[4], a[5]
+	var err error
 	if c.proc, err = procmem.Open(cmd.Process.Pid); err != nil {
 		t.Fatal(err)
 	}

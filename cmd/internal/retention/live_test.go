@@ -1,7 +1,6 @@
 package retention_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -43,23 +42,8 @@ func keeps(t *testing.T, toolchain string, size string, flags ...string) (int, m
 		t.Fatalf("%v: %s", err, out)
 	}
 	cmd := exec.Command(bin, size)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadBytes('\n')
+	_, out := targettest.Pipe(t, cmd)
+	line, err := out.ReadBytes('\n')
 	if err != nil && err != io.EOF {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ package targettest
 
 import (
 	"bufio"
-	"context"
 	"debug/buildinfo"
 	"debug/elf"
 	_ "embed"
@@ -148,7 +147,6 @@ func Start(t testing.TB, path string, args ...string) *Target {
 	if runtime.GOOS != "linux" {
 		t.Skip("needs Linux")
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	env := append(os.Environ(), "GODEBUG=", "GOGC=", "GOTRACEBACK=")
 	var cmdArgs []string
 	for _, a := range args {
@@ -163,25 +161,11 @@ func Start(t testing.TB, path string, args ...string) *Target {
 	if arch != runtime.GOARCH {
 		command = []string{emulator(t, arch), path}
 	}
-	cmd := exec.CommandContext(ctx, command[0], append(command[1:], cmdArgs...)...)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cmd := exec.Command(command[0], append(command[1:], cmdArgs...)...)
 	cmd.Stderr = os.Stderr
 	cmd.Env = env
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	tg := &Target{cmd: cmd, arch: arch, in: in, out: bufio.NewReader(out), symbols: map[string]uint64{}, sizes: map[string]uint64{}}
-	t.Cleanup(func() {
-		cancel()
-		cmd.Wait()
-	})
+	in, out := Pipe(t, cmd)
+	tg := &Target{cmd: cmd, arch: arch, in: in, out: out, symbols: map[string]uint64{}, sizes: map[string]uint64{}}
 	tg.answer(t)
 	tg.open(t, path)
 	return tg

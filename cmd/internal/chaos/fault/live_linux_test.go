@@ -1,7 +1,6 @@
 package fault
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +19,7 @@ import (
 	"github.com/heapwright/heapwright/cgroup"
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
+	"github.com/heapwright/heapwright/cmd/internal/targettest"
 )
 
 const mebi = 1 << 20
@@ -100,33 +100,8 @@ func startLab(t testing.TB, limit uint64, spec targetSpec, controllers ...string
 	}
 	l.cmd = exec.Command("/proc/self/exe", targetVerb, string(arg))
 	l.cmd.Stderr = os.Stderr
-	l.in, l.pid = start(t, l.cmd)
+	l.in, l.pid = targettest.Ready(t, l.cmd), l.cmd.Process.Pid
 	return l
-}
-
-// start starts a child that says when it is ready, and ends it with the test.
-func start(t testing.TB, cmd *exec.Cmd) (io.Closer, int) {
-	t.Helper()
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		t.Fatalf("the child says %q, %v", line, err)
-	}
-	return in, cmd.Process.Pid
 }
 
 func (l *lab) value(t testing.TB, controller, file string) string {
@@ -733,7 +708,7 @@ func TestHolderKilled(t *testing.T) {
 			}
 			holder := exec.Command("/proc/self/exe", holderVerb, string(arg))
 			holder.Stderr = os.Stderr
-			start(t, holder)
+			targettest.Ready(t, holder)
 			target, err := Locate(t.Context(), l.pid, "")
 			if err != nil {
 				t.Fatal(err)
@@ -806,7 +781,7 @@ func TestHolderKilledAnywhere(t *testing.T) {
 			}
 			holder := exec.Command("/proc/self/exe", holderVerb, string(arg))
 			holder.Stderr = os.Stderr
-			start(t, holder)
+			targettest.Ready(t, holder)
 			time.Sleep(time.Duration(round*1777) * time.Microsecond)
 			holder.Process.Kill()
 			holder.Wait()

@@ -13,6 +13,8 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+
+	"github.com/heapwright/heapwright/cmd/internal/targettest"
 )
 
 var (
@@ -61,22 +63,8 @@ func run(t testing.TB, path string, env []string, args ...string) (*exec.Cmd, io
 	t.Helper()
 	cmd := exec.Command(path, args...)
 	cmd.Env = append(append(os.Environ(), "GODEBUG=", "GOGC=", "GOMEMLIMIT=", "GOMAXPROCS=2"), env...)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	return cmd, in, bufio.NewReader(out)
+	in, out := targettest.Pipe(t, cmd)
+	return cmd, in, out
 }
 
 func located(t testing.TB, pid int, debug string) *Target {

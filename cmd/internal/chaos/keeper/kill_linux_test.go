@@ -24,6 +24,7 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/chaos/fault"
 	"github.com/heapwright/heapwright/cmd/internal/chaos/sense"
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
+	"github.com/heapwright/heapwright/cmd/internal/targettest"
 )
 
 var kills = flag.Int("kills", 2, "how many random moments each kind of end is tried at")
@@ -175,25 +176,7 @@ func newScene(t *testing.T) *scene {
 	write("cpu", "cpu.cfs_quota_us", "80000")
 	cmd := exec.Command("/proc/self/exe", append([]string{targetVerb}, dirs...)...)
 	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		t.Fatalf("the target says %q: %v", line, err)
-	}
+	targettest.Ready(t, cmd)
 	s.pid = cmd.Process.Pid
 	s.limit, s.quota = s.file(t, "memory", "memory.limit_in_bytes"), s.file(t, "cpu", "cpu.cfs_quota_us")
 	s.before = s.read(t)

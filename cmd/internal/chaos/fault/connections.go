@@ -385,14 +385,15 @@ func (f *flood) hold(c *net.TCPConn) {
 }
 
 // Measure counts the connections that are established on the side of the target, by
-// what the kernel says of the network that it is in.
+// what the kernel says of the network that it is in, and those that the service has
+// closed: a service that does not wait for who says nothing has met the flood, too.
 func (f *flood) Measure() (float64, string, bool) {
 	f.mu.Lock()
 	ports := make(map[uint16]bool, len(f.open))
 	for _, p := range f.open {
 		ports[p] = true
 	}
-	all := f.all
+	closed, all := f.closed, f.all
 	f.mu.Unlock()
 	n, err := countTCP(f.target.PID, func(l tcpLine) bool {
 		return l.state == established && l.local == f.port && ports[l.remote]
@@ -402,14 +403,14 @@ func (f *flood) Measure() (float64, string, bool) {
 	}
 	by := "connections that are established on the target's side"
 	if all > 0 {
-		by += fmt.Sprintf("; it has closed %d", all)
+		by = fmt.Sprintf("%d %s; it has closed %d", n, by, all)
 	}
 	if f.eye != nil && f.base > 0 {
 		if s, err := f.eye.look(); err == nil {
 			by += fmt.Sprintf("; it has %+d goroutines", s.Goroutines-int64(f.base))
 		}
 	}
-	return float64(n), by, true
+	return float64(n + closed), by, true
 }
 
 // Undo resets all connections, and looks that none is left.

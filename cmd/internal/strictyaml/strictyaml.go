@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -51,6 +52,17 @@ type Words struct {
 // A Scalar reads a text as the type of v wants it, and reports whether that is a
 // type of its. The error says what to write.
 type Scalar func(v reflect.Value, s string) (mine bool, err error)
+
+// ReadFile reads a file for [Decoder.Decode], and no more of it than shows that it is
+// too large.
+func ReadFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, MaxFile+1))
+}
 
 // A position is a place in the file.
 type position struct{ line, column int }

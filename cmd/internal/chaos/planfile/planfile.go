@@ -8,11 +8,7 @@
 package planfile
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
@@ -40,12 +36,7 @@ func Parse(name string, text []byte) (*chaos.Plan, error) {
 
 // Load reads a plan from a file, and returns the text too: results keep it.
 func Load(path string) (plan *chaos.Plan, text []byte, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading the plan: %w", err)
-	}
-	defer f.Close()
-	text, err = io.ReadAll(io.LimitReader(f, strictyaml.MaxFile+1))
+	text, err = strictyaml.ReadFile(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the plan: %w", err)
 	}
@@ -54,10 +45,7 @@ func Load(path string) (plan *chaos.Plan, text []byte, err error) {
 }
 
 // Hash identifies the text of a plan: SHA-256, in hex.
-func Hash(text []byte) string {
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
-}
+func Hash(text []byte) string { return experimentfile.Hash(text) }
 
 // A file is a plan as it is written: levels and bounds are texts, since their units
 // are those of the kind and of the metric beside them.

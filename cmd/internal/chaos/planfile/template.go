@@ -2,7 +2,8 @@ package planfile
 
 import (
 	"embed"
-	"slices"
+
+	experimentfile "github.com/heapwright/heapwright/cmd/internal/experiment/planfile"
 )
 
 //go:embed template/*.yaml
@@ -13,17 +14,4 @@ func Kinds() []string { return []string{"command", "source", "pid", "container"}
 
 // Template is a commented plan to start from, for a kind of target; nil for a kind
 // that is not known.
-func Template(kind string) []byte {
-	if !slices.Contains(Kinds(), kind) {
-		return nil
-	}
-	var out []byte
-	for _, part := range []string{"head", kind, "rest"} {
-		text, err := templates.ReadFile("template/" + part + ".yaml")
-		if err != nil {
-			panic(err) // it is in the binary, or the tests fail
-		}
-		out = append(out, text...)
-	}
-	return out
-}
+func Template(kind string) []byte { return experimentfile.Compose(templates, Kinds(), kind) }

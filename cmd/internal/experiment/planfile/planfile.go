@@ -11,8 +11,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"unicode"
@@ -36,12 +34,7 @@ func Parse(name string, text []byte) (*experiment.Plan, error) {
 
 // Load reads a plan from a file, and returns the text too: results keep it.
 func Load(path string) (plan *experiment.Plan, text []byte, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading the experiment: %w", err)
-	}
-	defer f.Close()
-	text, err = io.ReadAll(io.LimitReader(f, strictyaml.MaxFile+1))
+	text, err = strictyaml.ReadFile(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the experiment: %w", err)
 	}

@@ -108,23 +108,30 @@ func TestSoftLimit(t *testing.T) {
 	}
 }
 
+// squeeze takes the limit down to 300 MiB.
+func (s *subject) squeeze(ctx context.Context) (Effect, *memoryJournal) {
+	s.t.Helper()
+	r, err := Resolve(ctx, softFault(mib(300)), s.Target, chaos.Caps{}, Room{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	j := newJournal()
+	e, err := Make(ctx, r, s.Target, j)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := e.Set(ctx, 300<<20); err != nil {
+		s.t.Fatal(err)
+	}
+	return e, j
+}
+
 // TestSoftLimitOfTheirs: what the program sets meanwhile is left so, and said.
 func TestSoftLimitOfTheirs(t *testing.T) {
 	ctx := context.Background()
 	t.Setenv("HEAPWRIGHT_STATE_DIR", t.TempDir())
 	s := startSubject(t)
-	r, err := Resolve(ctx, softFault(mib(300)), s.Target, chaos.Caps{}, Room{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	j := newJournal()
-	e, err := Make(ctx, r, s.Target, j)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := e.Set(ctx, 300<<20); err != nil {
-		t.Fatal(err)
-	}
+	e, j := s.squeeze(ctx)
 	s.ask("limit %d", 333<<20)
 	if err := e.Set(ctx, 250<<20); err == nil {
 		t.Error("what the program set is overwritten")
@@ -145,18 +152,7 @@ func TestSoftLimitReverts(t *testing.T) {
 	ctx := context.Background()
 	t.Setenv("HEAPWRIGHT_STATE_DIR", t.TempDir())
 	s := startSubject(t)
-	r, err := Resolve(ctx, softFault(mib(300)), s.Target, chaos.Caps{}, Room{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	j := newJournal()
-	e, err := Make(ctx, r, s.Target, j)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := e.Set(ctx, 300<<20); err != nil {
-		t.Fatal(err)
-	}
+	e, j := s.squeeze(ctx)
 	step := j.all[0]
 	if step.Kind != StepSoftLimit || step.PID != s.PID || step.Old != "9223372036854775807" {
 		t.Errorf("the step is %+v", step)
@@ -286,18 +282,7 @@ func TestSoftLimitOfTheDead(t *testing.T) {
 	ctx := context.Background()
 	t.Setenv("HEAPWRIGHT_STATE_DIR", t.TempDir())
 	s := startSubject(t)
-	r, err := Resolve(ctx, softFault(mib(300)), s.Target, chaos.Caps{}, Room{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	j := newJournal()
-	e, err := Make(ctx, r, s.Target, j)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := e.Set(ctx, 300<<20); err != nil {
-		t.Fatal(err)
-	}
+	e, j := s.squeeze(ctx)
 	s.cmd.Process.Kill()
 	s.cmd.Wait()
 	if _, _, ok := e.Measure(); ok {

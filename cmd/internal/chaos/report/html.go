@@ -144,7 +144,8 @@ func (o *outcome) page() (*page, error) {
 	}
 	events := o.told(maxTable)
 	for _, e := range events {
-		row := eventRow{At: span(e.At), What: letterText(e.Kind), Text: o.say(e), Class: flagClass(e.Kind), Fault: "-"}
+		_, what := letter(e.Kind)
+		row := eventRow{At: span(e.At), What: what, Text: o.say(e), Class: flagClass(e.Kind), Fault: "-"}
 		if e.Fault >= 0 {
 			row.Fault = o.fault(e.Fault)
 		}

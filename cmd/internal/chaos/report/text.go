@@ -185,12 +185,13 @@ func (p *printer) happened(o *outcome) {
 		if e.Fault >= 0 {
 			fault = o.fault(e.Fault)
 		}
+		sign, _ := letter(e.Kind)
 		style := term.Plain
 		switch e.Kind {
 		case chaos.EventAbort, chaos.EventKill, chaos.EventGone, chaos.EventBroken:
 			style = term.Red
 		}
-		tab.Row(texttab.Cell{Text: span(e.At)}, texttab.Cell{Text: string(letter(e.Kind)), Style: style}, texttab.Cell{Text: fault}, texttab.Cell{Text: o.say(e)})
+		tab.Row(texttab.Cell{Text: span(e.At)}, texttab.Cell{Text: string(sign), Style: style}, texttab.Cell{Text: fault}, texttab.Cell{Text: o.say(e)})
 	}
 	p.table(&tab)
 	if n := len(o.telling(len(o.events))) - len(events); n > 0 {
@@ -300,50 +301,28 @@ func recoveredOnce(list []chaos.Event) []chaos.Event {
 	return out
 }
 
-// letter stands for an event where there is room for no more.
-func letter(k chaos.EventKind) rune {
+// letter stands for an event where there is room for no more, and text is what it
+// stands for.
+func letter(k chaos.EventKind) (letter rune, text string) {
 	switch k {
 	case chaos.EventAbort:
-		return 'A'
+		return 'A', "aborted"
 	case chaos.EventKill:
-		return 'K'
+		return 'K', "killed for memory"
 	case chaos.EventGone:
-		return 'X'
+		return 'X', "target ended"
 	case chaos.EventBroken:
-		return '!'
+		return '!', "hypothesis broken"
 	case chaos.EventState:
-		return 'g'
+		return 'g', "guard"
 	case chaos.EventFinding:
-		return 'd'
+		return 'd', "diagnosed"
 	case chaos.EventHolds:
-		return 'h'
+		return 'h', "holds again"
 	case chaos.EventRecover:
-		return 'r'
+		return 'r', "recovered"
 	}
-	return '·'
-}
-
-// letterText is what a letter stands for.
-func letterText(k chaos.EventKind) string {
-	switch k {
-	case chaos.EventAbort:
-		return "aborted"
-	case chaos.EventKill:
-		return "killed for memory"
-	case chaos.EventGone:
-		return "target ended"
-	case chaos.EventBroken:
-		return "hypothesis broken"
-	case chaos.EventState:
-		return "guard"
-	case chaos.EventFinding:
-		return "diagnosed"
-	case chaos.EventHolds:
-		return "holds again"
-	case chaos.EventRecover:
-		return "recovered"
-	}
-	return "note"
+	return '·', "note"
 }
 
 // say is an event in words.

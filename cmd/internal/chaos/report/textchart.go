@@ -250,11 +250,12 @@ func (o *outcome) eventCells(n int) ([]rune, string) {
 		if i < 0 || o.rank(e) <= ranks[i] {
 			continue
 		}
-		out[i], ranks[i] = letter(e.Kind), o.rank(e)
+		out[i], _ = letter(e.Kind)
+		ranks[i] = o.rank(e)
 	}
 	for _, k := range []chaos.EventKind{chaos.EventAbort, chaos.EventKill, chaos.EventGone, chaos.EventBroken, chaos.EventState, chaos.EventFinding, chaos.EventHolds, chaos.EventRecover} {
-		if slices.Contains(out, letter(k)) {
-			legend += fmt.Sprintf(", %c %s", letter(k), letterText(k))
+		if sign, text := letter(k); slices.Contains(out, sign) {
+			legend += fmt.Sprintf(", %c %s", sign, text)
 		}
 	}
 	return out, strings.TrimPrefix(legend, ", ")

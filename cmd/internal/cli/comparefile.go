@@ -3,9 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -24,23 +22,11 @@ func initExperiment(env Env, opt compareOptions, kind string) error {
 	if text == nil {
 		return usagef("compare", "--init writes an experiment for a %s, not for %q", strings.Join(planfile.Kinds(), ", "), kind)
 	}
-	if opt.out == "" {
-		_, err := env.Stdout.Write(text)
-		return err
-	}
-	f, err := os.OpenFile(opt.out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("writing the experiment: %s exists, and is not overwritten", opt.out)
-	}
-	if err != nil {
+	if err := writeNew(env, opt.out, text); err != nil {
 		return fmt.Errorf("writing the experiment: %w", err)
 	}
-	_, err = f.Write(text)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return fmt.Errorf("writing the experiment: %w", err)
+	if toStdout(opt.out) {
+		return nil
 	}
 	fmt.Fprintf(env.Stdout, "%s is an experiment to start from; heapwright compare --check %s checks it\n", opt.out, opt.out)
 	return nil
@@ -67,22 +53,43 @@ type experimentProblem struct {
 	Text   string `json:"text"`
 }
 
+// problemsOf lists what is wrong with a file. An error that is no such list is
+// returned.
+func problemsOf(err error) ([]experimentProblem, error) {
+	out := []experimentProblem{}
+	var problems *strictyaml.Errors
+	if !errors.As(err, &problems) {
+		return out, err
+	}
+	for _, p := range problems.Problems {
+		out = append(out, experimentProblem(p))
+	}
+	return out, nil
+}
+
+// writeCheck writes the document of --check --json on a file that has that error.
+func writeCheck(env Env, doc any, err error) error {
+	if werr := writeJSON(env.Stdout, doc); werr != nil {
+		return werr
+	}
+	if err != nil {
+		return exitWith(ExitCouldNotRun)
+	}
+	return nil
+}
+
 // checkExperiment says what is wrong with an experiment, or what it comes to.
 func checkExperiment(env Env, opt compareOptions, path string) error {
 	plan, text, err := planfile.Load(path)
 	if err == nil {
 		err = checkBuilds(plan)
 	}
-	doc := experimentCheck{Schema: schemaExperiment, File: path, Valid: err == nil, Problems: []experimentProblem{}}
-	var problems *strictyaml.Errors
-	switch {
-	case errors.As(err, &problems):
-		for _, p := range problems.Problems {
-			doc.Problems = append(doc.Problems, experimentProblem(p))
-		}
-	case err != nil:
-		return err
-	default:
+	problems, other := problemsOf(err)
+	if other != nil {
+		return other
+	}
+	doc := experimentCheck{Schema: schemaExperiment, File: path, Valid: err == nil, Problems: problems}
+	if err == nil {
 		blocks, lasts := toFirstLook(plan)
 		hash, seconds := planfile.Hash(text), lasts.Seconds()
 		doc.Plan, doc.PlanSHA256, doc.Blocks, doc.Seconds = plan, &hash, &blocks, &seconds
@@ -93,13 +100,7 @@ func checkExperiment(env Env, opt compareOptions, path string) error {
 		}
 		return doc.print(env)
 	}
-	if werr := writeJSON(env.Stdout, doc); werr != nil {
-		return werr
-	}
-	if err != nil {
-		return exitWith(ExitCouldNotRun)
-	}
-	return nil
+	return writeCheck(env, doc, err)
 }
 
 // checkBuilds asks who builds whether all variants can be.

@@ -20,7 +20,6 @@ import (
 	conductor "github.com/heapwright/heapwright/cmd/internal/chaos/run"
 	"github.com/heapwright/heapwright/cmd/internal/chaos/toolkit"
 	experimentfile "github.com/heapwright/heapwright/cmd/internal/experiment/planfile"
-	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 	"github.com/heapwright/heapwright/cmd/internal/texttab"
 )
 
@@ -33,15 +32,17 @@ func initPlan(env Env, opt stressOptions, kind string) error {
 	if err := writeNew(env, opt.out, text); err != nil {
 		return fmt.Errorf("writing the plan: %w", err)
 	}
-	if opt.out != "" {
+	if !toStdout(opt.out) {
 		fmt.Fprintf(env.Stdout, "%s is a plan to start from; heapwright stress --check %s checks it\n", opt.out, opt.out)
 	}
 	return nil
 }
 
-// writeNew writes a file that must not be there yet; "" is stdout.
+func toStdout(file string) bool { return file == "" || file == "-" }
+
+// writeNew writes a file that must not be there yet, or to stdout.
 func writeNew(env Env, file string, text []byte) error {
-	if file == "" || file == "-" {
+	if toStdout(file) {
 		_, err := env.Stdout.Write(text)
 		return err
 	}
@@ -77,16 +78,12 @@ type planCheck struct {
 // checkPlan says what is wrong with a plan, or what it comes to.
 func checkPlan(env Env, opt stressOptions, path string) error {
 	plan, text, err := loadStress(env, path)
-	doc := planCheck{Schema: schemaStressCheck, File: path, Valid: err == nil, Problems: []experimentProblem{}, Notes: []string{}}
-	var problems *strictyaml.Errors
-	switch {
-	case errors.As(err, &problems):
-		for _, p := range problems.Problems {
-			doc.Problems = append(doc.Problems, experimentProblem(p))
-		}
-	case err != nil:
-		return err
-	default:
+	problems, other := problemsOf(err)
+	if other != nil {
+		return other
+	}
+	doc := planCheck{Schema: schemaStressCheck, File: path, Valid: err == nil, Problems: problems, Notes: []string{}}
+	if err == nil {
 		s := planfile.Summarize(plan)
 		hash, shortest, longest := planfile.Hash(text), s.Shortest.Seconds(), s.Longest.Seconds()
 		doc.Plan, doc.PlanSHA256, doc.Shortest, doc.Longest = plan, &hash, &shortest, &longest
@@ -99,13 +96,7 @@ func checkPlan(env Env, opt stressOptions, path string) error {
 		fmt.Fprintf(env.Stdout, "%s is a plan of stress\n", path)
 		return printPreview(env, env.Stdout, conductor.Preview{Plan: plan})
 	}
-	if werr := writeJSON(env.Stdout, doc); werr != nil {
-		return werr
-	}
-	if err != nil {
-		return exitWith(ExitCouldNotRun)
-	}
-	return nil
+	return writeCheck(env, doc, err)
 }
 
 // A previewDocument is what stress --dry-run --json prints.

@@ -9,8 +9,6 @@ package config
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/alert"
 	"github.com/heapwright/heapwright/cmd/internal/forward"
+	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 )
 
 // Schema is the schema field of the file.
@@ -188,12 +187,7 @@ const day = 24 * time.Hour
 // Load reads a file. The error is a [*strictyaml.Errors] where the file was read and
 // has mistakes.
 func Load(file string) (*File, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	text, err := strictyaml.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}

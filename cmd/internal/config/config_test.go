@@ -213,7 +213,7 @@ func TestLoad(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	large := filepath.Join(dir, "large.yaml")
-	if err := os.WriteFile(large, bytes.Repeat([]byte("#\n"), maxFile), 0o600); err != nil {
+	if err := os.WriteFile(large, bytes.Repeat([]byte("#\n"), strictyaml.MaxFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Load(large); err == nil || !strings.Contains(err.Error(), "larger than") {

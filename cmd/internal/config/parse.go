@@ -11,8 +11,6 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 )
 
-const maxFile = strictyaml.MaxFile
-
 var words = strictyaml.Words{
 	Noun: "configuration", A: "a configuration", Key: "listen: " + DefaultListen,
 	Writer: "heapwright serve --print-config writes one", Empty: true,

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -88,15 +87,6 @@ func checkOwn(name string, dir bool) error {
 		return fmt.Errorf("others may write to %s (%s); it is not trusted", name, info.Mode().Perm())
 	}
 	return nil
-}
-
-// bootID names this boot: process start times count from it.
-func bootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("reading the boot ID: %w", err)
-	}
-	return strings.TrimSpace(string(b)), nil
 }
 
 func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -162,7 +162,7 @@ func (h Host) readLease(pid int, start uint64) (*Lease, error) {
 	case err != nil:
 		return nil, err
 	}
-	boot, err := bootID()
+	boot, err := procmem.BootID()
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +241,7 @@ func (h Host) Leases() ([]Lease, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing leases: %w", err)
 	}
-	boot, err := bootID()
+	boot, err := procmem.BootID()
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
 	"github.com/heapwright/heapwright/cmd/internal/remote"
 )
 
@@ -103,7 +104,7 @@ func FuzzParseLease(f *testing.F) {
 
 func TestLeaseFiles(t *testing.T) {
 	h := testHost(t.TempDir())
-	boot, err := bootID()
+	boot, err := procmem.BootID()
 	if err != nil {
 		t.Skipf("no boot ID: %v", err)
 	}

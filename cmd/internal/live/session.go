@@ -62,7 +62,7 @@ func (h Host) Open(ctx context.Context, pid int) (*Session, error) {
 
 func (s *Session) open() error {
 	var err error
-	if s.boot, err = bootID(); err != nil {
+	if s.boot, err = procmem.BootID(); err != nil {
 		return err
 	}
 	if s.exe, err = os.Readlink("/proc/" + strconv.Itoa(s.pid) + "/exe"); err != nil {

@@ -17,6 +17,7 @@ import (
 	"unicode"
 
 	"github.com/heapwright/heapwright/cmd/internal/goproc"
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
 	"github.com/heapwright/heapwright/cmd/internal/remote"
 	"github.com/heapwright/heapwright/record"
 )
@@ -342,7 +343,7 @@ func (v *Via) Apply(ctx context.Context, c Change, why string) (r Receipt, err e
 	if v.books.percent != before.percent || v.books.limit != before.limit {
 		return Receipt{}, &ChangedError{[]string{"its settings"}}
 	}
-	boot, err := bootID()
+	boot, err := procmem.BootID()
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -587,7 +588,7 @@ func (h Host) UndoVia(ctx context.Context, pid int, address string) (Receipt, er
 		return Receipt{}, err
 	}
 	defer v.Close()
-	boot, err := bootID()
+	boot, err := procmem.BootID()
 	if err != nil {
 		return Receipt{}, err
 	}

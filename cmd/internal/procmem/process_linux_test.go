@@ -233,6 +233,14 @@ func TestEnds(t *testing.T) {
 		if _, err := Open(tg.cmd.Process.Pid); !errors.Is(err, ErrExited) {
 			t.Errorf("opening a zombie: got %v, want ErrExited", err)
 		}
+		for { // it may have lost its memory without being a zombie yet
+			if _, err := StartTicks(tg.cmd.Process.Pid); errors.Is(err, ErrExited) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			runtime.Gosched()
+		}
 		tg.cmd.Wait()
 		waitFor(t, p, ErrExited)
 		if err := p.Read(tg.base, make([]byte, 8)); !errors.Is(err, ErrExited) {
@@ -295,8 +303,14 @@ func TestOpenErrors(t *testing.T) {
 		if _, err := Open(pid); !errors.Is(err, ErrExited) {
 			t.Errorf("pid %d: got %v, want ErrExited", pid, err)
 		}
+		if _, err := StartTicks(pid); !errors.Is(err, ErrExited) {
+			t.Errorf("start of pid %d: got %v, want ErrExited", pid, err)
+		}
 	}
 	self := open(t, os.Getpid())
+	if got, err := StartTicks(os.Getpid()); err != nil || got != self.StartTicks() {
+		t.Errorf("our start is %d, %v, want %d", got, err, self.StartTicks())
+	}
 	if self.pidfd >= 0 {
 		tids, err := os.ReadDir("/proc/self/task")
 		if err != nil {

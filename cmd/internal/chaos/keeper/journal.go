@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos/fault"
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
 )
 
 const (
@@ -377,7 +378,7 @@ func Sweep(ctx context.Context, dir string) ([]string, error) {
 	if err != nil && err != io.EOF {
 		return nil, fmt.Errorf("looking for what is left of stress: %w", err)
 	}
-	boot, err := bootID()
+	boot, err := procmem.BootID()
 	if err != nil {
 		return nil, err
 	}

@@ -11,11 +11,12 @@ import (
 	"testing"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos/fault"
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
 )
 
 func testHeader(t testing.TB) header {
 	t.Helper()
-	boot, err := bootID()
+	boot, err := procmem.BootID()
 	if err != nil {
 		t.Skipf("needs Linux: %v", err)
 	}

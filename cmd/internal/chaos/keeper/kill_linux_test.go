@@ -24,6 +24,7 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/chaos/fault"
 	"github.com/heapwright/heapwright/cmd/internal/chaos/sense"
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
 	"github.com/heapwright/heapwright/cmd/internal/targettest"
 )
 
@@ -286,7 +287,7 @@ func (s *scene) left(t *testing.T, pids ...int) []string {
 		}
 	}
 	for _, pid := range pids {
-		if _, err := startTicks(pid); err == nil {
+		if _, err := procmem.StartTicks(pid); err == nil {
 			say("process %d runs", pid)
 		}
 	}
@@ -470,7 +471,7 @@ func TestKill(t *testing.T) {
 					r.cmd.Process.Kill()
 					r.cmd.Wait()
 					for range 1000 {
-						if _, err := startTicks(keeper); keeper == 0 || err != nil {
+						if _, err := procmem.StartTicks(keeper); keeper == 0 || err != nil {
 							break
 						}
 						time.Sleep(time.Millisecond) // what is being killed is not gone yet

@@ -12,6 +12,7 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
 	"github.com/heapwright/heapwright/cmd/internal/chaos/fault"
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
 )
 
 // keep starts a keeper for the target of a scene.
@@ -228,7 +229,7 @@ func TestStopped(t *testing.T) {
 
 // TestProxies: they listen before there is a target.
 func TestProxies(t *testing.T) {
-	if _, err := bootID(); err != nil {
+	if _, err := procmem.BootID(); err != nil {
 		t.Skipf("needs Linux: %v", err)
 	}
 	f := chaos.Fault{Name: "db", Kind: chaos.SlowDependency, Level: chaos.Level{Value: 0.1}, Hold: time.Second, Upstream: "127.0.0.1:9"}

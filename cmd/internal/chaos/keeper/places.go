@@ -6,9 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
+
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
 )
 
 // Places are where a user's journals and log are: beside the leases and the log of
@@ -99,7 +99,7 @@ type owner struct {
 }
 
 func ourselves(tool string) (owner, error) {
-	start, err := startTicks(os.Getpid())
+	start, err := procmem.StartTicks(os.Getpid())
 	if err != nil {
 		return owner{}, fmt.Errorf("looking at this process: %w", err)
 	}
@@ -111,43 +111,11 @@ func (o owner) alive() bool {
 	if o.PID <= 0 {
 		return false
 	}
-	start, err := startTicks(o.PID)
+	start, err := procmem.StartTicks(o.PID)
 	if err != nil {
-		return !missing(err) && !errors.Is(err, syscall.ESRCH)
+		return !errors.Is(err, procmem.ErrExited)
 	}
 	return start == o.StartTicks
-}
-
-// startTicks is when a process started: with its number, it is that process and no later
-// one. A zombie has ended.
-func startTicks(pid int) (uint64, error) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, err
-	}
-	return parseStart(string(text))
-}
-
-func parseStart(stat string) (uint64, error) {
-	// The name of the program, in parentheses, may hold anything.
-	_, rest, ok := strings.Cut(stat[max(0, strings.LastIndexByte(stat, ')')):], ") ")
-	f := strings.Fields(rest)
-	if !ok || len(f) < 20 {
-		return 0, errors.New("/proc/PID/stat is not understood")
-	}
-	if f[0] == "Z" || f[0] == "X" {
-		return 0, syscall.ESRCH
-	}
-	return strconv.ParseUint(f[19], 10, 64)
-}
-
-// bootID names this boot: process start times count from it.
-func bootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("reading the boot ID: %w", err)
-	}
-	return strings.TrimSpace(string(b)), nil
 }
 
 func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -239,7 +239,7 @@ func (s *server) take(t taking) (err error) {
 	if err != nil {
 		return fmt.Errorf("undoing what an earlier run has left: %w", err)
 	}
-	boot, err := bootID()
+	boot, err := procmem.BootID()
 	if err != nil {
 		return err
 	}

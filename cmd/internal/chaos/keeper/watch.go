@@ -16,6 +16,7 @@ type watcher struct {
 	abort  *judge.Abort
 	usage  bool          // there were numbers of the cgroup or the runtime
 	seeing time.Duration // when there were last
+	looked int64         // when it was decided last, by the monotonic clock; 0 before
 }
 
 func newWatcher(s *server) *watcher { return &watcher{s: s, abort: judge.NewAbort(s.Plan.Abort)} }
@@ -61,6 +62,9 @@ func (w *watcher) count(p chaos.Point) {
 // decide says why everything is to be undone, "" for no reason, and whether the plan
 // expects it.
 func (w *watcher) decide(p chaos.Point) (why string, expected bool) {
+	now := procmem.Nanotime()
+	w.s.heard.Add(int64(stalled(w.looked, now)))
+	w.looked = now
 	w.s.mu.Lock()
 	current := w.s.current
 	w.s.mu.Unlock()
@@ -68,7 +72,7 @@ func (w *watcher) decide(p chaos.Point) (why string, expected bool) {
 		return "", false
 	}
 	active := len(w.s.active()) > 0
-	if silent := time.Duration(procmem.Nanotime() - w.s.heard.Load()); active && silent > w.s.Lease {
+	if silent := time.Duration(now - w.s.heard.Load()); active && silent > w.s.Lease {
 		return fmt.Sprintf("the tool has said nothing for %v", w.s.Lease), false
 	}
 	if w.s.gone.Load() {
@@ -87,4 +91,19 @@ func (w *watcher) decide(p chaos.Point) (why string, expected bool) {
 		return why, false
 	}
 	return "", false
+}
+
+// late is how much time may pass between two decisions before the machine is taken to
+// have stood still.
+const late = 5 * tick
+
+// stalled is the time between two decisions in which nobody on this machine came to a
+// word, since the watcher itself did not: it does not count as the tool's silence. One
+// stall gives no more than a lease, so that a tool that is dead is found dead.
+func stalled(last, now int64) time.Duration {
+	gap := time.Duration(now - last)
+	if last == 0 || gap <= late {
+		return 0
+	}
+	return min(gap-tick, DefaultLease)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/heapwright/heapwright/cgroup"
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
 )
 
 // TestRing holds the ring against the end of everything that was written to it.
@@ -315,33 +316,6 @@ func FuzzLeftover(f *testing.F) {
 	})
 }
 
-func TestParseStart(t *testing.T) {
-	fields := " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21\n"
-	for _, name := range []string{"plain", "with space", ") S 1 (", "x)"} {
-		if got, err := parseStart("12 (" + name + ")" + fields); err != nil || got != 4711 {
-			t.Errorf("%q: %d, %v", name, got, err)
-		}
-	}
-	if _, err := parseStart("12 (x)" + strings.Replace(fields, " S ", " Z ", 1)); !errors.Is(err, syscall.ESRCH) {
-		t.Errorf("a zombie: %v", err)
-	}
-	for _, bad := range []string{"", "12", "12 (x", "12 (x) S 1"} {
-		if got, err := parseStart(bad); err == nil {
-			t.Errorf("%q is %d", bad, got)
-		}
-	}
-}
-
-func FuzzParseStart(f *testing.F) {
-	f.Add("12 (x) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21\n")
-	f.Add(")")
-	f.Fuzz(func(t *testing.T, text string) {
-		if n, err := parseStart(text); err == nil && !strings.Contains(text, ")") {
-			t.Errorf("%q began at %d", text, n)
-		}
-	})
-}
-
 func TestCookieOf(t *testing.T) {
 	for _, tt := range []struct{ environ, want string }{
 		{"", ""},
@@ -387,11 +361,11 @@ func TestSweepForeign(t *testing.T) {
 	if err != nil {
 		t.Skipf("nothing is run here: %v", err)
 	}
-	boot, err := bootID()
+	boot, err := procmem.BootID()
 	if err != nil {
 		t.Skipf("nothing is run here: %v", err)
 	}
-	start, err := startTicks(os.Getpid())
+	start, err := procmem.StartTicks(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}

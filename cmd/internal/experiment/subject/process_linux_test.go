@@ -20,6 +20,7 @@ import (
 
 	"github.com/heapwright/heapwright/cgroup"
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
 )
 
 // built is the program of testdata, built once.
@@ -114,7 +115,7 @@ func nothingLeft(t testing.TB, p *Process, pids ...int) {
 }
 
 func alive(pid int) bool {
-	_, err := startTicks(pid)
+	_, err := procmem.StartTicks(pid)
 	return err == nil
 }
 

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/heapwright/heapwright/cmd/internal/procmem"
 )
 
 // A leftover is what of a process may be left when we are killed. It is written to
@@ -83,11 +85,11 @@ func mark(id, dir string, groups []string) (*marker, error) {
 	if err != nil {
 		return nil, err
 	}
-	boot, err := bootID()
+	boot, err := procmem.BootID()
 	if err != nil {
 		return nil, err
 	}
-	start, err := startTicks(os.Getpid())
+	start, err := procmem.StartTicks(os.Getpid())
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +121,7 @@ func Sweep() error {
 	if err != nil {
 		return err
 	}
-	boot, err := bootID()
+	boot, err := procmem.BootID()
 	if err != nil {
 		return err
 	}
@@ -228,42 +230,11 @@ func parseLeftover(text []byte) (leftover, error) {
 
 // alive reports whether the owner still runs. One that cannot be looked at does.
 func (o owner) alive() bool {
-	start, err := startTicks(o.PID)
+	start, err := procmem.StartTicks(o.PID)
 	if err != nil {
-		return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH)
+		return !errors.Is(err, procmem.ErrExited)
 	}
 	return start == o.StartTicks
-}
-
-func bootID() (string, error) {
-	text, err := read("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("reading the boot ID: %w", err)
-	}
-	return strings.TrimSpace(text), nil
-}
-
-// startTicks is when a process started: with its number, it is that process and
-// no later one. A zombie has ended.
-func startTicks(pid int) (uint64, error) {
-	text, err := read("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, err
-	}
-	return parseStart(text)
-}
-
-func parseStart(stat string) (uint64, error) {
-	// The name of the program, in parentheses, may hold anything.
-	_, rest, ok := strings.Cut(stat[max(0, strings.LastIndexByte(stat, ')')):], ") ")
-	f := strings.Fields(rest)
-	if !ok || len(f) < 20 {
-		return 0, errors.New("/proc/PID/stat is not understood")
-	}
-	if f[0] == "Z" || f[0] == "X" {
-		return 0, syscall.ESRCH
-	}
-	return strconv.ParseUint(f[19], 10, 64)
 }
 
 // killMarked kills every process that has one of the IDs in its environment: what

@@ -165,7 +165,7 @@ func newScene(t *testing.T) *scene {
 	os.Chmod(s.state, 0o700)
 	var dirs []string
 	for _, c := range []string{"memory", "cpu", "freezer"} {
-		s.dirs[c] = makeGroup(t, c)
+		s.dirs[c] = targettest.Group(t, c)
 		dirs = append(dirs, s.dirs[c])
 	}
 	write := func(controller, file, value string) {
@@ -182,49 +182,6 @@ func newScene(t *testing.T) *scene {
 	s.limit, s.quota = s.file(t, "memory", "memory.limit_in_bytes"), s.file(t, "cpu", "cpu.cfs_quota_us")
 	s.before = s.read(t)
 	return s
-}
-
-// makeGroup makes a group below ours in a hierarchy of v1, or skips the test.
-func makeGroup(t *testing.T, controller string) string {
-	t.Helper()
-	self, err := cgroup.Self()
-	if err != nil {
-		t.Skipf("needs cgroups: %v", err)
-	}
-	dirs, version, err := self.Dirs("memory")
-	if err != nil || version != 1 {
-		t.Skipf("needs the memory controller of cgroup v1: %v", err)
-	}
-	parent := dirs[0]
-	if controller != "memory" {
-		text, err := os.ReadFile("/proc/self/cgroup")
-		if err != nil {
-			t.Skipf("needs cgroups: %v", err)
-		}
-		parent = ""
-		for l := range strings.Lines(string(text)) {
-			f := strings.SplitN(strings.TrimSpace(l), ":", 3)
-			if len(f) == 3 && slices.Contains(strings.Split(f[1], ","), controller) {
-				parent = filepath.Join("/sys/fs/cgroup", controller, f[2])
-			}
-		}
-	}
-	dir, err := os.MkdirTemp(parent, "heapwright-keeper-")
-	if err != nil {
-		t.Skipf("needs to make a cgroup: %v", err)
-	}
-	t.Cleanup(func() {
-		err := os.Remove(dir)
-		for range 200 {
-			if err == nil || missing(err) {
-				return
-			}
-			time.Sleep(10 * time.Millisecond) // the dead leave it a little later
-			err = os.Remove(dir)
-		}
-		t.Errorf("something is left: %v", err)
-	})
-	return dir
 }
 
 func (s *scene) file(t *testing.T, controller, name string) string {

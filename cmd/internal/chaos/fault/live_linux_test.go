@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/heapwright/heapwright/cgroup"
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
 	"github.com/heapwright/heapwright/cmd/internal/targettest"
@@ -32,60 +31,12 @@ type lab struct {
 	cmd  *exec.Cmd
 }
 
-// makeGroup makes a group below ours in the hierarchy of a controller of v1, or skips
-// the test.
-func makeGroup(t testing.TB, controller string) string {
-	t.Helper()
-	var parent string
-	if controller == "freezer" {
-		table, err := readText("/proc/self/mountinfo")
-		if err != nil {
-			t.Skipf("needs Linux: %v", err)
-		}
-		ours, err := readText("/proc/self/cgroup")
-		if err != nil {
-			t.Skipf("needs cgroups: %v", err)
-		}
-		dirs := groupDirs(table, ours, 1)
-		if len(dirs) == 0 {
-			t.Skip("needs the freezer of cgroup v1")
-		}
-		parent = dirs[0]
-	} else {
-		self, err := cgroup.Self()
-		if err != nil {
-			t.Skipf("needs cgroups: %v", err)
-		}
-		dirs, version, err := self.Dirs(controller)
-		if err != nil || version != 1 {
-			t.Skipf("needs the %s controller of cgroup v1: %v", controller, err)
-		}
-		parent = dirs[0]
-	}
-	dir, err := os.MkdirTemp(parent, "heapwright-fault-")
-	if err != nil {
-		t.Skipf("needs to make a cgroup: %v", err)
-	}
-	t.Cleanup(func() {
-		err := os.Remove(dir)
-		for range 200 {
-			if err == nil || errors.Is(err, os.ErrNotExist) {
-				return
-			}
-			time.Sleep(5 * time.Millisecond) // the dead leave it a little later
-			err = os.Remove(dir)
-		}
-		t.Errorf("something is left: %v", err)
-	})
-	return dir
-}
-
 // startLab starts a program in groups of its own for these controllers.
 func startLab(t testing.TB, limit uint64, spec targetSpec, controllers ...string) *lab {
 	t.Helper()
 	l := &lab{dirs: map[string]string{}}
 	for _, c := range controllers {
-		dir := makeGroup(t, c)
+		dir := targettest.Group(t, c)
 		l.dirs[c] = dir
 		spec.Dirs = append(spec.Dirs, dir)
 		if c == "memory" && limit > 0 {

@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/heapwright/heapwright/cgroup"
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
 	"github.com/heapwright/heapwright/cmd/internal/chaos/fault"
 	"github.com/heapwright/heapwright/cmd/internal/chaos/sense"

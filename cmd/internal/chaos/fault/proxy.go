@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,7 +51,9 @@ type Proxies struct {
 }
 
 // OpenProxies opens a proxy for each fault that needs one. They pass everything
-// straight through until an [Effect] has them do otherwise. Errors: *[RefusedError].
+// straight through until an [Effect] has them do otherwise. Where the upstream is a port
+// of the target that is still to be started, {port2} for example, [Proxies.Point] says it
+// later, and until then nothing is there. Errors: *[RefusedError].
 func OpenProxies(faults []chaos.Fault) (*Proxies, error) {
 	p := &Proxies{named: map[string]*proxy{}}
 	for _, f := range faults {
@@ -58,13 +61,18 @@ func OpenProxies(faults []chaos.Fault) (*Proxies, error) {
 			continue
 		}
 		name := faultName(f)
-		err := checkProxy(f)
+		later := strings.Contains(f.Upstream, "{port")
+		known := f
+		if later {
+			known.Upstream = unknownUpstream
+		}
+		err := checkProxy(known)
 		if err == nil && p.named[name] != nil {
 			err = &RefusedError{Why: fmt.Sprintf("two faults have the name %q", name), hint: "give each a name of its own"}
 		}
 		var one *proxy
 		if err == nil {
-			one, err = openProxy(f.Listen, f.Upstream)
+			one, err = openProxy(f.Listen, known.Upstream)
 		}
 		if err != nil {
 			p.Close()
@@ -73,6 +81,25 @@ func OpenProxies(faults []chaos.Fault) (*Proxies, error) {
 		p.named[name] = one
 	}
 	return p, nil
+}
+
+// unknownUpstream is an address at which nobody ever is (tcpmux, which nothing uses).
+const unknownUpstream = "127.0.0.1:1"
+
+// Point says where proxies pass connections on to, of the faults of a target that is
+// there by now. Errors: *[RefusedError].
+func (p *Proxies) Point(faults []*Resolved) error {
+	for _, r := range faults {
+		one := p.get(faultName(r.Fault))
+		if r.Kind != chaos.SlowDependency || one == nil {
+			continue
+		}
+		if err := checkProxy(r.Fault); err != nil {
+			return err
+		}
+		one.upstream.Store(&r.Upstream)
+	}
+	return nil
 }
 
 // Addrs are the addresses to connect to, by the names of the faults.
@@ -169,7 +196,7 @@ type pace struct {
 // A proxy passes TCP connections on to one address.
 type proxy struct {
 	listener net.Listener
-	upstream string
+	upstream atomic.Pointer[string]
 
 	ctx     context.Context // ends with the proxy
 	stop    context.CancelFunc
@@ -199,7 +226,8 @@ func openProxy(listen, upstream string) (*proxy, error) {
 	if err != nil {
 		return nil, &RefusedError{Why: "the proxy cannot listen", Err: err, hint: "listen: an address of this machine that is free, or none for any"}
 	}
-	p := &proxy{listener: l, upstream: upstream, pairs: map[*pair]bool{}}
+	p := &proxy{listener: l, pairs: map[*pair]bool{}}
+	p.upstream.Store(&upstream)
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.pace.Store(&pace{changed: make(chan struct{})})
 	p.work.Go(p.accept)
@@ -259,7 +287,7 @@ func (p *proxy) leave(one *pair) {
 // say to each other.
 func (p *proxy) serve(one *pair) {
 	dialer := net.Dialer{Timeout: proxyDial}
-	up, err := dialer.DialContext(p.ctx, "tcp", p.upstream)
+	up, err := dialer.DialContext(p.ctx, "tcp", *p.upstream.Load())
 	if err != nil {
 		one.end(true) // as the dependency does: it is not there
 		return

@@ -348,3 +348,41 @@ func TestProxyRefuses(t *testing.T) {
 		t.Error("no proxies are something")
 	}
 }
+
+// TestProxyPointed: a port of a target that is not there yet is said later.
+func TestProxyPointed(t *testing.T) {
+	before := runtime.NumGoroutine()
+	t.Run("all", func(t *testing.T) {
+		f := chaos.Fault{Name: "own", Kind: chaos.SlowDependency, Upstream: "127.0.0.1:{port2}"}
+		p, err := OpenProxies([]chaos.Fault{f})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() })
+		ask := func() string {
+			c, err := net.Dial("tcp", p.Addrs()["own"])
+			if err != nil {
+				return "" // reset as soon as it is accepted: nobody is there
+			}
+			defer c.Close()
+			c.Write([]byte("who"))
+			c.(*net.TCPConn).CloseWrite()
+			got, _ := io.ReadAll(c)
+			return string(got)
+		}
+		if got := ask(); got != "" {
+			t.Errorf("nobody said %q", got)
+		}
+		if err := p.Point([]*Resolved{{Fault: f}}); err == nil {
+			t.Error("a placeholder is an address")
+		}
+		f.Upstream = echoServer(t)
+		if err := p.Point([]*Resolved{{Fault: chaos.Fault{Kind: chaos.Freeze}}, {Fault: f}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := ask(); got != "whobye" {
+			t.Errorf("the dependency said %q", got)
+		}
+	})
+	goroutinesBack(t, before)
+}

@@ -268,6 +268,9 @@ func (s *server) take(t taking) (err error) {
 	if s.sense, err = sense.Open(s.ctx, t.Target.PID, sense.Options{}); err != nil {
 		return err
 	}
+	if err := s.proxies.Point(t.Faults); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	s.target, s.faults = t.Target, t.Faults
 	s.mu.Unlock()

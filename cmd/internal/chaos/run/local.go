@@ -68,7 +68,7 @@ func (t *local) Resolve(ctx context.Context) ([]*fault.Resolved, error) {
 	}
 	var out []*fault.Resolved
 	for _, f := range t.plan.Faults {
-		f.Address, f.Send = t.expand(f.Address), t.expand(f.Send)
+		f.Address, f.Send, f.Upstream = t.expand(f.Address), t.expand(f.Send), t.expand(f.Upstream)
 		r, err := fault.Resolve(ctx, f, t.where, t.plan.Caps, room)
 		if err != nil {
 			return nil, fmt.Errorf("fault %s: %w", f.Name, err)

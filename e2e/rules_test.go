@@ -203,8 +203,8 @@ func TestEveryRuleIsProvoked(t *testing.T) {
 	// Those that read an execution trace: TestTraceIllnesses, and the scripts of cmd/internal/exectrace.
 	maps.DeleteFunc(rules, func(id, _ string) bool { return strings.HasPrefix(id, "HW50") })
 	// Service is healthy: TestServiceIsSized has it. Guarded has tests of its own. The
-	// others are for experiments.
-	examples := map[string]bool{"internal": true, "service": true, "guarded": true, "orders": true, "experiments": true, "generators": true, "faults": true}
+	// others are for experiments and stress.
+	examples := map[string]bool{"internal": true, "service": true, "guarded": true, "orders": true, "experiments": true, "generators": true, "faults": true, "stress": true}
 	for _, p := range provocations {
 		if rules[p.id] != p.example {
 			t.Errorf("examples/%s is to provoke %s, which is called %q", p.example, p.id, rules[p.id])

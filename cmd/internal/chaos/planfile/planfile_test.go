@@ -615,3 +615,27 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestReadme: a plan that people copy from the documents is one that can be carried out.
+func TestReadme(t *testing.T) {
+	plans := 0
+	for _, file := range []string{"../../../../README.md", "../../../../docs/formats/stress.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for block := range strings.SplitSeq(string(text), "```yaml\n") {
+			plan, _, ok := strings.Cut(block, "```")
+			if !ok || !strings.HasPrefix(plan, "schema: "+chaos.PlanSchema) {
+				continue
+			}
+			plans++
+			if _, err := Parse(file, []byte(plan)); err != nil {
+				t.Errorf("%v", err)
+			}
+		}
+	}
+	if plans < 2 {
+		t.Errorf("%d plans were found", plans)
+	}
+}

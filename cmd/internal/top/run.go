@@ -2,7 +2,6 @@ package top
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -20,19 +19,23 @@ type Terminal struct {
 // is as it was.
 func Run(ctx context.Context, t Terminal, m Model, w *Watcher) error {
 	m.Focus = w.Focus
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	p := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(t.In), tea.WithOutput(t.Out), tea.WithEnvironment(t.Env), tea.WithoutSignalHandler(), tea.WithFPS(20))
+	// The program's own context ends after it: one that ends before makes bubbletea close
+	// the keyboard under the goroutine that reads it. A done ctx is a request to quit.
+	running, ended := context.WithCancel(context.WithoutCancel(ctx))
+	defer ended()
+	p := tea.NewProgram(m, tea.WithContext(running), tea.WithInput(t.In), tea.WithOutput(t.Out), tea.WithEnvironment(t.Env), tea.WithoutSignalHandler(), tea.WithFPS(20))
+	defer context.AfterFunc(ctx, p.Quit)()
+	watching, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		w.Watch(ctx, func(r Round) { p.Send(r) })
+		w.Watch(watching, func(r Round) { p.Send(r) })
 	}()
 	_, err := p.Run()
-	cancelled := ctx.Err() != nil
+	ended()
 	cancel()
 	<-done
-	if err != nil && !(cancelled && errors.Is(err, tea.ErrProgramKilled)) {
+	if err != nil {
 		return fmt.Errorf("drawing on the terminal: %w", err)
 	}
 	return nil

@@ -1,6 +1,6 @@
 // Command testsum runs go test in several modules and sums up: the closing line
 // of each package with tests as go test prints it, the output of what failed, the skipped
-// tests by reason, and a last line with the counts.
+// tests by reason, the ten slowest with their seconds, and a last line with the counts.
 //
 //	testsum [-modules .,cmd] [-race .] [-again] -- [go test arguments, with packages]
 //

@@ -18,6 +18,7 @@ type event struct {
 	Package    string
 	ImportPath string // of build-output, in place of Package
 	Test       string
+	Elapsed    float64 // seconds, of what has ended
 	Output     string
 }
 
@@ -25,10 +26,11 @@ type event struct {
 type summary struct {
 	w                       io.Writer
 	passed, failed, skipped int
-	failures                []failure         // in order
-	grave                   bool              // a data race or a panic was among them
-	unsteady                []string          // tests that failed, and passed when they were run again
-	reasons                 map[string][]skip // of skips, and the tests that gave them
+	failures                []failure          // in order
+	grave                   bool               // a data race or a panic was among them
+	unsteady                []string           // tests that failed, and passed when they were run again
+	reasons                 map[string][]skip  // of skips, and the tests that gave them
+	took                    map[string]float64 // seconds by test, of the slow ones, the most where one ran again
 	running                 map[string]*pkg
 	builds                  map[string][]string // output of the compiler by import path
 }
@@ -60,7 +62,7 @@ type test struct {
 }
 
 func newSummary(w io.Writer) *summary {
-	return &summary{w: w, reasons: map[string][]skip{}, running: map[string]*pkg{}, builds: map[string][]string{}}
+	return &summary{w: w, reasons: map[string][]skip{}, took: map[string]float64{}, running: map[string]*pkg{}, builds: map[string][]string{}}
 }
 
 func (s *summary) ok() bool { return s.failed == 0 }
@@ -125,6 +127,7 @@ func (s *summary) event(e event) {
 		if !t.parent {
 			s.passed++
 		}
+		s.time(t, e)
 		t.output = nil
 	case "skip":
 		s.skipped++
@@ -139,8 +142,20 @@ func (s *summary) event(e event) {
 		if !t.failedBelow {
 			s.fail(e.Package, e.Test)
 		}
+		s.time(t, e)
 		s.show(t.output)
 		t.output = nil
+	}
+}
+
+// slow is from when on a test is worth naming, in seconds.
+const slow = 1
+
+// time keeps how long a test took. What a test with subtests took is theirs, or, where
+// they are parallel, has none of it.
+func (s *summary) time(t *test, e event) {
+	if name := (failure{e.Package, e.Test}).String(); !t.parent && e.Elapsed >= slow {
+		s.took[name] = max(s.took[name], e.Elapsed)
 	}
 }
 
@@ -263,6 +278,9 @@ func (s *summary) takeRaceSkips() map[string][]string {
 // maxNames bounds how many tests are named for one reason.
 const maxNames = 3
 
+// maxSlowest bounds how many of the slow tests are named.
+const maxSlowest = 10
+
 func (s *summary) print() {
 	if len(s.failures) > 0 {
 		fmt.Fprintln(s.w, "\nfailed:")
@@ -290,6 +308,15 @@ func (s *summary) print() {
 			if more := len(names) - maxNames; more > 0 {
 				fmt.Fprintf(s.w, "         and %d more\n", more)
 			}
+		}
+	}
+	if len(s.took) > 0 {
+		fmt.Fprintln(s.w, "\nslowest:")
+		names := slices.SortedFunc(maps.Keys(s.took), func(a, b string) int {
+			return cmp.Or(cmp.Compare(s.took[b], s.took[a]), cmp.Compare(a, b))
+		})
+		for _, name := range names[:min(len(names), maxSlowest)] {
+			fmt.Fprintf(s.w, "%7.1f s  %s\n", s.took[name], name)
 		}
 	}
 	fmt.Fprintf(s.w, "\n%d passed, %d failed, %d skipped\n", s.passed, s.failed, s.skipped)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -92,6 +93,46 @@ func TestReadPassesOtherLinesThrough(t *testing.T) {
 	}
 	if s.passed != 1 || s.failed != 0 || s.skipped != 0 {
 		t.Errorf("%d passed, %d failed, %d skipped", s.passed, s.failed, s.skipped)
+	}
+}
+
+// TestSlowest names the ten slowest tests, each once, and subtests in place of what they
+// are of.
+func TestSlowest(t *testing.T) {
+	var in strings.Builder
+	end := func(action, test string, seconds float64) {
+		for _, a := range []string{"run", action} {
+			fmt.Fprintf(&in, `{"Action":%q,"Package":"p","Test":%q,"Elapsed":%g}`+"\n", a, test, seconds)
+		}
+	}
+	end("pass", "TestQuick", 0.99)
+	end("pass", "TestTwice", 3)
+	end("fail", "TestTwice", 99.26)
+	end("pass", "TestTwice", 2)
+	end("skip", "TestSkipped", 50)
+	in.WriteString(`{"Action":"run","Package":"p","Test":"TestWhole"}` + "\n")
+	end("pass", "TestWhole/part", 7)
+	in.WriteString(`{"Action":"pass","Package":"p","Test":"TestWhole","Elapsed":8}` + "\n")
+	for i := range 11 {
+		end("pass", fmt.Sprintf("TestOf%02dSeconds", 10+i), float64(10+i))
+	}
+	var out bytes.Buffer
+	s := newSummary(&out)
+	if err := s.read(strings.NewReader(in.String())); err != nil {
+		t.Fatal(err)
+	}
+	s.print()
+	_, got, _ := strings.Cut(out.String(), "\nslowest:\n")
+	got, _, _ = strings.Cut(got, "\n\n")
+	want := "   99.3 s  p.TestTwice"
+	for i := range maxSlowest - 1 {
+		want += fmt.Sprintf("\n   %.1f s  p.TestOf%02dSeconds", float64(20-i), 20-i)
+	}
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if len(s.took) != 13 || s.took["p.TestWhole/part"] != 7 {
+		t.Errorf("slow are %v", s.took)
 	}
 }
 

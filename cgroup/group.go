@@ -86,6 +86,7 @@ func (h *Host) of(pid string) (*Group, error) {
 	g := &Group{psi: filepath.Join(h.root, "/proc/pressure")}
 	g.memory = h.hierarchy(ms, "memory", pid)
 	g.cpu = h.hierarchy(ms, "cpu", pid)
+	g.freezer = h.hierarchy(ms, "freezer", pid)
 	g.unified = h.hierarchy(ms, "", pid)
 	switch {
 	case g.memory.path != "":
@@ -225,6 +226,7 @@ type Group struct {
 	path      string
 	memory    hierarchy
 	cpu       hierarchy
+	freezer   hierarchy
 	unified   hierarchy // cgroup v2, which keeps PSI even where v1 has the controllers
 	psi       string    // directory of the host's PSI
 	container Container
@@ -239,13 +241,16 @@ func (g *Group) Path() string { return g.path }
 func (g *Group) Version() int { return g.memory.version }
 
 // Dirs are the directories of the group in the hierarchy that has the controller,
-// "memory" or "cpu": its own, its parent's, and so on, as far as they can be seen
-// from here. version is that of the hierarchy, 1 or 2; with 2 the controller may be
-// off in the group, or in all of them.
+// "memory", "cpu" or "freezer": its own, its parent's, and so on, as far as they can be
+// seen from here. version is that of the hierarchy, 1 or 2; with 2 the controller may
+// be off in the group, or in all of them, but every group can be frozen.
 func (g *Group) Dirs(controller string) (dirs []string, version int, err error) {
 	h := &g.memory
-	if controller == "cpu" {
+	switch controller {
+	case "cpu":
 		h = &g.cpu
+	case "freezer":
+		h = &g.freezer
 	}
 	if err := h.check("looking for the group's directories", g.path); err != nil {
 		return nil, 0, err
@@ -512,6 +517,13 @@ type MemoryParts struct {
 	// room and are dropped then.
 	Kernel            uint64
 	KernelReclaimable uint64 // of Kernel; 0 with v1
+
+	File uint64 // page cache: what was read from and written to files, without Shmem
+	// Refaults are pages that the kernel reclaimed and that were needed again soon;
+	// Reclaimed are those that it reclaimed, 0 with v1, which does not count them. Both
+	// are cumulative, and pages, not bytes.
+	Refaults  uint64
+	Reclaimed uint64
 }
 
 // A Throttling counts since the group was made.

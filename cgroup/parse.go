@@ -112,9 +112,13 @@ func parseParts(b []byte, version int) (p MemoryParts, ok bool) {
 	}
 	p = MemoryParts{Anon: get(keys.anon), Shmem: get(keys.shmem), Unevictable: unevictable}
 	p.NonReclaimable = saturatingAdd(saturatingAdd(inactive, active), unevictable)
+	file := get(keys.file) // tmpfs is in it, too
+	p.File = file - min(file, p.Shmem)
+	p.Refaults = saturatingAdd(get(keys.refaultAnon), get(keys.refaultFile))
 	if version == 1 {
 		return p, true
 	}
+	p.Reclaimed = get("pgsteal")
 	p.KernelReclaimable = get("slab_reclaimable")
 	if p.Kernel, ok = lookup(b, "kernel"); !ok { // before Linux 5.18
 		for _, key := range [...]string{"kernel_stack", "pagetables", "percpu", "slab"} {
@@ -127,9 +131,14 @@ func parseParts(b []byte, version int) (p MemoryParts, ok bool) {
 }
 
 // partsKeys are the keys of memory.stat in cgroup v1 and v2, of the group and those below.
-var partsKeys = [2]struct{ anon, shmem, activeAnon, inactiveAnon, unevictable string }{
-	{"total_rss", "total_shmem", "total_active_anon", "total_inactive_anon", "total_unevictable"},
-	{"anon", "shmem", "active_anon", "inactive_anon", "unevictable"},
+var partsKeys = [2]struct {
+	anon, shmem, activeAnon, inactiveAnon, unevictable string
+	file, refaultAnon, refaultFile                     string
+}{
+	{"total_rss", "total_shmem", "total_active_anon", "total_inactive_anon", "total_unevictable",
+		"total_cache", "total_workingset_refault_anon", "total_workingset_refault_file"},
+	{"anon", "shmem", "active_anon", "inactive_anon", "unevictable",
+		"file", "workingset_refault_anon", "workingset_refault_file"},
 }
 
 func saturatingAdd(a, b uint64) uint64 {

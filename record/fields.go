@@ -87,6 +87,15 @@ const (
 	FieldCgroupOOMKills
 	FieldPSIMemorySomeStall
 	FieldPSICPUSomeStall
+	FieldRSSShmemBytes
+	FieldMajorFaults
+	FieldStopped
+	FieldCgroupAnonBytes
+	FieldCgroupFileBytes
+	FieldCgroupShmemBytes
+	FieldCgroupRefaults
+	FieldCgroupReclaimedBytes
+	FieldCgroupCPUQuota
 
 	NumFields
 )

@@ -90,6 +90,15 @@ var fields = [NumFields]struct {
 	FieldCgroupOOMKills:            {"cgroup_oom_kills", cumulative, func(s *Sample) any { return &s.CgroupOOMKills }},
 	FieldPSIMemorySomeStall:        {"psi_memory_some_stall_ns", cumulative, func(s *Sample) any { return &s.PSIMemorySomeStall }},
 	FieldPSICPUSomeStall:           {"psi_cpu_some_stall_ns", cumulative, func(s *Sample) any { return &s.PSICPUSomeStall }},
+	FieldRSSShmemBytes:             {"rss_shmem_bytes", instant, func(s *Sample) any { return &s.RSSShmemBytes }},
+	FieldMajorFaults:               {"major_faults", cumulative, func(s *Sample) any { return &s.MajorFaults }},
+	FieldStopped:                   {"stopped", instant, func(s *Sample) any { return &s.Stopped }},
+	FieldCgroupAnonBytes:           {"cgroup_anon_bytes", instant, func(s *Sample) any { return &s.CgroupAnonBytes }},
+	FieldCgroupFileBytes:           {"cgroup_file_bytes", instant, func(s *Sample) any { return &s.CgroupFileBytes }},
+	FieldCgroupShmemBytes:          {"cgroup_shmem_bytes", instant, func(s *Sample) any { return &s.CgroupShmemBytes }},
+	FieldCgroupRefaults:            {"cgroup_refaults", cumulative, func(s *Sample) any { return &s.CgroupRefaults }},
+	FieldCgroupReclaimedBytes:      {"cgroup_reclaimed_bytes", cumulative, func(s *Sample) any { return &s.CgroupReclaimedBytes }},
+	FieldCgroupCPUQuota:            {"cgroup_cpu_quota_ns", instant, func(s *Sample) any { return &s.CgroupCPUQuota }},
 }
 
 var fieldsByName = func() map[string]Field {

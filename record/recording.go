@@ -75,8 +75,9 @@ type EventKind string
 const (
 	EventStarted        EventKind = "started"         // observation began
 	EventExited         EventKind = "exited"          // the process ended; Text says how when known
-	EventSettingChanged EventKind = "setting_changed" // GOGC, GOMEMLIMIT, GOMAXPROCS or the container's limit moved
+	EventSettingChanged EventKind = "setting_changed" // GOGC, GOMEMLIMIT, GOMAXPROCS or the container's limit or CPU quota moved
 	EventOOMKill        EventKind = "oom_kill"
+	EventNeighbour      EventKind = "neighbour"   // another process of the cgroup has much memory; Data is its pid, name and rss_bytes
 	EventLostCycles     EventKind = "lost_cycles" // more than 256 cycles between two readings
 	EventGap            EventKind = "gap"         // samples could not be taken, or the clock was set; Text is the reason
 )

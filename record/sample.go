@@ -115,6 +115,18 @@ type Sample struct {
 	CgroupOOMKills         uint64
 	PSIMemorySomeStall     time.Duration // cumulative "some" stall
 	PSICPUSomeStall        time.Duration
+
+	// More of the operating system's view. What a cgroup's memory is made of is that of
+	// the group that has the limit, and is read once a second at the most.
+	RSSShmemBytes        uint64        // of RSSFileBytes, memory that is shared without a file
+	MajorFaults          uint64        // page faults of the process that waited for a disk
+	Stopped              bool          // instantaneous: all of it stands still, stopped by a signal or frozen
+	CgroupAnonBytes      uint64        // memory of processes
+	CgroupFileBytes      uint64        // page cache, without CgroupShmemBytes
+	CgroupShmemBytes     uint64        // tmpfs, and memory that is shared without a file
+	CgroupRefaults       uint64        // pages that the kernel reclaimed and that were needed again
+	CgroupReclaimedBytes uint64        // what the kernel reclaimed; cgroup v2
+	CgroupCPUQuota       time.Duration // CPU time a second, not cumulative; absent when there is no quota
 }
 
 // NumSizeClasses is runtime._NumSizeClasses (runtime/sizeclasses.go), the same

@@ -56,6 +56,8 @@ var scalars = [...]record.Field{
 	record.FieldRSSFileBytes, record.FieldSwapBytes, record.FieldCPUProcUser, record.FieldCPUProcSystem,
 	record.FieldCgroupUsageBytes, record.FieldCgroupLimitBytes, record.FieldCgroupThrottled, record.FieldCgroupPeriods,
 	record.FieldCgroupThrottledPeriods, record.FieldCgroupOOMKills, record.FieldPSIMemorySomeStall, record.FieldPSICPUSomeStall,
+	record.FieldRSSShmemBytes, record.FieldMajorFaults, record.FieldStopped, record.FieldCgroupAnonBytes, record.FieldCgroupFileBytes,
+	record.FieldCgroupShmemBytes, record.FieldCgroupRefaults, record.FieldCgroupReclaimedBytes, record.FieldCgroupCPUQuota,
 }
 
 // wide are the fields that a lean leaves out.

@@ -22,3 +22,10 @@ type Entry struct {
 	// which otherwise means that there is none.
 	CgroupErr error
 }
+
+// A Neighbour is another process of a process's cgroup.
+type Neighbour struct {
+	PID      int
+	Name     string // as the kernel has it: anything, up to 15 bytes
+	RSSBytes uint64
+}

@@ -552,6 +552,100 @@ func TestStatCgroup(t *testing.T) {
 	cmd.Wait()
 }
 
+// What a cgroup's memory is made of, who else is in it, and that the process stands
+// still, stopped or frozen.
+func TestStatNeighbours(t *testing.T) {
+	mk := func(controller, file string) string {
+		dir := fmt.Sprintf("/sys/fs/cgroup/%s/heapwright-goproc-%d-neighbours", controller, os.Getpid())
+		if _, err := os.Stat("/sys/fs/cgroup/" + controller + "/cgroup.procs"); err != nil {
+			t.Skip("no cgroup v1 hierarchy of " + controller)
+		}
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Skip(err)
+		}
+		t.Cleanup(func() { os.Remove(dir) })
+		if _, err := os.Stat(dir + "/" + file); err != nil {
+			t.Skip(err)
+		}
+		return dir
+	}
+	memory, freezer := mk("memory", "memory.stat"), mk("freezer", "freezer.state")
+	path := buildPlain(t)
+	one, other := start(t, path, nil), start(t, path, nil)
+	for _, move := range []struct {
+		dir string
+		pid int
+	}{{memory, one.Process.Pid}, {memory, other.Process.Pid}, {freezer, one.Process.Pid}} {
+		if err := os.WriteFile(move.dir+"/cgroup.procs", []byte(strconv.Itoa(move.pid)), 0); err != nil {
+			t.Skip(err)
+		}
+	}
+	s, err := OpenStat(one.Process.Pid, record.Process{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := s.Neighbours(5); len(got) != 1 || got[0].PID != other.Process.Pid || got[0].RSSBytes == 0 || !strings.HasPrefix(filepath.Base(path), got[0].Name) {
+		t.Errorf("neighbours %+v", got)
+	}
+	if got := s.Neighbours(0); len(got) != 0 {
+		t.Errorf("%d of 0 neighbours", len(got))
+	}
+	var sample record.Sample
+	fill := func() {
+		t.Helper()
+		if err := s.Fill(&sample); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill()
+	for _, f := range []record.Field{record.FieldCgroupAnonBytes, record.FieldCgroupFileBytes, record.FieldCgroupShmemBytes, record.FieldCgroupRefaults, record.FieldStopped, record.FieldMajorFaults} {
+		if !sample.Has.Has(f) {
+			t.Errorf("%s is absent", f)
+		}
+	}
+	if sample.Has.Has(record.FieldCgroupReclaimedBytes) {
+		t.Error("cgroup v1 counts what it reclaims")
+	}
+	fill()
+	if sample.Has.Has(record.FieldCgroupAnonBytes) {
+		t.Error("memory.stat is read at every look")
+	}
+	until := func(want bool) {
+		t.Helper()
+		for range 1000 {
+			if fill(); sample.Stopped == want {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Errorf("stopped is not seen to be %t", want)
+	}
+	until(false)
+	if err := one.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	until(true)
+	if err := one.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	until(false)
+	state := freezer + "/freezer.state"
+	if err := os.WriteFile(state, []byte("FROZEN"), 0); err != nil {
+		t.Fatal(err)
+	}
+	defer os.WriteFile(state, []byte("THAWED"), 0)
+	until(true)
+	if err := os.WriteFile(state, []byte("THAWED"), 0); err != nil {
+		t.Fatal(err)
+	}
+	until(false)
+	for _, p := range []*exec.Cmd{one, other} {
+		p.Process.Kill()
+		p.Wait()
+	}
+}
+
 func TestFillDoesNotAllocate(t *testing.T) {
 	s, err := OpenStat(os.Getpid(), record.Process{})
 	if err != nil {

@@ -33,6 +33,9 @@ func (s *Stat) Fill(sample *record.Sample) error { return unsupported(0) }
 // FillQuick fails with [ErrUnsupported].
 func (s *Stat) FillQuick(sample *record.Sample) error { return unsupported(0) }
 
+// Neighbours finds none.
+func (s *Stat) Neighbours(most int) []Neighbour { return nil }
+
 // A Watch looks for Go processes again and again. There are none on this operating
 // system.
 type Watch struct{}

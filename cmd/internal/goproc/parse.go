@@ -13,13 +13,14 @@ const tick = 10 * time.Millisecond
 
 // A procStat is what we need of /proc/PID/stat.
 type procStat struct {
-	comm  []byte // part of the parsed text
-	state byte
-	flags uint64
-	utime uint64 // ticks
-	stime uint64 // ticks
-	start uint64 // ticks since boot
-	rss   uint64 // pages; less exact than /proc/PID/status, which adds up what each CPU has counted
+	comm   []byte // part of the parsed text
+	state  byte
+	flags  uint64
+	majflt uint64
+	utime  uint64 // ticks
+	stime  uint64 // ticks
+	start  uint64 // ticks since boot
+	rss    uint64 // pages; less exact than /proc/PID/status, which adds up what each CPU has counted
 }
 
 const flagKthread = 0x00200000 // PF_KTHREAD
@@ -46,6 +47,8 @@ func parseStat(text []byte) (st procStat, ok bool) {
 			st.state = word[0]
 		case 9:
 			st.flags, ok = number(word)
+		case 12:
+			st.majflt, ok = number(word)
 		case 14:
 			st.utime, ok = number(word)
 		case 15:

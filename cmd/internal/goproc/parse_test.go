@@ -11,7 +11,7 @@ const testStat = " S 1 2 3 4 5 2129984 7 8 9 10 123 456 13 14 15 16 17 18 4242 2
 func TestParseStat(t *testing.T) {
 	for _, name := range []string{"a", "a) R 1", "((", "", ") ", "\xff"} {
 		st, ok := parseStat([]byte("77 (" + name + ")" + testStat))
-		if !ok || string(st.comm) != name || st.state != 'S' || st.flags != 2129984 || st.utime != 123 || st.stime != 456 || st.start != 4242 || st.rss != 21 {
+		if !ok || string(st.comm) != name || st.state != 'S' || st.flags != 2129984 || st.majflt != 9 || st.utime != 123 || st.stime != 456 || st.start != 4242 || st.rss != 21 {
 			t.Errorf("command %q: %+v, %t", name, st, ok)
 		}
 	}

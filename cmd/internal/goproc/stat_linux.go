@@ -2,9 +2,13 @@ package goproc
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
+	"io"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,11 +32,21 @@ type Stat struct {
 	cgroup *cgroup.Reader // nil when the cgroup cannot be seen
 	own    bool           // pressure of the whole host is the process's cgroup's own
 	stats  cgroup.Stats
+
+	parts   *cgroup.Reader // of what its memory is made of, nil when that cannot be seen
+	apart   time.Time      // when parts was last read
+	frozen  frozenFile
+	dir     string // of the cgroup that accounts its memory, "" when it cannot be seen
+	version int    // of that cgroup
 }
 
 // cgroupStats are the numbers that a Sample has room for.
 const cgroupStats = cgroup.StatMemoryUsage | cgroup.StatMemoryLimit | cgroup.StatOOMKills |
-	cgroup.StatThrottling | cgroup.StatMemoryPressure | cgroup.StatCPUPressure
+	cgroup.StatThrottling | cgroup.StatCPUQuota | cgroup.StatMemoryPressure | cgroup.StatCPUPressure
+
+// partsEvery is how old what a cgroup's memory is made of may be: memory.stat has
+// several times as much to read as all the others together.
+const partsEvery = time.Second
 
 // lookAgain is how long a move to another cgroup may go unnoticed.
 const lookAgain = time.Second
@@ -100,18 +114,38 @@ func (s *Stat) followCgroup() {
 }
 
 func (s *Stat) openCgroup() {
-	if s.cgroup != nil {
-		s.cgroup.Close()
-		s.cgroup = nil
-	}
+	s.closeCgroup()
 	g, err := cgroup.Of(s.pid)
 	if err != nil {
 		return
+	}
+	if s.parts, err = g.NewReader(cgroup.StatMemoryParts); err != nil {
+		s.parts = nil
+	}
+	if dirs, version, err := g.Dirs("freezer"); err == nil {
+		s.frozen = openFrozen(dirs[0], version)
+	}
+	s.version = g.Version()
+	if dirs, _, err := g.Dirs("memory"); err == nil && g.Path() != "/" {
+		s.dir = dirs[0]
 	}
 	s.own = g.Path() == "/" && g.Container() == cgroup.Container{}
 	if s.cgroup, err = g.NewReader(cgroupStats); err != nil {
 		s.cgroup = nil
 	}
+}
+
+// closeCgroup closes all that is open of a cgroup.
+func (s *Stat) closeCgroup() {
+	for _, r := range []*cgroup.Reader{s.cgroup, s.parts} {
+		if r != nil {
+			r.Close()
+		}
+	}
+	if s.frozen.file != nil {
+		s.frozen.file.Close()
+	}
+	s.cgroup, s.parts, s.frozen, s.dir, s.apart = nil, nil, frozenFile{}, "", time.Time{}
 }
 
 // Close closes the files.
@@ -121,9 +155,7 @@ func (s *Stat) Close() error {
 			f.Close()
 		}
 	}
-	if s.cgroup != nil {
-		s.cgroup.Close()
-	}
+	s.closeCgroup()
 	return nil
 }
 
@@ -134,6 +166,8 @@ var fields = []record.Field{
 	record.FieldCgroupUsageBytes, record.FieldCgroupLimitBytes, record.FieldCgroupThrottled, record.FieldCgroupPeriods,
 	record.FieldCgroupThrottledPeriods, record.FieldCgroupOOMKills,
 	record.FieldPSIMemorySomeStall, record.FieldPSICPUSomeStall,
+	record.FieldRSSShmemBytes, record.FieldMajorFaults, record.FieldStopped, record.FieldCgroupAnonBytes, record.FieldCgroupFileBytes,
+	record.FieldCgroupShmemBytes, record.FieldCgroupRefaults, record.FieldCgroupReclaimedBytes, record.FieldCgroupCPUQuota,
 }
 
 // Fill sets the operating system's fields of a sample and their bits in Has; the
@@ -158,6 +192,9 @@ func (s *Stat) Fill(sample *record.Sample) error {
 		return s.fail(ErrExited)
 	}
 	st.fillCPU(sample)
+	sample.MajorFaults = st.majflt
+	sample.Has.Add(record.FieldMajorFaults)
+	stopped := st.state == 'T' || st.state == 't'
 
 	text, err := s.read(s.status)
 	if err != nil {
@@ -178,13 +215,18 @@ func (s *Stat) Fill(sample *record.Sample) error {
 	if status.hasSplit {
 		sample.RSSAnonBytes, sample.RSSFileBytes = status.anon, status.file+status.shmem
 		sample.Has.Add(record.FieldRSSAnonBytes)
+		sample.RSSShmemBytes = status.shmem
 		sample.Has.Add(record.FieldRSSFileBytes)
+		sample.Has.Add(record.FieldRSSShmemBytes)
 	}
 	if status.hasSwap {
 		sample.SwapBytes = status.swap
 		sample.Has.Add(record.FieldSwapBytes)
 	}
 	s.fillCgroup(sample)
+	s.fillParts(sample)
+	sample.Stopped = stopped || s.frozen.is(s.buf)
+	sample.Has.Add(record.FieldStopped)
 	return nil
 }
 
@@ -256,6 +298,10 @@ func (s *Stat) fillCgroup(sample *record.Sample) {
 		sample.Has.Add(record.FieldCgroupPeriods)
 		sample.Has.Add(record.FieldCgroupThrottledPeriods)
 	}
+	if c.Has(cgroup.StatCPUQuota) {
+		sample.CgroupCPUQuota = time.Duration(c.CPUQuota * float64(time.Second))
+		sample.Has.Add(record.FieldCgroupCPUQuota)
+	}
 	if c.Has(cgroup.StatMemoryPressure) && (s.own || !c.MemoryPressure.Host) {
 		sample.PSIMemorySomeStall = c.MemoryPressure.Some.Total
 		sample.Has.Add(record.FieldPSIMemorySomeStall)
@@ -264,6 +310,116 @@ func (s *Stat) fillCgroup(sample *record.Sample) {
 		sample.PSICPUSomeStall = c.CPUPressure.Some.Total
 		sample.Has.Add(record.FieldPSICPUSomeStall)
 	}
+}
+
+func (s *Stat) fillParts(sample *record.Sample) {
+	if s.parts == nil || time.Since(s.apart) < partsEvery {
+		return
+	}
+	s.apart = time.Now()
+	c := &s.stats
+	if s.parts.Read(c) != nil || !c.Has(cgroup.StatMemoryParts) {
+		return
+	}
+	p := &c.MemoryParts
+	sample.CgroupAnonBytes, sample.CgroupFileBytes, sample.CgroupShmemBytes = p.Anon, p.File, p.Shmem
+	sample.CgroupRefaults = p.Refaults
+	for _, f := range [...]record.Field{record.FieldCgroupAnonBytes, record.FieldCgroupFileBytes, record.FieldCgroupShmemBytes, record.FieldCgroupRefaults} {
+		sample.Has.Add(f)
+	}
+	if s.version == 2 { // v1 does not count it
+		sample.CgroupReclaimedBytes = p.Reclaimed * uint64(pageSize)
+		sample.Has.Add(record.FieldCgroupReclaimedBytes)
+	}
+}
+
+// A frozenFile says whether a cgroup is frozen. The zero frozenFile knows of none.
+type frozenFile struct {
+	file    *keptFile
+	version int
+}
+
+func openFrozen(dir string, version int) frozenFile {
+	name := "cgroup.events"
+	if version == 1 {
+		name = "freezer.state"
+	}
+	f, err := openKept(dir + "/" + name) // the root has none: it cannot be frozen
+	if err != nil {
+		return frozenFile{version: version}
+	}
+	return frozenFile{f, version}
+}
+
+// is reports whether it is, ancestors' doing included.
+func (f *frozenFile) is(buf []byte) bool {
+	if f.file == nil {
+		return false
+	}
+	n, err := f.file.pread(buf)
+	if err != nil {
+		return false
+	}
+	if f.version == 1 {
+		return bytes.HasPrefix(buf[:n], []byte("FROZEN"))
+	}
+	return bytes.Contains(buf[:n], []byte("frozen 1"))
+}
+
+// Bounds of a look at the other processes of a cgroup.
+const (
+	maxMembers     = 256
+	maxMemberBytes = 64 << 10
+)
+
+// Neighbours are the other processes that are in the cgroup which accounts the
+// process's memory, those with most resident memory first, at most so many. There are
+// none in the root, where all are.
+func (s *Stat) Neighbours(most int) []Neighbour {
+	if s.dir == "" {
+		return nil
+	}
+	f, err := os.Open(s.dir + "/cgroup.procs")
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxMemberBytes))
+	if err != nil {
+		return nil
+	}
+	var all []Neighbour
+	looked := 0
+	for word := range strings.FieldsSeq(string(text)) {
+		pid, err := strconv.Atoi(word)
+		if err != nil || pid <= 0 || pid == s.pid { // 0: of another PID namespace
+			continue
+		}
+		if looked++; looked > maxMembers {
+			break
+		}
+		text, err := readSmall("/proc/"+word+"/stat", s.buf)
+		if err != nil {
+			continue
+		}
+		st, ok := parseStat(text)
+		if !ok || st.flags&flagKthread != 0 {
+			continue
+		}
+		all = append(all, Neighbour{PID: pid, Name: string(st.comm), RSSBytes: st.rss * uint64(pageSize)})
+	}
+	slices.SortStableFunc(all, func(a, b Neighbour) int { return cmp.Compare(b.RSSBytes, a.RSSBytes) })
+	return all[:min(most, len(all))]
+}
+
+func readSmall(name string, buf []byte) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	n, err := f.Read(buf)
+	return buf[:max(n, 0)], err
 }
 
 func (s *Stat) readStat() (procStat, error) {

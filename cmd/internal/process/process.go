@@ -84,6 +84,14 @@ func (t *Target) Cycles(dst []record.Cycle) ([]record.Cycle, uint64, error) {
 	return dst, lost, Ended(err)
 }
 
+// Neighbours are the other processes of its cgroup that have most memory.
+func (t *Target) Neighbours(most int) (all []recorder.Neighbour) {
+	for _, n := range t.stat.Neighbours(most) {
+		all = append(all, recorder.Neighbour(n))
+	}
+	return all
+}
+
 // CPUTime is the CPU time of the process since it started, all threads together,
 // by the kernel's clock of it: in nanoseconds, where the times of a sample come in
 // steps of 10 ms.

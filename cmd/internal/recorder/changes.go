@@ -3,6 +3,7 @@ package recorder
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/heapwright/heapwright/record"
 )
@@ -15,12 +16,13 @@ type settings struct {
 	memlimit int64
 	procs    int64
 	limit    uint64
+	quota    time.Duration
 	oomKills uint64
 }
 
 func settingsOf(s *record.Sample) settings {
 	return settings{known: true, has: s.Has, gogc: s.GOGCPercent, memlimit: s.GOMEMLIMITBytes, procs: s.GOMAXPROCS,
-		limit: s.CgroupLimitBytes, oomKills: s.CgroupOOMKills}
+		limit: s.CgroupLimitBytes, quota: s.CgroupCPUQuota, oomKills: s.CgroupOOMKills}
 }
 
 // changes reports the settings that moved since the previous sample.
@@ -57,6 +59,12 @@ func (r *recorder) changes() error {
 			return err
 		}
 	}
+	hadQuota, hasQuota := before.has.Has(record.FieldCgroupCPUQuota), now.has.Has(record.FieldCgroupCPUQuota)
+	if both(record.FieldCgroupPeriods) && (hadQuota != hasQuota || hasQuota && now.quota != before.quota) {
+		if err := moved("CPU quota", quota(before.quota, hadQuota), quota(now.quota, hasQuota)); err != nil {
+			return err
+		}
+	}
 	if both(record.FieldCgroupOOMKills) && now.oomKills > before.oomKills {
 		return r.event(record.EventOOMKill, fmt.Sprintf("%d OOM kills in the container", now.oomKills-before.oomKills), nil)
 	}
@@ -82,4 +90,11 @@ func limit(bytes uint64, has bool) string {
 		return "none"
 	}
 	return fmt.Sprintf("%dB", bytes)
+}
+
+func quota(a time.Duration, has bool) string {
+	if !has {
+		return "none"
+	}
+	return fmt.Sprintf("%g cores", a.Seconds())
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/heapwright/heapwright/record"
@@ -31,6 +32,19 @@ type Snapshotter interface {
 	Goroutines() (*record.Goroutines, error)
 	// Profile returns nil without an error when the process has none of the kind.
 	Profile(record.ProfileKind) (*record.Profile, error)
+}
+
+// A Neighbourly is a Source that knows who else is in the process's cgroup.
+type Neighbourly interface {
+	// Neighbours are those with most memory, the largest first, at most so many.
+	Neighbours(most int) []Neighbour
+}
+
+// A Neighbour is another process of a process's cgroup.
+type Neighbour struct {
+	PID      int
+	Name     string
+	RSSBytes uint64
 }
 
 // A Sink takes a recording in the order of time. [*record.Writer] is one.
@@ -122,6 +136,7 @@ type recorder struct {
 	cycles []record.Cycle
 	inGap  bool
 	clock  clock
+	told   map[int]uint64 // neighbours by PID, and the memory that they had when it was told
 }
 
 func (r *recorder) run(ctx context.Context, proc record.Process) error {
@@ -267,8 +282,14 @@ func (r *recorder) failed(cause error) (ended bool, err error) {
 // snapshot takes what profiles there are. That one cannot be had is no reason to
 // stop: it is noted.
 func (r *recorder) snapshot() error {
+	if r.opt.Snapshots < 0 {
+		return nil
+	}
+	if err := r.neighbours(); err != nil {
+		return err
+	}
 	s, ok := r.src.(Snapshotter)
-	if !ok || r.opt.Snapshots < 0 {
+	if !ok {
 		return nil
 	}
 	g, err := s.Goroutines()
@@ -282,6 +303,39 @@ func (r *recorder) snapshot() error {
 		}
 	}
 	r.sum.Snapshots++
+	return nil
+}
+
+// Which neighbours are told of: those with much memory, once, and again when it is
+// much more or much less.
+const (
+	mostNeighbours  = 3
+	leastNeighbour  = 16 << 20
+	mostToldOf      = 1 << 10
+	neighbourChange = 4 // a quarter
+)
+
+// neighbours tells who else in the cgroup has much memory.
+func (r *recorder) neighbours() error {
+	s, ok := r.src.(Neighbourly)
+	if !ok {
+		return nil
+	}
+	for _, n := range s.Neighbours(mostNeighbours) {
+		was, known := r.told[n.PID]
+		if n.RSSBytes < leastNeighbour || known && max(n.RSSBytes, was)-min(n.RSSBytes, was) < was/neighbourChange {
+			continue
+		}
+		if r.told == nil || len(r.told) >= mostToldOf {
+			r.told = map[int]uint64{}
+		}
+		r.told[n.PID] = n.RSSBytes
+		text := fmt.Sprintf("process %d (%q) of the same cgroup has %d MiB resident", n.PID, n.Name, n.RSSBytes>>20)
+		if err := r.event(record.EventNeighbour, text, map[string]string{
+			"pid": strconv.Itoa(n.PID), "name": n.Name, "rss_bytes": strconv.FormatUint(n.RSSBytes, 10)}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

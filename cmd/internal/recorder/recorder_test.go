@@ -295,6 +295,15 @@ func TestChanges(t *testing.T) {
 				s.CgroupLimitBytes = 4096
 			}
 		}, []string{"memory limit changed from none to 4096B"}},
+		{"CPU quota", func(n int, s *record.Sample) {
+			s.Has.Add(record.FieldCgroupPeriods)
+			if n < 4 {
+				s.Has.Add(record.FieldCgroupCPUQuota)
+			} else {
+				s.Has.Remove(record.FieldCgroupCPUQuota)
+			}
+			s.CgroupCPUQuota = []time.Duration{time.Second, time.Second / 4}[min(n/2, 1)]
+		}, []string{"CPU quota changed from 1 cores to 0.25 cores", "CPU quota changed from 0.25 cores to none"}},
 		{"OOM kill", func(n int, s *record.Sample) {
 			s.Has.Add(record.FieldCgroupOOMKills)
 			s.CgroupOOMKills = uint64(10 + n/3)
@@ -318,6 +327,46 @@ func TestChanges(t *testing.T) {
 				t.Errorf("events %q, want %q", got, tc.want)
 			}
 		})
+	}
+}
+
+type crowded struct {
+	fake
+	looks int
+}
+
+func (c *crowded) Neighbours(int) []Neighbour {
+	c.looks++
+	return [][]Neighbour{
+		{{7, "sidecar\n", 100 << 20}, {8, "sh", 1 << 20}},
+		{{7, "sidecar\n", 110 << 20}},
+		{{7, "sidecar\n", 140 << 20}, {9, "other", 20 << 20}},
+		{},
+		{{7, "sidecar\n", 16 << 20}},
+	}[min(c.looks-1, 4)]
+}
+
+func TestNeighbours(t *testing.T) {
+	var m Memory
+	r := &recorder{src: &crowded{}, sink: &m}
+	r.opt.setDefaults()
+	for range 6 {
+		if err := r.neighbours(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for _, e := range m.Recording.Events {
+		if e.Kind != record.EventNeighbour {
+			t.Errorf("an event %q", e.Kind)
+		}
+		got = append(got, e.Data["pid"]+" "+e.Data["rss_bytes"])
+	}
+	if want := []string{"7 104857600", "7 146800640", "9 20971520", "7 16777216"}; !slices.Equal(got, want) {
+		t.Errorf("told of %q, want %q", got, want)
+	}
+	if text := m.Recording.Events[0].Text; text != `process 7 ("sidecar\n") of the same cgroup has 100 MiB resident` {
+		t.Errorf("%q", text)
 	}
 }
 

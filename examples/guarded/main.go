@@ -49,6 +49,7 @@ var (
 	rate   = flag.Int("rate", 60, "requests a second that it sends to itself")
 	change = flag.Bool("allow-change", false, "let the debug port change GOGC and GOMEMLIMIT")
 	faults = flag.Bool("allow-faults", false, "let the debug port make faults happen")
+	most   = flag.Uint64("fault-memory", 0, "what faults may hold, MiB; 0: a quarter of the limit")
 )
 
 func main() {
@@ -90,7 +91,7 @@ func guarded(next http.Handler, trim func(context.Context) error, bytes uint64, 
 	debug := debugz.Options{Guard: g, Limit: l, Sources: []metric.Source{g, l}, AllowChange: change}
 	end = func() { g.Close(); l.Close() }
 	if faults {
-		debug.Faults = fault.New(fault.Options{Limit: known})
+		debug.Faults = fault.New(fault.Options{Limit: known, MaxBytes: *most << 20})
 		end = func() { debug.Faults.Close(); g.Close(); l.Close() }
 	}
 	mux := http.NewServeMux()

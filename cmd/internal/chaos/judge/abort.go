@@ -30,6 +30,7 @@ func NewAbort(criteria []chaos.Criterion) *Abort {
 func (a *Abort) Baseline(points []chaos.Point) {
 	a.base = newBaseline(points)
 	for _, w := range a.list {
+		w.usual = lateness(points)
 		for _, p := range points {
 			if v, ok := value(p, w.c.Metric); ok {
 				w.seen = max(w.seen, v)
@@ -54,7 +55,7 @@ func (a *Abort) Step(p chaos.Point, f *chaos.Fault) (broken *chaos.Criterion, wh
 			continue
 		}
 		// Conditions have one bound: a fault is why they are there.
-		if s := w.step(p, false, a.base); s.broken && broken == nil {
+		if s := w.step(p, toEnd, a.base); s.broken && broken == nil {
 			broken, why = w.c, broke(w.c, s.value, s.low, s.high, p.At-s.since)
 		}
 	}

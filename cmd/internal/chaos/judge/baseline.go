@@ -80,10 +80,26 @@ func median(v []float64) float64 {
 	return quantile(s, 0.5)
 }
 
+// A purpose is what a bound is for.
+type purpose int
+
+const (
+	toHold     purpose = iota // what has to hold while there is no fault
+	toTolerate                // what may be while there is one, and until the target recovers
+	toEnd                     // what ends everything
+)
+
+// waits are what a latency may always be higher by: on two cores with twenty that want
+// them a thread waits 30 ms for its turn, and a request for the turns of client and
+// server. That is what the machine does; nobody ends a run for what nobody feels.
+var waits = map[purpose]float64{toHold: 0.010, toTolerate: 0.050, toEnd: 0.100}
+
 // slack is what a value may always be off by: a factor of next to nothing is nothing.
-func slack(m chaos.Metric) float64 {
+func slack(m chaos.Metric, is purpose) float64 {
 	switch m {
-	case chaos.LatencyP50, chaos.LatencyP99, chaos.PauseP99, chaos.PauseMax:
+	case chaos.LatencyP50, chaos.LatencyP99:
+		return waits[is]
+	case chaos.PauseP99, chaos.PauseMax:
 		return 0.005
 	case chaos.GoroutineCount, chaos.ConnectionsOpen:
 		return 10
@@ -95,7 +111,7 @@ func slack(m chaos.Metric) float64 {
 
 // bounds are what a criterion allows, infinite where it does not say. It reports false
 // where it is of a baseline that there is not.
-func bounds(c *chaos.Criterion, tolerated bool, b baseline) (low, high float64, ok bool) {
+func bounds(c *chaos.Criterion, is purpose, b baseline) (low, high float64, ok bool) {
 	low, high = math.Inf(-1), math.Inf(1)
 	if c.AtLeast != nil {
 		low = *c.AtLeast
@@ -103,7 +119,7 @@ func bounds(c *chaos.Criterion, tolerated bool, b baseline) (low, high float64, 
 	if c.AtMost != nil {
 		high = *c.AtMost
 	}
-	if tolerated && c.Tolerated != nil {
+	if is == toTolerate && c.Tolerated != nil {
 		if c.AtMost != nil {
 			high = *c.Tolerated
 		} else {
@@ -121,10 +137,10 @@ func bounds(c *chaos.Criterion, tolerated bool, b baseline) (low, high float64, 
 		return 0, 0, false
 	}
 	if !math.IsInf(high, 0) {
-		high = max(high*l.high, l.high+slack(c.Metric))
+		high = max(high*l.high, l.high+slack(c.Metric, is))
 	}
 	if !math.IsInf(low, 0) {
-		low = min(low*l.low, l.low-slack(c.Metric))
+		low = min(low*l.low, l.low-slack(c.Metric, is))
 	}
 	return low, high, !math.IsNaN(low) && !math.IsNaN(high)
 }

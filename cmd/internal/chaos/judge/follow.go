@@ -24,6 +24,8 @@ const (
 type follower struct {
 	c      *chaos.Criterion
 	errors *pool // of ErrorRatio
+	pace   pace  // of latencies, of which the bound is the baseline's
+	usual  time.Duration
 
 	off     bool
 	since   time.Duration // when it began to be off
@@ -100,6 +102,7 @@ func excepted(c *chaos.Criterion, f *chaos.Fault) bool {
 
 // skip goes past a point that is not looked at. What a counter rose by is forgiven.
 func (w *follower) skip(p chaos.Point) {
+	w.pace.add(p.At)
 	w.off, w.counted = false, false
 	if v, ok := value(p, w.c.Metric); ok {
 		w.ref, w.seen = max(w.ref, v), max(w.seen, v)
@@ -109,8 +112,9 @@ func (w *follower) skip(p chaos.Point) {
 // recount makes counters count from now.
 func (w *follower) recount() { w.ref = w.seen }
 
-func (w *follower) step(p chaos.Point, tolerated bool, b baseline) sight {
+func (w *follower) step(p chaos.Point, is purpose, b baseline) sight {
 	var s sight
+	w.pace.add(p.At)
 	pooled := w.errors != nil && w.errors.add(p)
 	s.value, s.known = value(p, w.c.Metric)
 	if w.c.Metric == chaos.HeadroomSeconds && w.off && !s.known {
@@ -123,9 +127,12 @@ func (w *follower) step(p chaos.Point, tolerated bool, b baseline) sight {
 		return s
 	}
 	var ok bool
-	if s.low, s.high, ok = bounds(w.c, tolerated, b); !ok {
+	if s.low, s.high, ok = bounds(w.c, is, b); !ok {
 		s.known = false
 		return s
+	}
+	if w.c.OfBaseline && isLatency(w.c.Metric) {
+		s.high += w.pace.waited(w.usual)
 	}
 	if isCounter(w.c.Metric) {
 		w.seen = max(w.seen, s.value)

@@ -53,7 +53,12 @@ func NewHypothesis(plan *chaos.Plan) *Hypothesis {
 }
 
 // Baseline is as of Abort. Counters count on.
-func (h *Hypothesis) Baseline(points []chaos.Point) { h.base = newBaseline(points) }
+func (h *Hypothesis) Baseline(points []chaos.Point) {
+	h.base = newBaseline(points)
+	for _, w := range h.list {
+		w.usual = lateness(points)
+	}
+}
 
 // Step looks at a point of a phase, and says what broke, and what holds again: events of
 // EventBroken and EventHolds. A point from before the last one is not looked at.
@@ -67,7 +72,10 @@ func (h *Hypothesis) Step(p chaos.Point, phase chaos.PhaseKind, fault int) []cha
 	h.begun, h.last = true, p.At
 
 	var events []chaos.Event
-	during := h.during(phase, fault)
+	during, is := h.during(phase, fault), toHold
+	if during != nil {
+		is = toTolerate
+	}
 	for i, w := range h.list {
 		t := &h.now[i]
 		if excepted(w.c, during) {
@@ -78,7 +86,7 @@ func (h *Hypothesis) Step(p chaos.Point, phase chaos.PhaseKind, fault int) []cha
 			continue // it is what is measured here
 		}
 		t.looked = true
-		s := w.step(p, during != nil, h.base)
+		s := w.step(p, is, h.base)
 		t.take(p, w.c, s)
 		switch {
 		case s.began:

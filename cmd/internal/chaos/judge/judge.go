@@ -567,7 +567,7 @@ func (j *judging) outcome(v *chaos.Verdict) {
 	case run.Interrupted:
 		v.Outcome, v.Reason = chaos.Aborted, sentence("the user ended it"+left)
 	case run.Aborted != "" || run.Refused != "":
-		v.Outcome, v.Reason = chaos.Aborted, sentence(cmp.Or(run.Aborted, run.Refused)+left)
+		v.Outcome, v.Reason = chaos.Aborted, sentence(cmp.Or(run.Aborted, run.Refused)+j.busy(run.Aborted, j.endedAt()-busyFor)+left)
 	case !someBegan(run):
 		v.Outcome, v.Reason = chaos.NotRun, sentence("no fault was begun"+left)
 	case len(j.deviations) > 0:
@@ -575,12 +575,43 @@ func (j *judging) outcome(v *chaos.Verdict) {
 		for _, d := range j.deviations {
 			texts = append(texts, d.text)
 		}
-		v.Outcome, v.Reason = chaos.Deviated, sentence(few(texts))
+		v.Outcome, v.Reason = chaos.Deviated, sentence(few(texts)+j.busy(texts[0], j.deviations[0].at))
 	case len(j.inconclusive) > 0:
 		v.Outcome, v.Reason = chaos.NotRun, sentence("nothing deviated, but it proves nothing: "+few(j.inconclusive))
 	default:
 		v.Outcome, v.Reason = chaos.Pass, j.passed(v)
 	}
+}
+
+// endedAt is when a condition ended the run, or the end of what was seen.
+func (j *judging) endedAt() time.Duration {
+	for _, e := range j.run.Events {
+		if e.Kind == chaos.EventAbort {
+			return e.At
+		}
+	}
+	return j.end
+}
+
+const (
+	// busyFor is for how long it is looked how busy the machine was, worthSaying how late a
+	// turn has to be, and lateFactor by how much more than before, to be worth a word.
+	busyFor     = 15 * time.Second
+	worthSaying = 20 * time.Millisecond
+	lateFactor  = 3
+)
+
+// busy says of a latency that is held against the target how late we ourselves came to
+// our turns then: a machine whose CPUs are taken makes everybody late.
+func (j *judging) busy(what string, from time.Duration) string {
+	if !strings.Contains(what, name(chaos.LatencyP99)) && !strings.Contains(what, name(chaos.LatencyP50)) {
+		return ""
+	}
+	was, is := lateness(j.before), lateness(j.between(from, from+busyFor))
+	if is < worthSaying || is < lateFactor*was {
+		return ""
+	}
+	return fmt.Sprintf("; the CPUs of this machine were taken then, by the target or by others: one in twenty of our own turns came %s late, %s before", span(is), span(was))
 }
 
 // passed is why a run passes.

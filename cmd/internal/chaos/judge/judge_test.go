@@ -81,6 +81,70 @@ func TestShortBefore(t *testing.T) {
 	}
 }
 
+// Where little was so quick that a factor of it is nothing, what a busy machine adds is
+// none of the target's: less of it is allowed without a fault than with one, and more
+// before everything is ended.
+func TestSlackOfLatency(t *testing.T) {
+	quick := sim{quiet: true, mutate: func(at time.Duration, truth map[chaos.Metric]float64) { truth[chaos.LatencyP99] = 0.001 }}
+	base := newBaseline(before(quick.make()))
+	c := &chaos.Criterion{Metric: chaos.LatencyP99, AtMost: ptr(1.5), Tolerated: ptr(2), OfBaseline: true}
+	for is, want := range map[purpose]float64{toHold: 0.011, toTolerate: 0.051, toEnd: 0.101} {
+		if _, high, ok := bounds(c, is, base); !ok || math.Abs(high-want) > 0.0005 {
+			t.Errorf("purpose %d: at most %v, want %v", is, high, want)
+		}
+	}
+	for _, tt := range []struct {
+		latency float64
+		when    func(time.Duration) bool
+		want    chaos.Outcome
+	}{
+		{0.045, func(at time.Duration) bool { return at >= simWrong && at < simEnded }, chaos.Pass},
+		{0.08, func(at time.Duration) bool { return at >= simWrong && at < simEnded }, chaos.Deviated},
+		{0.02, func(at time.Duration) bool { return at >= simEnded }, chaos.Deviated},
+	} {
+		s := quick
+		s.mutate = func(at time.Duration, truth map[chaos.Metric]float64) {
+			if truth[chaos.LatencyP99] = 0.001; tt.when(at) {
+				truth[chaos.LatencyP99] = tt.latency
+			}
+		}
+		if v := Judge(s.make()); v.Outcome != tt.want {
+			t.Errorf("%v s: %s: %s, want %s", tt.latency, v.Outcome, v.Reason, tt.want)
+		}
+	}
+}
+
+// A latency on a machine whose CPUs are taken is held against the target, and it is said
+// that we were late ourselves.
+func TestBusy(t *testing.T) {
+	run := func(late time.Duration) *chaos.Run {
+		return sim{quiet: true, mutate: func(at time.Duration, truth map[chaos.Metric]float64) {
+			if at >= simWrong && at < simEnded {
+				truth[chaos.LatencyP99] = 0.8
+			}
+		}, run: func(r *chaos.Run) {
+			for i := range r.Points {
+				if p := &r.Points[i]; p.At >= simWrong && i%10 == 0 {
+					p.At += late
+				}
+			}
+		}}.make()
+	}
+	const words = "CPUs of this machine were taken then"
+	for late, want := range map[time.Duration]bool{time.Millisecond: false, 60 * time.Millisecond: true} {
+		v := Judge(run(late))
+		if v.Outcome != chaos.Deviated || strings.Contains(v.Reason, words) != want {
+			t.Errorf("%v late: %s: %s", late, v.Outcome, v.Reason)
+		}
+		r := run(late)
+		r.Aborted = name(chaos.LatencyP99) + ": 800 ms, at most 60 ms"
+		r.Events = append(r.Events, chaos.Event{At: simWrong + 12*time.Second, Kind: chaos.EventAbort, Text: r.Aborted})
+		if v := Judge(r); v.Outcome != chaos.Aborted || strings.Contains(v.Reason, words) != want {
+			t.Errorf("%v late: %s: %s", late, v.Outcome, v.Reason)
+		}
+	}
+}
+
 // Each of what can go wrong is found, with what it is and when.
 func TestSeeded(t *testing.T) {
 	during := func(at time.Duration) bool { return at >= simWrong && at < simEnded }
@@ -386,5 +450,51 @@ func TestRoundTrip(t *testing.T) {
 	again2, _ := json.Marshal(Judge(run))
 	if string(again2) != string(first) {
 		t.Error("judged twice, two verdicts")
+	}
+}
+
+// A machine whose CPUs are taken by others after the baseline makes the latency what
+// every turn is late by: that is not held against the target, and more than that is.
+func TestControl(t *testing.T) {
+	for _, tt := range []struct {
+		latency float64
+		late    time.Duration
+		want    chaos.Outcome
+	}{
+		{0.060, 25 * time.Millisecond, chaos.Pass},
+		{0.060, 0, chaos.Deviated},
+		{0.200, 25 * time.Millisecond, chaos.Deviated},
+		{0.800, time.Second, chaos.Deviated}, // who stands still is no excuse for seconds on end
+	} {
+		run := sim{quiet: true, mutate: func(at time.Duration, truth map[chaos.Metric]float64) {
+			if truth[chaos.LatencyP99] = 0.004; at >= simEnded {
+				truth[chaos.LatencyP99] = tt.latency
+			}
+		}, run: func(r *chaos.Run) {
+			for i := range r.Points {
+				if p := &r.Points[i]; p.At >= simEnded && i%20 == 0 {
+					p.At += min(tt.late, 99*time.Millisecond)
+				}
+			}
+		}}.make()
+		if v := Judge(run); v.Outcome != tt.want {
+			t.Errorf("%v s, %v late: %s: %s, want %s", tt.latency, tt.late, v.Outcome, v.Reason, tt.want)
+		}
+	}
+	q := &pace{}
+	for _, at := range []time.Duration{0, 100, 200, 350, 450, 2450} {
+		q.add(at * time.Millisecond)
+	}
+	if got := q.waited(0); got != turns*mostLate.Seconds() {
+		t.Errorf("after a second stood still %v", got)
+	}
+	if got := q.waited(mostLate); got != 0 {
+		t.Errorf("what is usual is %v", got)
+	}
+	for at := range 100 {
+		q.add(2450*time.Millisecond + time.Duration(at)*turn)
+	}
+	if got := q.waited(0); got != 0 || len(q.late) > 0 {
+		t.Errorf("ten seconds later %v of %d", got, len(q.late))
 	}
 }

@@ -307,7 +307,7 @@ func (j *judging) layers(d chaos.Done, room func(time.Duration) (room, taken flo
 			continue
 		}
 		if at, v, ok := first(&c, points, j.base); ok {
-			_, high, _ := bounds(&c, false, j.base)
+			_, high, _ := bounds(&c, toHold, j.base)
 			add(layer, at, fmt.Sprintf("%s: %s, normal is at most %s", name(c.Metric), words(c.Metric, v), words(c.Metric, high)))
 		}
 	}
@@ -333,7 +333,7 @@ func (j *judging) layers(d chaos.Done, room func(time.Duration) (room, taken flo
 func first(c *chaos.Criterion, points []chaos.Point, b baseline) (time.Duration, float64, bool) {
 	w := newFollower(c)
 	for _, p := range points {
-		if s := w.step(p, false, b); s.broken {
+		if s := w.step(p, toHold, b); s.broken {
 			return s.since, s.value, true
 		}
 	}

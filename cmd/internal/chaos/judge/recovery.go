@@ -148,8 +148,8 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 		add(goroutines, l.low-off, l.middle, l.high+off, within, stable, unexplained(base))
 	}
 	if l, ok := base[chaos.LatencyP99]; ok {
-		high := max(l.middle*(1+float64(r.rules.Latency)), l.high+slack(chaos.LatencyP99))
-		add(latency, none, l.middle, high, within, stable, metric(chaos.LatencyP99))
+		high := max(l.middle*(1+float64(r.rules.Latency)), l.high+slack(chaos.LatencyP99, toHold))
+		add(latency, none, l.middle, high, within, stable, unhurried(before))
 	}
 	if l, ok := base[chaos.ErrorRatio]; ok {
 		high := l.high
@@ -168,7 +168,7 @@ func NewRecovery(plan *chaos.Plan, before []chaos.Point, cycles []chaos.Cycle, d
 	}
 	for _, c := range looser(plan, done.Fault) {
 		if l, ok := base[c.Metric]; ok {
-			if low, high, ok := bounds(&c, false, base); ok {
+			if low, high, ok := bounds(&c, toHold, base); ok {
 				// It may be now and then what it was now and then.
 				add(string(c.Metric), min(low, l.low), l.middle, max(high, l.high), within, stable, metric(c.Metric))
 			}

@@ -34,6 +34,7 @@ type faultRequest struct {
 	Level *float64   `json:"level"`
 	Size  uint64     `json:"size_bytes"`
 	Every float64    `json:"every_seconds"`
+	Count uint64     `json:"count"`
 	Lease float64    `json:"lease_seconds"`
 	By    string     `json:"by"`
 }
@@ -158,7 +159,7 @@ func (f *faulter) carryOut(r *http.Request, q *faultRequest) (fault.Fault, *refu
 		return fault.Fault{}, no
 	}
 	if q.ID != "" {
-		if q.Kind != "" || q.Size != 0 || q.Every != 0 || q.By != "" {
+		if q.Kind != "" || q.Size != 0 || q.Every != 0 || q.Count != 0 || q.By != "" {
 			return fault.Fault{}, &refusal{http.StatusUnprocessableEntity, "of a fault that there is, level and lease_seconds can be changed"}
 		}
 		if !f.spend(&f.renews, renewsBurst, renewEvery) {
@@ -169,7 +170,7 @@ func (f *faulter) carryOut(r *http.Request, q *faultRequest) (fault.Fault, *refu
 	if q.Level == nil && q.Every == 0 {
 		return fault.Fault{}, &refusal{http.StatusUnprocessableEntity, "level is not given"}
 	}
-	start := fault.Request{Kind: q.Kind, Size: q.Size, Every: every, Lease: lease, By: q.By, From: r.RemoteAddr}
+	start := fault.Request{Kind: q.Kind, Size: q.Size, Every: every, Count: q.Count, Lease: lease, By: q.By, From: r.RemoteAddr}
 	if q.Level != nil {
 		start.Level = *q.Level
 	}

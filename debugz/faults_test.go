@@ -159,6 +159,8 @@ func TestFaultsAreRefused(t *testing.T) {
 		{"a lease of nothing", post(`{"kind": "goroutines", "level": 1, "lease_seconds": 1e-300, "by": "ada"}`), 422},
 		{"a long lease", post(`{"kind": "goroutines", "level": 1, "lease_seconds": 61, "by": "ada"}`), 422},
 		{"too often", post(`{"kind": "gc.forced", "every_seconds": 1e-9, "by": "ada"}`), 422},
+		{"a count of another", post(`{"kind": "heap.retain", "level": 1, "count": 3, "by": "ada"}`), 422},
+		{"a count below nothing", post(`{"kind": "gc.forced", "level": 1, "count": -3, "by": "ada"}`), 400},
 		{"every for ever", post(`{"kind": "gc.forced", "every_seconds": 1e9, "by": "ada"}`), 422},
 		{"another kind of the same", post(`{"id": "X", "kind": "goroutines", "level": 1}`), 422},
 		{"none has this ID", post(`{"id": "X", "level": 1}`), 404},

@@ -22,6 +22,7 @@ var faultNames = map[fault.Kind]string{
 	fault.Retain:     "memory kept, without pointers",
 	fault.Pointers:   "memory kept, small objects full of pointers",
 	fault.Large:      "memory kept, large objects that are replaced",
+	fault.Fragments:  "spans kept by an object each",
 	fault.Goroutines: "goroutines that wait",
 	fault.Stacks:     "stacks of goroutines that wait",
 	fault.Finalizers: "objects with finalizers",

@@ -25,6 +25,7 @@ type active struct {
 	kind     *kindInfo
 	id       string
 	size     uint64
+	count    uint64
 	by, from string
 	since    time.Time
 	effect   effect

@@ -105,7 +105,7 @@ func (i *Injector) Start(r Request) (Fault, error) {
 	}
 	now := time.Now()
 	a := &active{
-		kind: k, id: rand.Text()[:12], size: r.Size, by: r.By, from: r.From, since: now, effect: k.make(r.Size),
+		kind: k, id: rand.Text()[:12], size: r.Size, count: r.Count, by: r.By, from: r.From, since: now, effect: k.make(&r),
 		level: r.Level, highest: r.Level, until: now.Add(r.Lease), changed: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	if err := i.admit(a, r.Level, most); err != nil {

@@ -118,6 +118,7 @@ func read(name string) float64 {
 
 const (
 	objects = "/memory/classes/heap/objects:bytes"
+	holes   = "/memory/classes/heap/unused:bytes" // of spans that are in use
 	stacks  = "/memory/classes/heap/stacks:bytes"
 )
 
@@ -186,6 +187,89 @@ func TestKeeps(t *testing.T) {
 			goroutines(t, herd)
 			eventually(t, func() string { return near("left", live(tt.metric)-before, 0) })
 		})
+	}
+}
+
+// TestFragments holds holes against the runtime's own books: up, up again, half of it
+// down, and gone. What the spans take is never more than the level.
+func TestFragments(t *testing.T) {
+	const level = 48*mib + 5
+	for size, levels := range map[uint64][]float64{0: {level / 3, level, level / 2, level}, 16: {level}} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			i := newInjector(t, Options{MaxBytes: 256 * mib})
+			inUse := func() float64 { return read(objects) + read(holes) }
+			runtime.GC()
+			before, spans := live(holes), inUse()
+			whole := func(level float64) float64 { return math.Floor(level/spanBytes) * spanBytes }
+			f := start(t, i, Fragments, levels[0], size)
+			for _, level := range levels {
+				renew(t, i, f.ID, level)
+				reach(t, i, f.ID, whole(level))
+				if got := inUse() - spans; got > 48*mib+5*mib {
+					t.Errorf("at %.1f MiB spans of %.1f MiB more than before are in use", level/mib, got/mib)
+				}
+				// One object stays in each span, and the runtime's marks of all.
+				eventually(t, func() string { return near("holes", read(holes)-before, 0.96*whole(level)) })
+			}
+			if got := status(t, i, f.ID); got.Total < 43*mib { // all of the spans but the runtime's marks
+				t.Errorf("%d bytes were allocated", got.Total)
+			}
+			if s := i.Status(); s.Held != level {
+				t.Errorf("status: %+v", s)
+			}
+			if err := i.Stop(f.ID, "the test"); err != nil {
+				t.Fatal(err)
+			}
+			i.Close()
+			eventually(t, func() string { return near("left", live(holes)-before, 0) })
+			eventually(t, func() string { return near("left in use", inUse()-spans, 0) })
+		})
+	}
+}
+
+// A level that goes on rising is thinned out meanwhile, and one that falls while its
+// spans are full leaves only objects in spans that are counted.
+func TestFragmentsMove(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	f := &fragments{size: 64}
+	to := func(spans int, after time.Duration) (wait time.Duration) {
+		t.Helper()
+		now = now.Add(after)
+		for n := 0; ; n++ {
+			wait, err := f.step(float64(spans*spanBytes), now)
+			if err != nil || n > 1000 {
+				t.Fatalf("%d spans of %d, error %v", f.kept.n, spans, err)
+			}
+			if wait > 0 {
+				if f.kept.n != spans || len(f.held) != spans {
+					t.Fatalf("%d spans are held, %d counted, want %d", f.kept.n, len(f.held), spans)
+				}
+				return wait
+			}
+		}
+	}
+	if wait := to(500, 0); wait != thinAfter || !f.dense() {
+		t.Errorf("as long as it may rise: %v", wait)
+	}
+	for n := range 9 {
+		to(600+100*n, 500*time.Millisecond)
+	}
+	if !f.dense() {
+		t.Error("thinned out before its time")
+	}
+	to(1500, 500*time.Millisecond) // filled as before, and its time has come
+	if f.dense() || f.garbage {
+		t.Errorf("a level that goes on rising is never thinned out")
+	}
+	to(1600, 500*time.Millisecond)
+	if wait := to(100, 100*time.Millisecond); wait <= 0 || f.dense() {
+		t.Errorf("fallen: %v, with objects in spans that are gone", wait)
+	}
+	if wait := to(100, thinAfter); wait != never || f.garbage {
+		t.Errorf("a second later: %v, garbage %t", wait, f.garbage)
+	}
+	if to(0, thinAfter) != never || f.release() != 1600*spanBytes || f.kept.n != 0 {
+		t.Errorf("%d spans after the end", f.kept.n)
 	}
 }
 
@@ -312,6 +396,28 @@ func TestForcedGC(t *testing.T) {
 	}
 }
 
+// TestForcedGCCount forces so many collections, and no more.
+func TestForcedGCCount(t *testing.T) {
+	const cycles = "/gc/cycles/forced:gc-cycles"
+	i := newInjector(t, Options{})
+	before := read(cycles)
+	f, err := i.Start(Request{Kind: ForcedGC, Every: 20 * time.Millisecond, Count: 7, Lease: time.Hour, By: "the test"})
+	if err != nil || f.Count != 7 {
+		t.Fatalf("%+v, error %v", f, err)
+	}
+	eventually(t, func() string {
+		if f := status(t, i, f.ID); f.Total != 7 || f.Reached != 0 {
+			return fmt.Sprintf("%d collections, a rate of %g", f.Total, f.Reached)
+		}
+		return ""
+	})
+	renew(t, i, f.ID, 50)
+	time.Sleep(100 * time.Millisecond)
+	if got := read(cycles) - before; got != 7 {
+		t.Errorf("%g collections, want 7", got)
+	}
+}
+
 func TestFinalizers(t *testing.T) {
 	i := newInjector(t, Options{MaxBytes: 256 * mib})
 	before := live(objects)
@@ -406,6 +512,7 @@ func TestRefused(t *testing.T) {
 		{"every and a level", func(r *Request) { r.Kind, r.Every = ForcedGC, time.Second }, "every_seconds"},
 		{"every of another", func(r *Request) { r.Every = time.Second }, "every_seconds"},
 		{"every negative", func(r *Request) { r.Kind, r.Every = ForcedGC, -1; r.Level = 0 }, "every_seconds"},
+		{"a count of another", func(r *Request) { r.Count = 1 }, "count"},
 		{"small", func(r *Request) { r.Size = 1 }, "size_bytes"},
 		{"large", func(r *Request) { r.Size = math.MaxUint64 }, "size_bytes"},
 		{"a size of goroutines", func(r *Request) { r.Kind, r.Size = Goroutines, 4096 }, "size_bytes"},
@@ -514,7 +621,7 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%s has no unit", k)
 		}
 	}
-	if Kind("x").Unit() != "" || len(Kinds()) != 9 {
+	if Kind("x").Unit() != "" || len(Kinds()) != 10 {
 		t.Errorf("kinds %v", Kinds())
 	}
 }

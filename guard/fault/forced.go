@@ -7,6 +7,7 @@ import (
 
 // ForcedGC.
 type forced struct {
+	most  uint64 // 0 is no bound
 	pace  pacer
 	meter meter
 }
@@ -14,6 +15,9 @@ type forced struct {
 func (f *forced) step(level float64, now time.Time) (time.Duration, error) {
 	wait := f.pace.until(now, level, 1)
 	n := uint64(0)
+	if f.most > 0 && f.meter.total.Load() >= f.most {
+		level, wait = 0, meterWindow
+	}
 	if wait == 0 {
 		f.pace.due--
 		runtime.GC()

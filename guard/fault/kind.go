@@ -18,6 +18,9 @@ const (
 	Pointers Kind = "heap.pointers"
 	// Large keeps bytes of large objects, each of which is replaced once a second.
 	Large Kind = "heap.large"
+	// Fragments keeps bytes of spans of the heap by one small object in each: what is
+	// between them serves nobody but objects of that size, and cannot be given back.
+	Fragments Kind = "heap.fragments"
 	// Goroutines is a number of goroutines that wait.
 	Goroutines Kind = "goroutines"
 	// Stacks is bytes of stacks of goroutines that wait.
@@ -52,7 +55,7 @@ type kindInfo struct {
 	round func(size uint64) uint64
 	// max is the most that a level may be, 0 where the bytes and goroutines bound it.
 	max  float64
-	make func(size uint64) effect
+	make func(r *Request) effect
 	// bytes and goroutines are what a level takes at most.
 	bytes      func(level float64, size uint64) float64
 	goroutines func(level float64, size uint64) float64
@@ -70,26 +73,28 @@ func levelBytes(level float64, _ uint64) float64 { return level }
 
 var kinds = []kindInfo{
 	{kind: Churn, unit: BytesPerSecond, least: 16, most: 64 << 20, round: roundSize, max: 64 << 30,
-		make: func(size uint64) effect { return &churn{size: size} }},
+		make: func(r *Request) effect { return &churn{size: r.Size} }},
 	{kind: Retain, unit: Bytes, size: 64 << 10, least: 1 << 10, most: 64 << 20, round: roundSize,
-		make: func(size uint64) effect { return &retain{size: size} }, bytes: levelBytes},
+		make: func(r *Request) effect { return &retain{size: r.Size} }, bytes: levelBytes},
 	{kind: Pointers, unit: Bytes, size: 64, least: 16, most: 512, round: roundSize,
-		make: func(size uint64) effect { return &pointers{size: size} }, bytes: levelBytes},
+		make: func(r *Request) effect { return &pointers{size: r.Size} }, bytes: levelBytes},
 	{kind: Large, unit: Bytes, size: 4 << 20, least: 64 << 10, most: 256 << 20, round: roundSize,
-		make: func(size uint64) effect { return &large{size: size} }, bytes: levelBytes},
+		make: func(r *Request) effect { return &large{size: r.Size} }, bytes: levelBytes},
+	{kind: Fragments, unit: Bytes, least: 16, most: 512, round: roundSize,
+		make: func(r *Request) effect { return &fragments{size: r.Size} }, bytes: levelBytes},
 	{kind: Goroutines, unit: Count,
-		make:  func(uint64) effect { return newGoroutines() },
+		make:  func(*Request) effect { return newGoroutines() },
 		bytes: func(level float64, _ uint64) float64 { return level * goroutineBytes }, goroutines: levelBytes},
 	{kind: Stacks, unit: Bytes, size: 64 << 10, least: 16 << 10, most: 16 << 20, round: func(size uint64) uint64 { return 1 << bits.Len64(size-1) },
-		make: func(size uint64) effect { return newStacks(size) }, bytes: levelBytes,
+		make: func(r *Request) effect { return newStacks(r.Size) }, bytes: levelBytes,
 		goroutines: func(level float64, size uint64) float64 { return level / float64(size) }},
 	{kind: Finalizers, unit: CountPerSecond, size: 64, least: 16, most: 64 << 10, round: roundSize, max: 1e6,
-		make:  func(size uint64) effect { return &finalizers{size: size} },
+		make:  func(r *Request) effect { return &finalizers{size: r.Size} },
 		bytes: func(level float64, size uint64) float64 { return float64(mostGhosts(level)) * float64(ghostBytes+size) }},
 	{kind: OffHeap, unit: Bytes, size: 1 << 20, least: mapUnit, most: 256 << 20, round: func(size uint64) uint64 { return (size + mapUnit - 1) &^ (mapUnit - 1) },
-		make: func(size uint64) effect { return &offHeap{size: size} }, bytes: levelBytes},
+		make: func(r *Request) effect { return &offHeap{size: r.Size} }, bytes: levelBytes},
 	{kind: ForcedGC, unit: CountPerSecond, max: 50,
-		make: func(uint64) effect { return &forced{} }},
+		make: func(r *Request) effect { return &forced{most: r.Count} }},
 }
 
 // roundSize is the next size that the allocator has a class for without waste: powers

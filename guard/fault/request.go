@@ -59,6 +59,9 @@ type Request struct {
 	Size uint64
 	// Every is the time between two collections of ForcedGC, instead of a Level.
 	Every time.Duration
+	// Count is how many collections ForcedGC forces at most; it then does nothing until it
+	// ends. 0 is as many as come.
+	Count uint64
 	// Lease is after what time it ends unless it is renewed. 0 is DefaultLease.
 	Lease time.Duration
 	// By says who asks, in 1 to 64 bytes: for the log, and for who looks.
@@ -83,6 +86,9 @@ func (r *Request) check(maxLease time.Duration) (*kindInfo, error) {
 			return nil, &RequestError{"every_seconds", "has to be above 0"}
 		}
 		r.Level = 1 / r.Every.Seconds()
+	}
+	if r.Count > 0 && r.Kind != ForcedGC {
+		return nil, &RequestError{"count", "is only for " + string(ForcedGC)}
 	}
 	if err := k.checkLevel(r.Level); err != nil {
 		return nil, err

@@ -24,6 +24,7 @@ type Fault struct {
 	Level float64   `json:"level"` // that is asked for
 	Unit  Unit      `json:"unit"`
 	Size  uint64    `json:"size_bytes,omitempty"` // as it was rounded
+	Count uint64    `json:"count,omitempty"`      // of collections at most; 0 is no bound
 	Until time.Time `json:"until"`                // when its lease ends
 	// Reached is the level that there is: bytes or goroutines at this moment, or the rate
 	// of the last second or so.
@@ -50,7 +51,7 @@ func (i *Injector) Status() Status {
 }
 
 func (a *active) fault() Fault {
-	f := Fault{ID: a.id, Kind: a.kind.kind, Unit: a.kind.unit, Size: a.size, Since: a.since, By: a.by}
+	f := Fault{ID: a.id, Kind: a.kind.kind, Unit: a.kind.unit, Size: a.size, Count: a.count, Since: a.since, By: a.by}
 	f.Reached, f.Total = a.effect.reached()
 	a.mu.Lock()
 	defer a.mu.Unlock()

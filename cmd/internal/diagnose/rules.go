@@ -18,13 +18,20 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/limitnearlive"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/limitunset"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/liveheap"
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/neighbour"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/notenough"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/outside"
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/pagecache"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/pauses"
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/reclaim"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/scavenger"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/schedlatency"
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/settingchanged"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/settingignored"
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/sharedmemory"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/stacks"
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/step"
+	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/stopped"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/stopping"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rules/throttled"
 )
@@ -42,6 +49,7 @@ var rules = []*Rule{
 	&gomaxprocs.Rule,
 	&godebug.Rule,
 	&settingignored.Rule,
+	&settingchanged.Rule,
 
 	&churn.Rule,
 	&assist.Rule,
@@ -55,11 +63,17 @@ var rules = []*Rule{
 	&outside.Rule,
 	&fragmentation.Rule,
 	&scavenger.Rule,
+	&step.Rule,
+	&neighbour.Rule,
+	&sharedmemory.Rule,
+	&pagecache.Rule,
 
 	&pauses.Rule,
 	&stopping.Rule,
 	&schedlatency.Rule,
 	&throttled.Rule,
+	&reclaim.Rule,
+	&stopped.Rule,
 
 	&notenough.Rule,
 	&incomplete.Rule,

@@ -45,7 +45,7 @@ func TestQuiet(t *testing.T) {
 	if f.Recovered == nil || *f.Recovered > 5*time.Second || !f.Survived || f.Wrong != "" || f.Deviated != nil || f.Detected != nil {
 		t.Errorf("fault: %+v", f)
 	}
-	if v.Score == nil || *v.Score != (chaos.Score{NoRule: 1}) {
+	if v.Score == nil || *v.Score != (chaos.Score{Faults: 1, Unnamed: 1}) {
 		t.Errorf("score %+v", v.Score)
 	}
 	if want := []string{"HW4003"}; !reflect.DeepEqual(f.Others, want) {

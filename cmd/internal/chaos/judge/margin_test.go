@@ -197,7 +197,7 @@ func TestScore(t *testing.T) {
 			{At: simBegan + 4*time.Second, Kind: chaos.EventFinding, Text: "HW4004 x"}}, 9 * time.Second, []string{"HW4004"}, 4 * time.Second, chaos.Score{Faults: 1, Named: 1}},
 		{"unnamed", chaos.Fault{Kind: chaos.SoftLimit}, nil, []string{"HW2003"}, nil, 0, []string{}, -1, chaos.Score{Faults: 1, Unnamed: 1}},
 		{"there before", chaos.Fault{Kind: chaos.Churn}, []string{"HW2001"}, []string{"HW2001"}, nil, 3 * time.Second, []string{}, -1, chaos.Score{Faults: 1, Unnamed: 1, False: 1}},
-		{"no rule", chaos.Fault{Kind: chaos.Freeze}, nil, []string{"HW4001"}, nil, 0, []string{}, -1, chaos.Score{NoRule: 1}},
+		{"no rule", chaos.Fault{Kind: chaos.Finalizers}, nil, []string{"HW4001"}, nil, 0, []string{}, -1, chaos.Score{NoRule: 1}},
 		{"the plan's own", chaos.Fault{Kind: chaos.Freeze, Diagnosis: []string{"HW4001"}}, nil, []string{"HW4001"}, nil, time.Second, []string{"HW4001"}, time.Second, chaos.Score{Faults: 1, Named: 1}},
 	} {
 		tc.fault.Name = "f"

@@ -12,20 +12,25 @@ import (
 // names its consequences, GC CPU (HW2003), assists (HW2002) or waiting for a P (HW4003),
 // does not count: it comes with every other fault as well.
 var expected = map[chaos.Kind][]string{
-	chaos.SoftLimit:   {"HW1003"},           // GOMEMLIMIT is too near the live heap
-	chaos.CPUQuota:    {"HW4004", "HW1007"}, // throttled; GOMAXPROCS above the quota
-	chaos.Churn:       {"HW2001"},           // most of what is allocated dies at once
-	chaos.ForcedGC:    {"HW1006"},           // collections are forced
-	chaos.Retain:      {"HW3001"},           // the live heap rises
-	chaos.Pointers:    {"HW3001"},           //
-	chaos.Large:       {"HW2004", "HW3001"}, // large objects are allocated and dropped; they are kept, too
-	chaos.Goroutines:  {"HW3002", "HW3003"}, // their number rises; they are blocked on one site
-	chaos.Stacks:      {"HW3004"},           // stacks are a large part of the memory
-	chaos.OffHeap:     {"HW3005"},           // much memory is outside of the runtime
-	chaos.Connections: {"HW3002", "HW3003"}, // each has a goroutine that waits
-	chaos.HardLimit:   {"HW1001", "HW1002"}, // the container's limit, and GOMEMLIMIT above it or unset
-	// No rule is for Finalizers, SlowDependency, Freeze, PageCache, Sibling, Shared and
-	// Reclaim. HW3005 goes by the process's own memory, and does not see its neighbours.
+	chaos.SoftLimit:   {"HW1003", "HW1010"},           // GOMEMLIMIT is too near the live heap; it was changed
+	chaos.CPUQuota:    {"HW4004", "HW1007", "HW1010"}, // throttled; GOMAXPROCS above the quota; it was changed
+	chaos.Churn:       {"HW2001"},                     // most of what is allocated dies at once
+	chaos.ForcedGC:    {"HW1006"},                     // collections are forced
+	chaos.Retain:      {"HW3001", "HW3008"},           // the live heap rises; it has jumped, and stays
+	chaos.Pointers:    {"HW3001", "HW3008"},           //
+	chaos.Large:       {"HW2004", "HW3001", "HW3008"}, // large objects are allocated and dropped; they are kept, too
+	chaos.Goroutines:  {"HW3002", "HW3003"},           // their number rises; they are blocked on one site
+	chaos.Stacks:      {"HW3004"},                     // stacks are a large part of the memory
+	chaos.OffHeap:     {"HW3005"},                     // much memory is outside of the runtime
+	chaos.Connections: {"HW3002", "HW3003"},           // each has a goroutine that waits
+	chaos.Freeze:      {"HW4006"},                     // the process was stopped
+	chaos.Sibling:     {"HW3009"},                     // another process has memory of the container
+	chaos.Shared:      {"HW3010"},                     // shared memory takes memory of the container
+	chaos.PageCache:   {"HW3011"},                     // page cache does
+	chaos.Reclaim:     {"HW4005"},                     // the kernel takes memory that is needed again
+	chaos.HardLimit:   {"HW1001", "HW1002", "HW1010"}, // the container's limit, and GOMEMLIMIT above it or unset; it was changed
+	// No rule is for Finalizers, of which the runtime's books as they are read say nothing,
+	// and for SlowDependency, which is neither memory nor GC.
 }
 
 // Expected are the findings that name a fault of this kind; none where no rule is for it.

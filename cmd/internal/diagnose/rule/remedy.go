@@ -1,8 +1,10 @@
 package rule
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/view"
@@ -44,6 +46,30 @@ func TopSites(v *view.View, n int) (sites []Site, window bool) {
 		sites = append(sites, At(s.Site, "allocates", FormatPercent(s.AllocShare)+" of allocated bytes"))
 	}
 	return sites, window
+}
+
+// growingSites bounds GrowingSites.
+const growingSites = 5
+
+// GrowingSites are the sites whose live bytes grew most between two heap profiles.
+func GrowingSites(v *view.View) []Site {
+	all, window := v.HeapSites()
+	if !window {
+		return nil
+	}
+	total := 0.0
+	for _, s := range all {
+		total += max(0, s.InUseBytes)
+	}
+	slices.SortStableFunc(all, func(a, b view.SiteDelta) int { return cmp.Compare(b.InUseBytes, a.InUseBytes) })
+	var out []Site
+	for _, s := range all {
+		if len(out) == growingSites || s.InUseBytes <= 0 || s.InUseBytes < total/20 {
+			break
+		}
+		out = append(out, At(s.Site, "allocates", fmt.Sprintf("+%s alive, %s of the growth", FormatBytes(s.InUseBytes), FormatPercent(s.InUseBytes/total))))
+	}
+	return out
 }
 
 // NamedSites says "A (f.go:1) 40%, B (g.go:2) 30%".

@@ -66,6 +66,13 @@ type Server struct {
 	Throttled  float64 // share of cgroup periods that were throttled
 	PSICPU     float64 // share of time with CPU pressure
 
+	Others, Cache, Shmem func(t float64) float64 // of the container, not the process's; default 0
+	Refaults             float64                 // pages a second
+	Stopped              func(t float64) bool
+
+	// Change is called for each sample before it is kept, for what has no field here.
+	Change func(t float64, s *record.Sample)
+
 	FirstGoroutines, LastGoroutines *record.Goroutines
 	Profiles                        []record.Profile
 }
@@ -97,6 +104,8 @@ func orFunc(f func(float64) float64, def float64) func(float64) float64 {
 var absentWithoutContainer = []record.Field{
 	record.FieldCgroupUsageBytes, record.FieldCgroupLimitBytes, record.FieldCgroupThrottled,
 	record.FieldCgroupPeriods, record.FieldCgroupThrottledPeriods, record.FieldCgroupOOMKills,
+	record.FieldCgroupAnonBytes, record.FieldCgroupFileBytes, record.FieldCgroupShmemBytes, record.FieldCgroupRefaults,
+	record.FieldCgroupReclaimedBytes,
 }
 
 // Recording runs the simulation. It is deterministic.
@@ -104,6 +113,7 @@ func (sv Server) Recording() *record.Recording {
 	seconds, hz := or(sv.Seconds, 30), or(sv.Hz, 10)
 	live, alloc := orFunc(sv.Live, 10*MiB), orFunc(sv.Alloc, 50*MiB)
 	stacks, outside := orFunc(sv.Stacks, 512*KiB), orFunc(sv.Outside, 6*MiB)
+	others, cache, shmem := orFunc(sv.Others, 0), orFunc(sv.Cache, 0), orFunc(sv.Shmem, 0)
 	freeHeap, goroutines := orFunc(sv.FreeHeap, 2*MiB), orFunc(sv.Goroutines, 40)
 	gogc, limit := or(sv.GOGC, 100), or(sv.Limit, math.MaxInt64)
 	procs := or(sv.Procs, 2)
@@ -151,6 +161,10 @@ func (sv Server) Recording() *record.Recording {
 				s.Has.Add(f)
 			}
 		}
+	}
+
+	if s.CgroupCPUQuota = time.Duration(sv.Quota * float64(time.Second)); sv.Quota == 0 {
+		s.Has.Remove(record.FieldCgroupCPUQuota)
 	}
 
 	goal := func(marked, st float64) float64 {
@@ -253,11 +267,20 @@ func (sv Server) Recording() *record.Recording {
 		s.RSSBytes = s.RSSAnonBytes + s.RSSFileBytes
 		s.RSSPeakBytes = max(s.RSSPeakBytes, s.RSSBytes)
 		s.CPUProcUser, s.CPUProcSystem = dur(kernelUser*0.9), dur(kernelUser*0.1)
-		s.CgroupUsageBytes = s.RSSBytes + 2*MiB
+		s.CgroupAnonBytes = s.RSSAnonBytes + uint64(others(t))
+		s.CgroupFileBytes = s.RSSFileBytes + uint64(cache(t))
+		s.CgroupShmemBytes = uint64(shmem(t))
+		s.CgroupRefaults = uint64(t * sv.Refaults)
+		s.MajorFaults = s.CgroupRefaults / 2
+		s.Stopped = sv.Stopped != nil && sv.Stopped(t)
+		s.CgroupUsageBytes = s.CgroupAnonBytes + s.CgroupFileBytes + s.CgroupShmemBytes + 2*MiB
 		s.CgroupPeriods = uint64(t * 10)
 		s.CgroupThrottledPeriods = uint64(t * 10 * sv.Throttled)
 		s.CgroupThrottled = dur(t * 0.6 * sv.Throttled)
 		s.PSICPUSomeStall = dur(t * sv.PSICPU)
+		if sv.Change != nil {
+			sv.Change(t, &s)
+		}
 		rec.Samples = append(rec.Samples, s)
 	}
 	end := rec.Samples[len(rec.Samples)-1].Time

@@ -198,16 +198,16 @@ func QuantileOf(sorted []float64, q float64) float64 {
 	return quantileSorted(sorted, q)
 }
 
-// warmupCycles are the first cycles of a process: the heap grows from the 4 MiB
+// WarmupCycles are the first cycles of a process: the heap grows from the 4 MiB
 // minimum, and what it finds alive says nothing yet.
-const warmupCycles = 4
+const WarmupCycles = 4
 
 // Marked is what each GC cycle found alive, over time: from the Cycles that have
 // detail, else from the samples, one for each cycle that was seen.
 func (v *View) Marked() []trend.Point {
 	var pts []trend.Point
 	for _, c := range v.cycles {
-		if c.Detail && c.N > warmupCycles && c.HeapMarkedBytes > 0 {
+		if c.Detail && c.N > WarmupCycles && c.HeapMarkedBytes > 0 {
 			pts = append(pts, trend.Point{T: v.seconds(c.End), V: float64(c.HeapMarkedBytes)})
 		}
 	}
@@ -219,7 +219,7 @@ func (v *View) Marked() []trend.Point {
 	for _, s := range v.samples {
 		n, okN := number(s, record.FieldGCCycles)
 		live, okL := number(s, record.FieldHeapMarkedBytes)
-		if okN && okL && n > warmupCycles && n != lastCycle && live > 0 {
+		if okN && okL && n > WarmupCycles && n != lastCycle && live > 0 {
 			fromSamples = append(fromSamples, trend.Point{T: v.seconds(s.Time), V: live})
 			lastCycle = n
 		}

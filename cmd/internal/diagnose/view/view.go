@@ -199,9 +199,9 @@ func (v *View) Rate(f record.Field) (float64, bool) {
 // Source says where a field was read, for Evidence.
 func (v *View) Source(f record.Field) string {
 	switch {
-	case f >= record.FieldRSSBytes && f <= record.FieldCPUProcSystem:
+	case f >= record.FieldRSSBytes && f <= record.FieldCPUProcSystem, f >= record.FieldRSSShmemBytes && f <= record.FieldStopped:
 		return "kernel"
-	case f >= record.FieldCgroupUsageBytes && f <= record.FieldPSICPUSomeStall:
+	case f >= record.FieldCgroupUsageBytes && f <= record.FieldPSICPUSomeStall, f >= record.FieldCgroupAnonBytes && f <= record.FieldCgroupCPUQuota:
 		return "cgroup"
 	}
 	for _, s := range v.samples {

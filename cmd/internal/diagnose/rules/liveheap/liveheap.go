@@ -2,9 +2,7 @@
 package liveheap
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/rule"
 	"github.com/heapwright/heapwright/cmd/internal/diagnose/trend"
@@ -32,8 +30,7 @@ const (
 
 	// young is the age at the start of the window below which a rise may be the
 	// start-up, in seconds.
-	young    = 60
-	topSites = 5
+	young = 60
 )
 
 // Rule is HW3001.
@@ -110,7 +107,7 @@ func check(v *view.View) []rule.Finding {
 		f.Confidence = rule.Low
 		f.ConfidenceReason = fmt.Sprintf("the process was %s old when the recording began: this may be its start", rule.FormatSeconds(max(0, age-v.Window())))
 	}
-	f.Sites = growing(v)
+	f.Sites = rule.GrowingSites(v)
 	if len(f.Sites) > 0 {
 		f.Cause += " What grows was allocated at: " + rule.NamedSites(f.Sites) + "."
 		f.Remedy = fmt.Sprintf("Find what refers to the memory from %s, and bound it or let go of it.", f.Sites[0])
@@ -148,25 +145,4 @@ func exhausted(v *view.View, fit trend.Fit) (seconds float64, what string, hard,
 		}
 	}
 	return seconds, what, hard, ok
-}
-
-// growing are the sites whose live bytes grew most between two heap profiles.
-func growing(v *view.View) []rule.Site {
-	all, window := v.HeapSites()
-	if !window {
-		return nil
-	}
-	total := 0.0
-	for _, s := range all {
-		total += max(0, s.InUseBytes)
-	}
-	slices.SortStableFunc(all, func(a, b view.SiteDelta) int { return cmp.Compare(b.InUseBytes, a.InUseBytes) })
-	var out []rule.Site
-	for _, s := range all {
-		if len(out) == topSites || s.InUseBytes <= 0 || s.InUseBytes < total/20 {
-			break
-		}
-		out = append(out, rule.At(s.Site, "allocates", fmt.Sprintf("+%s alive, %s of the growth", rule.FormatBytes(s.InUseBytes), rule.FormatPercent(s.InUseBytes/total))))
-	}
-	return out
 }

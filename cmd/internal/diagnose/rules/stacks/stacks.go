@@ -14,6 +14,10 @@ const (
 
 	infoBytes = 64 << 20
 	infoPart  = 0.25 // of the runtime's memory
+	// Of grown stacks less is worth knowing: one begins at 2 KiB, or at what the
+	// average of them has been, and most never need 16 KiB.
+	deepBytes = 16 << 20
+	deepMean  = 16 << 10
 	warnBytes = 256 << 20
 	warnPart  = 0.40
 	topSites  = 3
@@ -29,8 +33,8 @@ var Rule = rule.Rule{
 	Why: `Stacks count for GOMEMLIMIT and are scanned by every cycle. They are there because there are many goroutines, or because
 		some went deep: a stack doubles when it is full, and is halved at a GC only while less than a quarter of it is used
 		(runtime/stack.go, shrinkstack).`,
-	How: `Stack memory in use over the memory that the runtime has ready, at the peak of the window: 25% and 64 MiB are information,
-		40% and 256 MiB a warning. With a goroutine snapshot, the creation sites with most goroutines are named.`,
+	How: `Stack memory in use over the memory that the runtime has ready, at the peak of the window: 25% and 64 MiB are information, or
+		16 MiB when a goroutine has 16 KiB of stack on average; 40% and 256 MiB are a warning. With a goroutine snapshot, the creation sites with most goroutines are named.`,
 	Remedy: `Fewer goroutines (a bounded pool, one reader for many connections), or shallower ones: no large arrays and no deep
 		recursion in what waits for long; start the deep work in a goroutine that ends.`,
 	FalseAlarms: `A service for very many idle connections: that is what it is made of.`,
@@ -47,7 +51,11 @@ func check(v *view.View) []rule.Finding {
 		return min(1, x[0]/x[1])
 	}, record.FieldStackInUseBytes, record.FieldMappedReadyBytes), 1)
 	bytes, okB := v.Max(record.FieldStackInUseBytes)
-	if !ok || !okB || bytes < infoBytes || part < infoPart {
+	least := float64(infoBytes)
+	if n, ok := v.Max(record.FieldGoroutines); ok && n >= 1 && bytes/n >= deepMean {
+		least = deepBytes
+	}
+	if !ok || !okB || bytes < least || part < infoPart {
 		return nil
 	}
 	f := rule.Finding{

@@ -19,6 +19,8 @@ func TestRule(t *testing.T) {
 	rt.Run(t, &Rule,
 		rt.Case{Name: "deep", Rec: deep.Recording(), Want: "warning"},
 		rt.Case{Name: "some", Rec: some.Recording(), Want: "info"},
+		rt.Case{Name: "grown", Rec: rt.Server{Stacks: rt.Const(40 * rt.MiB), Goroutines: rt.Const(700)}.Recording(), Want: "info"},
+		rt.Case{Name: "many_and_shallow", Rec: rt.Server{Stacks: rt.Const(40 * rt.MiB), Goroutines: rt.Const(9000)}.Recording()},
 		rt.Case{Name: "small_beside_the_heap", Rec: rt.Server{Stacks: rt.Const(80 * rt.MiB), Live: rt.Const(400 * rt.MiB)}.Recording()},
 		rt.Case{Name: "few", Rec: rt.Server{}.Recording()},
 	)

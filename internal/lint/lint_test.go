@@ -21,6 +21,8 @@ var config = Config{
 		"cmd/internal/poke":    "process_vm_writev has no other door",
 		"cmd/internal/oom":     "eventfd and epoll, by which cgroups tell that memory is short, have no other door",
 		"cmd/internal/pause":   "ptrace has no other door",
+
+		"cmd/internal/hugepage": "fsopen and fsmount, by which a file system is made that is mounted nowhere, have no other door",
 	},
 	Exits: map[string]string{
 		"cmd/internal/cli": "the second interrupt ends heapwright at once, wherever it is",

@@ -19,7 +19,7 @@ import (
 const kindWatch = "watch"
 
 const (
-	eatStep    = 1 << 20         // looks at what it is told after each
+	eatStep    = 2 << 20         // looks at what it is told after each; a large page
 	sayEvery   = 16 << 20        // how much it holds, on the way
 	keepEvery  = 2 * time.Second // page cache is read again, so that it stays
 	dirtyEvery = 5 * time.Second // or written again
@@ -224,7 +224,7 @@ func (e *stomach) come(o *order, say func(report)) (err error) {
 		e.held = to
 	}
 	for e.held < to && e.want.Load() == o {
-		next := min(e.held+eatStep, to)
+		next := min((e.held/eatStep+1)*eatStep, to)
 		if err := e.food.grow(e.held, next); err != nil {
 			return err
 		}

@@ -57,6 +57,9 @@ type conductor struct {
 	// over is that the run goes no further; lost that there is no keeper any more.
 	over, lost, gone bool
 
+	// begun says how it went to begin a fault, which may take as long as a page that hangs.
+	begun chan error
+
 	looking sync.WaitGroup
 	found   chan diagnosis
 	said    map[int][]chaos.Finding // of each fault, while it lasted
@@ -129,7 +132,8 @@ func (c *conductor) carry(ctx context.Context, faults []*fault.Resolved) error {
 	before := c.target.Settings(steady)
 	c.epoch = time.Now()
 	var err error
-	if c.keeper, err = c.target.Keep(steady, faults, c.epoch); err != nil {
+	// Until it has one, there is nothing that it would have to undo.
+	if c.keeper, err = c.target.Keep(ctx, faults, c.epoch); err != nil {
 		return err
 	}
 	c.events = c.keeper.Events()
@@ -215,9 +219,10 @@ func (c *conductor) one(i int, points []chaos.Point, cycles []chaos.Cycle) bool 
 	}
 	c.enter(chaos.PhaseFault, i)
 	c.asked = c.since
-	if err := c.keeper.Begin(i); err != nil {
-		c.abort(fmt.Sprintf("fault %s: %v", c.Plan.Faults[i].Name, err))
-	}
+	// It is looked and listened meanwhile: the user may want an end before it has begun.
+	begun := make(chan error, 1)
+	c.begun = begun
+	go func() { begun <- c.keeper.Begin(i) }()
 	var undone chaos.Done
 	isUndone := func(chaos.Point) bool {
 		var ok bool
@@ -319,6 +324,11 @@ func (c *conductor) pump(met func(chaos.Point) bool) bool {
 		case d := <-c.found:
 			c.busy = false
 			c.first(d)
+		case err := <-c.begun:
+			// One that something else has ended meanwhile could not begin.
+			if c.begun = nil; err != nil && c.run.Aborted == "" {
+				c.abort(fmt.Sprintf("fault %s: %v", c.Plan.Faults[c.fault].Name, err))
+			}
 		case <-c.ticker.C:
 			if p := c.look(); !c.over && met(p) {
 				return true

@@ -256,3 +256,43 @@ func TestBeginFails(t *testing.T) {
 		}
 	})
 }
+
+// A fault that takes long to begin, as through a page that hangs, keeps nobody from ending
+// the run, and the keeper from hearing of us.
+func TestBeginHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := runtest.New()
+		f.Keeper.Hangs = 30 * time.Second
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var ended time.Time
+		r, err := do(t, f, plan(), ctx, at(chaos.PhaseFault, 0, func() {
+			ended = time.Now()
+			cancel()
+		}))
+		if err != nil || !r.Interrupted || r.Aborted != "the user ended it" {
+			t.Fatalf("%v: %q", err, r.Aborted)
+		}
+		if took := time.Since(ended); took > every {
+			t.Errorf("the user was heard after %v", took)
+		}
+		if f.Keeper.Silence > 2*every {
+			t.Errorf("the keeper heard nothing for %v", f.Keeper.Silence)
+		}
+		if got := strings.Join(f.Calls, ", "); !strings.HasSuffix(got, "begin 0, abort, done, unload, settings, unwatch, close") {
+			t.Errorf("it did %s", got)
+		}
+	})
+}
+
+// A fault that takes long to begin begins all the same.
+func TestBeginLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := runtest.New()
+		f.Keeper.Hangs = 10 * time.Second
+		r, err := do(t, f, plan(), t.Context(), nil)
+		if err != nil || r.Aborted != "" || phases(r) != whole || len(r.Faults) != 2 {
+			t.Errorf("%v: %q, %s", err, r.Aborted, phases(r))
+		}
+	})
+}

@@ -44,7 +44,7 @@ type Lab struct {
 func New() *Lab {
 	f := &Lab{Fail: map[string]error{}, Gone: make(chan struct{}), ticks: make(chan load.Tick), done: make(chan struct{}), Dead: make(chan struct{}), Settings: map[string]string{"limit": "1"},
 		Values: map[chaos.Metric]float64{chaos.Ready: 1, chaos.LiveHeap: 100e6, chaos.WorkingSet: 200e6, chaos.GoroutineCount: 20, chaos.Headroom: 300e6, chaos.GCCPURatio: 0.02}}
-	f.Keeper = &Keeper{Lab: f, events: make(chan chaos.Event, 1000), undone: map[int]chaos.Done{}, Hold: 5 * time.Second}
+	f.Keeper = &Keeper{Lab: f, events: make(chan chaos.Event, 1000), undone: map[int]chaos.Done{}, Hold: 5 * time.Second, abort: make(chan struct{})}
 	return f
 }
 
@@ -165,6 +165,7 @@ func (f watch) Close() { _ = f.Call("unwatch") }
 type Keeper struct {
 	*Lab
 	Hold    time.Duration
+	Hangs   time.Duration            // how long it takes to begin a fault, unless it is aborted
 	Told    map[chaos.Metric]float64 // last
 	Silence time.Duration            // the longest between two words
 
@@ -172,6 +173,7 @@ type Keeper struct {
 	undone map[int]chaos.Done
 	heard  time.Time
 	ended  bool
+	abort  chan struct{} // closed when it was aborted
 }
 
 func (k *Keeper) at() time.Duration { return time.Since(k.epoch) }
@@ -181,6 +183,11 @@ func (k *Keeper) Before(p []chaos.Point) error { return k.Call(fmt.Sprintf("befo
 func (k *Keeper) Begin(i int) error {
 	if err := k.Call(fmt.Sprintf("begin %d", i)); err != nil {
 		return err
+	}
+	select {
+	case <-time.After(k.Hangs):
+	case <-k.abort:
+		return errors.New("it was over before it began")
 	}
 	began := k.at()
 	k.events <- chaos.Event{At: began, Kind: chaos.EventFault, Fault: i, Text: keeper.Began}
@@ -211,6 +218,13 @@ func (k *Keeper) Here(v map[chaos.Metric]float64) {
 
 func (k *Keeper) Abort(why string) {
 	_ = k.Call("abort")
+	k.Lock()
+	select {
+	case <-k.abort:
+	default:
+		close(k.abort)
+	}
+	k.Unlock()
 	for i := range 2 {
 		if slices.Contains(k.Calls, fmt.Sprintf("begin %d", i)) {
 			k.undo(i, 0)

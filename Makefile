@@ -24,7 +24,7 @@ demo: build ## the product on a real server, in minutes, on this machine
 
 .PHONY: test
 test: ## the tests of all modules, with the race detector; what failed and passed when run again, and what was skipped and why
-	go run ./tools/testsum -modules $(MODULE_LIST) -race .,cmd,integrations/grpc,integrations/otel,integrations/prometheus,tools -again -- -timeout=45m ./...
+	go run ./tools/testsum -modules $(MODULE_LIST) -race .,cmd,integrations/grpc,integrations/otel,integrations/prometheus,tools -waiting cmd -again -- -timeout=45m ./...
 
 .PHONY: e2e-long
 e2e-long: ## the end-to-end tests, with those that take long
@@ -161,12 +161,12 @@ generate-check: generate ## generate anew and compare; of the layout tables, the
 	go run ./tools/layouts -check $(RELEASES)
 
 .PHONY: bench
-bench: ## all benchmarks
-	for m in $(MODULES); do go -C $$m test -run '^$$' -bench . -benchmem -timeout=3h $(BENCHFLAGS) ./... || exit 1; done
+bench: ## all benchmarks, of the packages that have any
+	go test -run '^$$' -bench . -benchmem -timeout=3h $(BENCHFLAGS) $$(git grep --untracked -l '^func Benchmark' -- '*_test.go' ':!*/testdata/*' | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 .PHONY: bench-once
-bench-once: ## every benchmark once, so that none rots
-	@$(MAKE) --no-print-directory bench BENCHFLAGS=-benchtime=1x
+bench-once: ## every benchmark once, the largest on less, so that none rots
+	@$(MAKE) --no-print-directory bench BENCHFLAGS="-benchtime=1x -short"
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME

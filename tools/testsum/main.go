@@ -2,7 +2,11 @@
 // of each package with tests as go test prints it, the output of what failed, the skipped
 // tests by reason, the ten slowest with their seconds, and a last line with the counts.
 //
-//	testsum [-modules .,cmd] [-race .] [-again] -- [go test arguments, with packages]
+//	testsum [-modules .,cmd] [-race .] [-waiting cmd] [-again] -- [go test arguments, with packages]
+//
+// Of the modules that -waiting names, twice as many packages are tested at the same time
+// as there are CPUs: their tests wait for processes, leases and windows for about as long
+// as they compute.
 //
 // The modules that -race names are tested with the race detector, unless there is
 // no C compiler for it; then testsum says so. Tests that skip because of the race
@@ -29,6 +33,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -53,6 +58,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (ok bool,
 	flags.SetOutput(stderr)
 	modules := flags.String("modules", ".", "comma-separated directories of the modules to test")
 	race := flags.String("race", "", "those of them to test with the race detector")
+	waiting := flags.String("waiting", "", "those of them to test twice as many packages of at the same time as there are CPUs")
 	again := flags.Bool("again", false, "run what failed once more, alone")
 	if err := flags.Parse(args); err != nil {
 		return false, err
@@ -70,6 +76,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (ok bool,
 		args := flags.Args()
 		if slices.Contains(raced, dir) {
 			args = append([]string{"-race"}, args...)
+		}
+		if slices.Contains(strings.Split(*waiting, ","), dir) {
+			args = append([]string{fmt.Sprintf("-p=%d", 2*runtime.GOMAXPROCS(0))}, args...)
 		}
 		before := len(s.failures)
 		if err := s.test(ctx, dir, args, stderr); err != nil {

@@ -519,12 +519,11 @@ func FuzzDominators(f *testing.F) {
 	})
 }
 
-// BenchmarkDominators takes a heap of 10 million objects with the shape of most:
-// trees and maps, two references an object, a tenth of them shared.
+// BenchmarkDominators takes a heap of 10 million objects, with -short of one, with the
+// shape of most: trees and maps, two references an object, a tenth of them shared.
 func BenchmarkDominators(b *testing.B) {
-	const n = 10 << 20
-	g := large(b, n)
-	b.ReportMetric(float64(g.EdgeCount())/n, "edges/object")
+	g := large(b, objects())
+	b.ReportMetric(float64(g.EdgeCount())/float64(objects()), "edges/object")
 	for b.Loop() {
 		dominators(b, g)
 	}
@@ -533,8 +532,16 @@ func BenchmarkDominators(b *testing.B) {
 func BenchmarkBuild(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		large(b, 10<<20)
+		large(b, objects())
 	}
+}
+
+// objects is how many the heaps of benchmarks have.
+func objects() int {
+	if testing.Short() {
+		return 1 << 20
+	}
+	return 10 << 20
 }
 
 func large(b *testing.B, n int) *Graph {

@@ -22,6 +22,7 @@ import (
 	"github.com/heapwright/heapwright/cmd/internal/chaos/resultfile"
 	conductor "github.com/heapwright/heapwright/cmd/internal/chaos/run"
 	"github.com/heapwright/heapwright/cmd/internal/chaos/toolkit"
+	"github.com/heapwright/heapwright/cmd/internal/engine"
 	"github.com/heapwright/heapwright/cmd/internal/human"
 	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 	"github.com/heapwright/heapwright/cmd/internal/term"
@@ -147,6 +148,13 @@ func localStress(env Env, base string, log io.Writer) (conductor.Lab, error) {
 			return all, err
 		},
 		Attach: func(ctx context.Context, pid int) (conductor.Source, error) { return env.Host.Attach(ctx, pid) },
+		Containers: func(ctx context.Context) ([]engine.Container, error) {
+			sockets, err := engine.Sockets(env.Getenv)
+			if err != nil {
+				return nil, err
+			}
+			return engine.Running(ctx, sockets)
+		},
 	}, nil
 }
 

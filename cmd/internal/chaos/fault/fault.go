@@ -18,6 +18,9 @@ type Target struct {
 	Start uint64 `json:"start_ticks"` // since boot: with the PID it names the process
 	Name  string `json:"name"`        // the kernel's name of it: hostile
 	Debug string `json:"debug,omitempty"`
+	// Container is the ID of the container that is meant as a whole, or the name of the
+	// cgroup of one that has no ID; "" where it is only about the process.
+	Container string `json:"container,omitempty"`
 
 	Memory  Dir `json:"memory"`
 	CPU     Dir `json:"cpu"`
@@ -26,6 +29,9 @@ type Target struct {
 	// Root is where the file system of the host is, "" where it is ours.
 	Root string `json:"root,omitempty"`
 
+	// Upstreams are where the proxies of the plan pass connections on to, by the names of
+	// their faults.
+	Upstreams map[string]string `json:"upstreams,omitempty"`
 	// Proxies are those of the plan, in the process that makes the faults.
 	Proxies *Proxies `json:"-"`
 }
@@ -34,11 +40,14 @@ type Target struct {
 type Dir struct {
 	Path    string `json:"path"` // of its directory; "" when there is none that can be seen
 	Version int    `json:"version"`
-	// Own: only the target, its descendants and what started it are in it and below it,
-	// and it is not the root. Only such a group is ever changed.
+	// Own: only the target, its descendants and what started it are in it and below it, or
+	// what is in the container that is meant, and it is not the root. Only such a group is
+	// ever changed.
 	Own bool `json:"own"`
 	// Starters are the processes in it that started the target, as a container's init.
 	Starters []string `json:"starters,omitempty"`
+	// Others are what else is in it of a container that is meant as a whole.
+	Others   []string `json:"others,omitempty"`
 	Writable bool     `json:"writable"`
 	// Why says why it is not own or not writable, or not there.
 	Why string `json:"why,omitempty"`
@@ -92,6 +101,12 @@ type Contained interface {
 type Cutter interface {
 	// Cuts is how many it has cut.
 	Cuts() int64
+}
+
+// A Finite is an Effect that may be over before its time.
+type Finite interface {
+	// Over reports whether it has done all that it was to do.
+	Over() bool
 }
 
 // A Journal keeps steps where another process can find them.
@@ -171,10 +186,23 @@ func Resolve(ctx context.Context, f chaos.Fault, t *Target, caps chaos.Caps, roo
 	if err != nil {
 		return nil, err
 	}
-	if d := t.changes(f.Kind); len(d.Starters) > 0 {
+	d := t.changes(f.Kind)
+	if len(d.Starters) > 0 {
 		r.Words = append(r.Words, fmt.Sprintf("in %s there is what started it too, which takes part in it: %s", d.Path, strings.Join(d.Starters, ", ")))
 	}
+	if len(d.Others) > 0 {
+		r.Words = append(r.Words, fmt.Sprintf("in %s there is more of its container, which takes part in it: %s", d.Path, few(d.Others)))
+	}
 	return r, nil
+}
+
+// few is a list of which the first are said.
+func few(all []string) string {
+	const most = 5
+	if n := len(all) - most; n > 0 {
+		return fmt.Sprintf("%s, and %d more", strings.Join(all[:most], ", "), n)
+	}
+	return strings.Join(all, ", ")
 }
 
 // changes is the group that faults of a kind are made in; none has no path.
@@ -204,7 +232,7 @@ func Make(ctx context.Context, r *Resolved, t *Target, j Journal) (Effect, error
 	// Its group may have been removed and made again since it was looked at, or others
 	// may have come into it.
 	if d := t.changes(r.Kind); d.Path != "" {
-		if _, why := t.shared(d); why != "" {
+		if _, _, why := t.shared(d); why != "" {
 			return nil, &RefusedError{Why: "its cgroup is not its own: " + why, hint: startHint}
 		}
 	}

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -22,8 +23,9 @@ const gib = 1 << 30
 
 // A host is a directory with the files of one that has cgroup v2.
 type host struct {
-	t    testing.TB
-	root string
+	t         testing.TB
+	root      string
+	container string // that is meant
 }
 
 const group = "sys/fs/cgroup/app.service"
@@ -82,7 +84,7 @@ func (h *host) read(file string) string {
 
 func (h *host) locate() *Target {
 	h.t.Helper()
-	t, err := locate(h.t.Context(), h.root, thePID, "")
+	t, err := locate(h.t.Context(), h.root, thePID, h.container, "")
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -253,7 +255,7 @@ func TestLocateRefuses(t *testing.T) {
 			if tt.have != nil {
 				tt.have(h)
 			}
-			_, err := locate(t.Context(), h.root, tt.pid, "")
+			_, err := locate(t.Context(), h.root, tt.pid, "", "")
 			if refused := new(RefusedError); !errors.As(err, &refused) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v, want %q", err, tt.want)
 			}
@@ -576,6 +578,85 @@ func TestStarters(t *testing.T) {
 		if last := r.Words[len(r.Words)-1]; !strings.Contains(last, "process 7777778 (ti?ni)") {
 			t.Errorf("%s: %q", f.Kind, last)
 		}
+	}
+}
+
+// TestContainer: a check of its health, or a shell in it, is no neighbour of a container
+// that is meant as a whole. It is of the process, and of any other container.
+func TestContainer(t *testing.T) {
+	id, other := strings.Repeat("a", 64), strings.Repeat("b", 64)
+	for _, tc := range []struct {
+		group, meant string
+		own          bool
+	}{
+		{"docker/" + id, id, true},
+		{"docker/" + id + "/inner", id, true},
+		{"system.slice/docker-" + id + ".scope", id, true},
+		{"kubepods/burstable/pod0f1e2d3c-0000-1111-2222-333344445555/" + id, id, true},
+		{"default/web", "web", true},
+		{"docker/" + id, "", false},
+		{"docker/" + id, other, false},
+		{"docker/" + id + "/docker/" + other, id, false}, // a container in it
+		{"default/web", "we", false},
+		{"web/app", "web", false},
+	} {
+		h := newHost(t)
+		h.container = tc.meant
+		dir := "sys/fs/cgroup/" + tc.group
+		if err := os.MkdirAll(filepath.Join(h.root, filepath.Dir(dir)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(h.root, group), filepath.Join(h.root, dir)); err != nil {
+			t.Fatal(err)
+		}
+		h.process(thePID, 1, 'S', "app", "0::/"+tc.group+"\n")
+		h.process(thePID+1, 1, 'S', "che\x1bck", "")
+		h.write(dir+"/cgroup.procs", fmt.Sprintf("%d\n%d\n", thePID, thePID+1))
+		for _, f := range []chaos.Fault{
+			{Kind: chaos.HardLimit, Level: chaos.Level{Value: 512 * mebi}}, {Kind: chaos.CPUQuota, Level: chaos.Level{Value: 0.5, Share: true}}, {Kind: chaos.Sibling, Level: chaos.Level{Value: 16 * mebi}},
+		} {
+			target, r, err := h.resolve(f, chaos.Caps{})
+			if refused := new(RefusedError); !tc.own {
+				if !errors.As(err, &refused) || !strings.Contains(err.Error(), "which it did not start") {
+					t.Errorf("%s of %q, %s: %v", tc.group, tc.meant, f.Kind, err)
+				} else if hint := refused.Hint(); tc.group == "docker/"+id && !strings.Contains(hint, "container: "+id[:12]+",") {
+					t.Errorf("hint: %s", hint)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s of %q, %s: %v", tc.group, tc.meant, f.Kind, err)
+				continue
+			}
+			if last := r.Words[len(r.Words)-1]; !strings.Contains(last, "more of its container, which takes part in it: process 7777778 (che?ck)") {
+				t.Errorf("%s: %q", f.Kind, last)
+			}
+			// So it is where the faults are made, which knows the target by what it was sent.
+			text, err := json.Marshal(target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sent := new(Target)
+			if err := json.Unmarshal(text, sent); err != nil {
+				t.Fatal(err)
+			}
+			if f.Kind == chaos.HardLimit {
+				if _, err := Make(t.Context(), r, sent, &listJournal{}); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+}
+
+// TestContainerOfOurs: heapwright in the container that is meant would be met too.
+func TestContainerOfOurs(t *testing.T) {
+	h := newHost(t)
+	h.container = "app.service"
+	h.write(group+"/cgroup.procs", fmt.Sprintf("%d\n%d\n", thePID, os.Getpid()))
+	h.process(os.Getpid(), 1, 'S', "heapwright", "")
+	if d := h.locate().Memory; d.Own {
+		t.Error("it is in its own target")
 	}
 }
 

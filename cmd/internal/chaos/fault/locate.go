@@ -25,17 +25,24 @@ const psHint = "heapwright ps lists the Go processes here"
 // this process and those above it, threads of the kernel, what ended, and processes of
 // other users for who is not root.
 func Locate(ctx context.Context, pid int, debug string) (*Target, error) {
-	return locate(ctx, "", pid, debug)
+	return locate(ctx, "", pid, "", debug)
 }
 
-func locate(ctx context.Context, root string, pid int, debug string) (*Target, error) {
+// LocateIn is [Locate] for a container that is meant as a whole: what else is in its
+// cgroup, such as a check of its health, is no neighbour. It is named by its ID, or by the
+// name of its cgroup.
+func LocateIn(ctx context.Context, pid int, container, debug string) (*Target, error) {
+	return locate(ctx, "", pid, container, debug)
+}
+
+func locate(ctx context.Context, root string, pid int, container, debug string) (*Target, error) {
 	if runtime.GOOS != "linux" {
 		return nil, &RefusedError{Why: "faults need Linux", hint: "run heapwright on the Linux host of the process"}
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	t := &Target{PID: pid, Debug: debug, Root: root}
+	t := &Target{PID: pid, Container: container, Debug: debug, Root: root}
 	if err := t.identify(); err != nil {
 		return nil, err
 	}
@@ -231,36 +238,41 @@ func (t *Target) judge(d Dir, file string) Dir {
 	} else {
 		d.Writable = true
 	}
-	starters, why := t.shared(d)
-	if why != "" {
+	var why string
+	if d.Starters, d.Others, why = t.shared(d); why != "" {
 		d.Why = why
 		return d
 	}
-	d.Starters = starters
 	d.Own = true
 	return d
 }
 
+// isContainers reports whether a group is that of the container that is meant, or below it.
+func (t *Target) isContainers(d Dir) bool {
+	return t.Container != "" && (cgroup.ParseContainer(d.Path).ID == t.Container || strings.HasSuffix(d.Path, "/"+t.Container))
+}
+
 // shared says why a group is not the target's own, "" when it is. What started the
 // target may be in it, as the init of a container or a shell: then the group is there
-// for the two of them. All else that is in it is a neighbour.
-func (t *Target) shared(d Dir) (starters []string, why string) {
+// for the two of them. All else that is in it is a neighbour, unless it is the group of a
+// container and that is meant.
+func (t *Target) shared(d Dir) (starters, others []string, why string) {
 	if d.Version == 1 {
 		if _, err := os.Lstat(filepath.Join(d.Path, "release_agent")); err == nil {
-			return nil, "it is in the root of the cgroups, with all else"
+			return nil, nil, "it is in the root of the cgroups, with all else"
 		}
 	} else if _, err := os.Lstat(filepath.Join(d.Path, "cgroup.events")); err != nil {
-		return nil, "it is in the root of the cgroups, with all else"
+		return nil, nil, "it is in the root of the cgroups, with all else"
 	}
 	pids, err := members(d.Path)
 	if err != nil {
-		return nil, "what is in " + d.Path + " cannot be listed: " + err.Error()
+		return nil, nil, "what is in " + d.Path + " cannot be listed: " + err.Error()
 	}
 	if !slices.Contains(pids, t.PID) {
-		return nil, "it is not in " + d.Path + ", which says that it is"
+		return nil, nil, "it is not in " + d.Path + ", which says that it is"
 	}
 	known := map[int]bool{t.PID: true}
-	above, ours := parents(t.Root, t.PID), parents("", os.Getpid())
+	above, ours, whole := parents(t.Root, t.PID), parents("", os.Getpid()), t.isContainers(d)
 	for _, pid := range pids {
 		if t.below(pid, known) {
 			continue
@@ -273,15 +285,18 @@ func (t *Target) shared(d Dir) (starters []string, why string) {
 		case pid != 0 && s.parent == os.Getpid():
 			continue // an eater of ours
 		case pid == 0:
-			return nil, "in " + d.Path + " there is a process that cannot be seen from here"
-		case !slices.Contains(above, pid):
-			return nil, fmt.Sprintf("in %s there is process %d (%s) too, which it did not start", d.Path, pid, clean(s.name))
+			return nil, nil, "in " + d.Path + " there is a process that cannot be seen from here"
 		case slices.Contains(ours, pid):
-			return nil, fmt.Sprintf("in %s there is process %d (%s) too, which started heapwright", d.Path, pid, clean(s.name))
+			return nil, nil, fmt.Sprintf("in %s there is process %d (%s) too, which started heapwright", d.Path, pid, clean(s.name))
+		case !slices.Contains(above, pid) && whole && pid != os.Getpid():
+			others = append(others, fmt.Sprintf("process %d (%s)", pid, clean(s.name)))
+			continue
+		case !slices.Contains(above, pid):
+			return nil, nil, fmt.Sprintf("in %s there is process %d (%s) too, which it did not start", d.Path, pid, clean(s.name))
 		}
 		starters = append(starters, fmt.Sprintf("process %d (%s)", pid, clean(s.name)))
 	}
-	return starters, ""
+	return starters, others, ""
 }
 
 // parents are the processes that a process was started by, the nearest first, without
@@ -383,7 +398,11 @@ func (d Dir) own(what string) error {
 	case d.Path == "":
 		return &RefusedError{Why: "it has no " + what + " cgroup: " + d.Why, hint: startHint}
 	case !d.Own:
-		return &RefusedError{Why: "its " + what + " cgroup is not its own, and its neighbours would suffer: " + d.Why, hint: startHint}
+		hint := startHint
+		if c := cgroup.ParseContainer(d.Path); c.ID != "" {
+			hint = "target: container: " + c.ID[:min(len(c.ID), 12)] + ", if all that is in the container may be met"
+		}
+		return &RefusedError{Why: "its " + what + " cgroup is not its own, and its neighbours would suffer: " + d.Why, hint: hint}
 	case !d.Writable:
 		return &RefusedError{Why: "its " + what + " cgroup cannot be changed: " + d.Why, hint: "run heapwright as root, on the host"}
 	}

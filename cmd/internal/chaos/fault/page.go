@@ -30,7 +30,10 @@ const (
 	maxAnswer = 1 << 20
 	maxSaid   = 300 // bytes of what a page says is wrong
 
-	pagePath       = "/debug/heapwright/"
+	pagePath = "/debug/heapwright/"
+	// pageHint is for pages that answer their own machine alone: a container's is another.
+	pageHint = "of a container run heapwright in its network, nsenter --net=/proc/PID/ns/net heapwright stress, with 127.0.0.1 in the plan"
+
 	documentSchema = "heapwright.debugz/1"
 	faultsSchema   = "heapwright.debugz.faults/1"
 )
@@ -119,7 +122,11 @@ func (p *page) ask(ctx context.Context, timeout time.Duration, method, path, que
 		if said := printable(string(text)); said != "" {
 			why += ": " + said
 		}
-		return nil, &PageError{URL: p.base.String(), Status: answer.StatusCode, Why: why}
+		e := &PageError{URL: p.base.String(), Status: answer.StatusCode, Why: why}
+		if answer.StatusCode == http.StatusForbidden {
+			e.hint = pageHint
+		}
+		return nil, e
 	case len(text) > maxAnswer:
 		return nil, &PageError{URL: p.base.String(), Status: answer.StatusCode, Why: "its answer is too long"}
 	}

@@ -107,7 +107,12 @@ var (
 )
 
 func (d *decoder) target(t *chaos.Target) {
-	d.One("target", "there is no process to do it to", "start", "pid", "name", "container")
+	if ways := []string{"start", "pid", "name", "container"}; d.Given("target.container") {
+		// A name chooses among the processes of a container.
+		d.One("target", "", slices.DeleteFunc(ways, func(k string) bool { return k == "name" })...)
+	} else {
+		d.One("target", "there is no process to do it to", ways...)
+	}
 	switch {
 	case !d.Given("target.pid"):
 	case t.PID == 1:
@@ -119,7 +124,7 @@ func (d *decoder) target(t *chaos.Target) {
 		d.Bad("target.name", "write the name of an executable or of its module")
 	}
 	if d.Given("target.container") && !containerForm.MatchString(t.Container) {
-		d.Bad("target.container", "%s is no ID of a container", strictyaml.Quote(t.Container))
+		d.Bad("target.container", "%s is no name or ID of a container", strictyaml.Quote(t.Container))
 	}
 	if t.Start != nil {
 		d.Subject("target.start", t.Start)

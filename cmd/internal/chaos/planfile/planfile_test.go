@@ -268,7 +268,7 @@ func TestProblems(t *testing.T) {
 		{"two targets", edit{"  pid: 4711\n", "  pid: 4711\n  name: x\n"}, []string{`target.name: there is pid already`}},
 		{"PID 1", edit{"4711", "1"}, []string{`target.pid: process 1 is what the machine or the container runs on`}},
 		{"PID -1", edit{"4711", "-1"}, []string{`target.pid: -1 is no process`}},
-		{"container", edit{"pid: 4711", "container: ../x"}, []string{`target.container: "../x" is no ID of a container`}},
+		{"container", edit{"pid: 4711", "container: ../x"}, []string{`target.container: "../x" is no name or ID of a container`}},
 		{"limit of another", edit{"  pid: 4711\n", "  pid: 4711\n  memory_limit: 1GiB\n  gogc: 5\n"}, []string{`target.memory_limit: only a target that is started has it`, `target.gogc: only`}},
 		{"values of the target", edit{"memory_limit: 512MiB\n  cpu_quota: 1", "memory_limit: 512\n  cpu_quota: 0\n  gogc: high\n  gomemlimit: 5GB"}, []string{
 			`target.memory_limit: nothing runs in 512 bytes`, `target.cpu_quota: 0 is not from 0.01`, `target.gogc: "high" is no GOGC`, `target.gomemlimit: "5GB" is no GOMEMLIMIT`}},

@@ -103,6 +103,8 @@ func target(t *chaos.Target) string {
 	switch s := t.Start; {
 	case s == nil && t.PID > 0:
 		return fmt.Sprintf("process %d", t.PID)
+	case s == nil && t.Name != "" && t.Container != "":
+		return "the process " + t.Name + " in container " + t.Container
 	case s == nil && t.Name != "":
 		return "the process " + t.Name
 	case s == nil:

@@ -24,9 +24,9 @@ import (
 )
 
 // locate finds what the faults are about.
-func (t *local) locate(ctx context.Context, pid int) error {
+func (t *local) locate(ctx context.Context, pid int, container string) error {
 	var err error
-	if t.where, err = fault.Locate(ctx, pid, t.expand(t.plan.Target.Debug)); err != nil {
+	if t.where, err = fault.LocateIn(ctx, pid, container, t.expand(t.plan.Target.Debug)); err != nil {
 		return err
 	}
 	if t.process, err = goproc.Identify(pid); err != nil {

@@ -10,35 +10,96 @@ import (
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
 	"github.com/heapwright/heapwright/cmd/internal/chaos/fault"
+	"github.com/heapwright/heapwright/cmd/internal/engine"
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
 	"github.com/heapwright/heapwright/record"
 )
 
 func TestFind(t *testing.T) {
-	m := &Machine{Processes: func(context.Context) ([]record.Process, error) {
-		return []record.Process{
-			{PID: 10, Name: "orders", Module: "example.com/orders", ContainerID: "abc123"}, {PID: 11, Name: "users", ContainerID: "abd456"},
-			{PID: 12, Name: "web"}, {PID: 13, Name: "web"}, {PID: os.Getpid(), Name: "heapwright"},
-		}, nil
-	}}
+	web, db, other := "abc123"+strings.Repeat("0", 58), "cafe12"+strings.Repeat("1", 58), "db"+strings.Repeat("2", 62)
+	known := []engine.Container{{ID: web, Name: "web", Service: "front"}, {ID: db, Name: "db"}, {ID: strings.Repeat("3", 64), Name: "nginx"},
+		{ID: strings.Repeat("4", 64), Name: "shop-api-1", Service: "api"}, {ID: strings.Repeat("5", 64), Name: "shop-api-2", Service: "api"}}
+	asked := false
+	m := &Machine{
+		Processes: func(context.Context) ([]record.Process, error) {
+			return []record.Process{
+				{PID: 10, Name: "orders", Module: "example.com/orders", ContainerID: web}, {PID: 11, Name: "users", ContainerID: db},
+				{PID: 12, Name: "web"}, {PID: 13, Name: "web"}, {PID: 14, Name: "alone", ContainerID: other}, {PID: os.Getpid(), Name: "heapwright", ContainerID: strings.Repeat("f", 64)},
+				{PID: 15, Name: "plain", CgroupPath: "/default/byrunc"}, {PID: 16, Name: "root", CgroupPath: "/"},
+				{PID: 20, Name: "server", ContainerID: strings.Repeat("8", 64)}, {PID: 21, Name: "worker", ContainerID: strings.Repeat("8", 64)}, {PID: 22, Name: "worker", ContainerID: strings.Repeat("8", 64)},
+				{PID: 30, Name: "a", ContainerID: "77777777" + web[8:]}, {PID: 31, Name: "b", ContainerID: "77777777" + db[8:]},
+			}, nil
+		},
+		Containers: func(context.Context) ([]engine.Container, error) { asked = true; return known, nil },
+	}
 	for _, tc := range []struct {
-		want chaos.Target
-		pid  int
-		err  string
+		want      chaos.Target
+		pid       int
+		container string
+		err       string // of the error and its hint, a space between them
 	}{
-		{chaos.Target{PID: 7}, 7, ""},
-		{chaos.Target{Name: "orders"}, 10, ""},
-		{chaos.Target{Name: "example.com/orders"}, 10, ""},
-		{chaos.Target{Container: "abd"}, 11, ""},
-		{chaos.Target{Container: "ab"}, 0, "2 Go processes in a container"},
-		{chaos.Target{Name: "web"}, 0, "2 Go processes named"},
-		{chaos.Target{Name: "heapwright"}, 0, "no Go process named"},
-		{chaos.Target{Name: "none"}, 0, "no Go process named"},
+		{chaos.Target{PID: 7}, 7, "", ""},
+		{chaos.Target{Name: "orders"}, 10, "", ""},
+		{chaos.Target{Name: "example.com/orders"}, 10, "", ""},
+		{chaos.Target{Name: "web"}, 0, "", "2 Go processes named"},
+		{chaos.Target{Name: "heapwright"}, 0, "", "no Go process named"},
+		{chaos.Target{Name: "none"}, 0, "", "no Go process named"},
+
+		{chaos.Target{Container: "web"}, 10, web, ""},
+		{chaos.Target{Container: "front"}, 10, web, ""},
+		{chaos.Target{Container: "db"}, 11, db, ""}, // and not the ID that begins so
+		{chaos.Target{Container: web}, 10, web, ""},
+		{chaos.Target{Container: web[:12]}, 10, web, ""},
+		{chaos.Target{Container: web[:6]}, 10, web, ""},
+		{chaos.Target{Container: web[:5]}, 0, "", "no Go process in a container \"abc12\" those that the engine runs are db, nginx, shop-api-1, shop-api-2, web"},
+		{chaos.Target{Container: strings.ToUpper(web[:12])}, 0, "", "no Go process in a container"},
+		{chaos.Target{Container: "byrunc"}, 15, "byrunc", ""},
+		{chaos.Target{Container: "default/byrunc"}, 15, "default/byrunc", ""},
+		{chaos.Target{Container: "runc"}, 0, "", "no Go process in a container"},
+		{chaos.Target{Container: "/"}, 0, "", "no Go process in a container"},
+		{chaos.Target{Container: "nginx"}, 0, "", "no Go process in container \"nginx\" (333333333333) for faults around"},
+		{chaos.Target{Container: "api"}, 0, "", "2 containers \"api\" container: one of shop-api-1, shop-api-2"},
+		{chaos.Target{Container: "77777777"}, 0, "", "several containers whose ID begins with"},
+		{chaos.Target{Container: "888888"}, 0, "", "3 Go processes in a container \"888888\" give the name of one beside the container, name: server, or one of the PIDs 20 21 22"},
+		{chaos.Target{Container: "888888", Name: "server"}, 20, strings.Repeat("8", 64), ""},
+		{chaos.Target{Container: "888888", Name: "worker"}, 0, "", "2 Go processes named \"worker\" in a container \"888888\" give one of the PIDs 21 22"},
+		{chaos.Target{Container: "888888", Name: "none"}, 0, "", "no Go process named \"none\" in a container"},
+		{chaos.Target{Container: strings.Repeat("f", 64)}, 0, "", "no Go process in a container"},
+		{chaos.Target{Container: strings.Repeat("9", 12)}, 0, "", "heapwright ps --json"},
 	} {
-		pid, err := m.find(t.Context(), tc.want)
+		check := func(pid int, container string, err error) {
+			t.Helper()
+			text := ""
+			if refused := new(RefusedError); errors.As(err, &refused) && refused.Hint() != "" {
+				text = err.Error() + " " + refused.Hint()
+			} else if err != nil {
+				t.Errorf("%+v: %v has no hint", tc.want, err)
+			}
+			if pid != tc.pid || container != tc.container || (tc.err == "") != (err == nil) || !strings.Contains(text, tc.err) {
+				t.Errorf("%+v: %d, %q, %s", tc.want, pid, container, text)
+			}
+		}
+		check(m.find(t.Context(), tc.want))
+	}
+	// An ID is nobody's business.
+	asked = false
+	if _, _, err := m.find(t.Context(), chaos.Target{Container: web}); err != nil || asked {
+		t.Errorf("%v; the engine was asked: %v", err, asked)
+	}
+	// Without an engine a name is known to nobody, and a few digits are no ID.
+	m.Containers = func(context.Context) ([]engine.Container, error) {
+		return nil, &engine.NoEngineError{Why: "there is none"}
+	}
+	for _, name := range []string{"web", "db"} {
+		_, _, err := m.find(t.Context(), chaos.Target{Container: name})
 		refused := new(RefusedError)
-		if pid != tc.pid || tc.err == "" != (err == nil) || err != nil && (!strings.Contains(err.Error(), tc.err) || !errors.As(err, &refused) || refused.Hint() == "") {
-			t.Errorf("%+v: %d, %v", tc.want, pid, err)
+		if !errors.As(err, &refused) || !errors.As(err, new(*engine.NoEngineError)) || !strings.Contains(refused.Hint(), "docker inspect -f '{{.State.Pid}}' "+name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, want := range map[string]int{"cafe12": 11, "db2222": 14, "byrunc": 15} {
+		if pid, _, err := m.find(t.Context(), chaos.Target{Container: name}); pid != want || err != nil {
+			t.Errorf("%s: %d, %v", name, pid, err)
 		}
 	}
 }

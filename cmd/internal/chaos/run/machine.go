@@ -3,18 +3,17 @@ package run
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
 	"github.com/heapwright/heapwright/cmd/internal/chaos/fault"
 	"github.com/heapwright/heapwright/cmd/internal/chaos/keeper"
+	"github.com/heapwright/heapwright/cmd/internal/engine"
 	"github.com/heapwright/heapwright/cmd/internal/experiment"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/subject"
 	"github.com/heapwright/heapwright/record"
@@ -34,6 +33,8 @@ type Machine struct {
 	Processes func(context.Context) ([]record.Process, error)
 	// Attach opens a process to be recorded.
 	Attach func(ctx context.Context, pid int) (Source, error)
+	// Containers lists what the container engines here run. It is asked only for names.
+	Containers func(context.Context) ([]engine.Container, error)
 }
 
 // Machine implements Lab.
@@ -63,47 +64,15 @@ func (m *Machine) Open(ctx context.Context, plan *chaos.Plan, doing func(string)
 		}
 		return t, nil
 	}
-	pid, err := m.find(ctx, plan.Target)
+	pid, container, err := m.find(ctx, plan.Target)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.locate(ctx, pid); err != nil {
+	if err := t.locate(ctx, pid, container); err != nil {
 		return nil, err
 	}
 	go t.await()
 	return t, nil
-}
-
-// find is the process that a plan names.
-func (m *Machine) find(ctx context.Context, want chaos.Target) (int, error) {
-	if want.PID != 0 {
-		return want.PID, nil
-	}
-	all, err := m.Processes(ctx)
-	if err != nil {
-		return 0, err
-	}
-	what := "named " + strconv.Quote(want.Name)
-	fits := func(p record.Process) bool { return p.Name == want.Name || p.Module == want.Name }
-	if want.Container != "" {
-		what = "in a container " + strconv.Quote(want.Container)
-		fits = func(p record.Process) bool {
-			return p.ContainerID != "" && strings.HasPrefix(p.ContainerID, want.Container)
-		}
-	}
-	var pids []int
-	for _, p := range all {
-		if fits(p) && p.PID != os.Getpid() {
-			pids = append(pids, p.PID)
-		}
-	}
-	switch len(pids) {
-	case 0:
-		return 0, &RefusedError{Why: "there is no Go process " + what, Advice: "heapwright ps lists the Go processes here"}
-	case 1:
-		return pids[0], nil
-	}
-	return 0, &RefusedError{Why: fmt.Sprintf("there are %d Go processes %s", len(pids), what), Advice: "give one of the PIDs " + strings.Trim(fmt.Sprint(pids), "[]")}
 }
 
 // A local is a target on this machine.
@@ -154,7 +123,7 @@ func (t *local) start(ctx context.Context, doing func(string)) (err error) {
 		<-t.started.Done()
 		close(t.gone)
 	}()
-	return t.locate(ctx, t.started.PID())
+	return t.locate(ctx, t.started.PID(), "")
 }
 
 // proxies starts the keeper early where the plan has proxies: they have to listen before

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -26,6 +27,7 @@ type targetSpec struct {
 	Heap  int // bytes
 	Cache int // bytes of page cache
 	Burn  bool
+	Shell string // what it has a shell of its own do
 }
 
 // beTarget is that program. It ends with its input.
@@ -66,6 +68,12 @@ func beTarget(context.Context) error {
 			for n := 0; ; n++ {
 			}
 		}()
+	}
+	if spec.Shell != "" {
+		shell := exec.Command("sh", "-c", spec.Shell)
+		if err := shell.Start(); err != nil {
+			return err
+		}
 	}
 	fmt.Println("ready")
 	_, err := io.Copy(io.Discard, os.Stdin)

@@ -64,7 +64,7 @@ func Eat(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	if first.Kind == kindWatch {
 		say(report{Seq: 1})
-		return serveWatch(orders, *first.Step)
+		return serveWatch(orders)
 	}
 	// Who started us may be in a hurry; what takes memory is not to take CPU before the
 	// target.
@@ -113,9 +113,6 @@ func parseOrder(line []byte) (order, error) {
 	const most = 1 << 46
 	if o.Bytes > most || o.Most > most || o.Seconds < 0 || o.Seq < 0 {
 		return o, errors.New("that is no order")
-	}
-	if o.Kind == kindWatch && o.Step == nil {
-		return o, errors.New("there is nothing to watch")
 	}
 	return o, nil
 }

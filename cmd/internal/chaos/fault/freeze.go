@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -56,7 +58,23 @@ func resolveFreeze(_ context.Context, f chaos.Fault, t *Target, _ chaos.Caps, _ 
 		}
 		r.Words = []string{fmt.Sprintf("write %q to %s, and %q %s later: all of its cgroup stands still for as long", frozen, path, thawed, span)}
 	} else {
-		r.Words = []string{fmt.Sprintf("send SIGSTOP to process %d, and SIGCONT %s later: what it has started goes on meanwhile", t.PID, span)}
+		below, err := t.descendants()
+		if err != nil {
+			return nil, &RefusedError{Why: "what it has started is not known", Err: err}
+		}
+		if len(below) >= mostStopped {
+			return nil, tooMany(t)
+		}
+		words := fmt.Sprintf("send SIGSTOP to process %d, and SIGCONT %s later", t.PID, span)
+		switch n := len(below); n {
+		case 0:
+			words += ", and to what it will have started by then"
+		case 1:
+			words += ", and to the process that it has started"
+		default:
+			words += fmt.Sprintf(", and to the %d processes that it has started", n)
+		}
+		r.Words = []string{words}
 	}
 	r.Words = append(r.Words, "a process of ours lets it go on when this one cannot")
 	return r, nil
@@ -82,14 +100,13 @@ type freezeEffect struct {
 	since   time.Time // it is seen to stand still; zero when it does not
 	longest time.Duration
 	rested  time.Time // when it may be stopped again
-	step    *Step     // in the journal
+	steps   []Step    // in the journal
 }
 
 func makeFreeze(ctx context.Context, _ *Resolved, t *Target, j Journal) (Effect, error) {
 	e := &freezeEffect{gate: newGate(), t: t, j: j}
-	step := e.newStep()
 	var err error
-	if e.guard, err = watch(ctx, step, j); err != nil {
+	if e.guard, err = watch(ctx, j); err != nil {
 		return nil, fmt.Errorf("starting the process that lets it go on: %w", err)
 	}
 	return e, nil
@@ -141,25 +158,29 @@ func (e *freezeEffect) Set(ctx context.Context, level float64) error {
 	if err := e.t.Alive(); err != nil {
 		return err
 	}
-	step := e.newStep()
+	// The watcher lets go a second later than we are to.
+	late := span + standing + time.Second
+	if err = e.stop(ctx, e.newStep(), late); err == nil && !e.t.byCgroup() {
+		err = e.stopBelow(ctx, late)
+	}
+	if err == nil {
+		err = e.stand(ctx, span)
+	}
+	return errors.Join(err, e.thaw(context.WithoutCancel(ctx)))
+}
+
+// stop stops the group, or a process. The journal and the watcher know before.
+func (e *freezeEffect) stop(ctx context.Context, step Step, late time.Duration) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
 	if err := e.j.Will(step); err != nil {
 		return fmt.Errorf("writing the journal: %w", err)
 	}
 	e.mu.Lock()
-	e.step = &step
+	e.steps = append(e.steps, step)
 	e.mu.Unlock()
-	// The watcher is told before: it lets go a second later than we are to.
-	err = e.guard.arm(span + standing + time.Second)
-	if err == nil {
-		if err = e.stop(ctx, step); err == nil {
-			err = e.stand(ctx, span)
-		}
-	}
-	return errors.Join(err, e.thaw(context.WithoutCancel(ctx), step))
-}
-
-func (e *freezeEffect) stop(ctx context.Context, step Step) error {
-	if err := context.Cause(ctx); err != nil {
+	if err := e.guard.arm(late, step); err != nil {
 		return err
 	}
 	if step.Kind == StepFile {
@@ -173,10 +194,94 @@ func (e *freezeEffect) stop(ctx context.Context, step Step) error {
 		return e.t.Alive()
 	}
 	defer p.Release()
-	if err := p.Signal(syscall.SIGSTOP); err != nil {
-		return fmt.Errorf("stopping the process: %w", err)
+	if err := p.Signal(syscall.SIGSTOP); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stopping process %d: %w", step.PID, err)
 	}
 	return nil
+}
+
+// mostStopped bounds how many processes are stopped one by one.
+const mostStopped = 64
+
+func tooMany(t *Target) error {
+	return &RefusedError{Why: fmt.Sprintf("process %d has started %d processes or more, and without a group that can be frozen each is stopped by itself", t.PID, mostStopped),
+		hint: "start it in a cgroup with a freezer, as systemd-run --scope and containers have"}
+}
+
+// stopBelow stops what the target has started, and what that has. Who stands still starts
+// nothing more, so that it comes to an end: when all that there is stands.
+func (e *freezeEffect) stopBelow(ctx context.Context, late time.Duration) error {
+	known := map[int]uint64{}
+	for end := time.Now().Add(standing); ; {
+		below, err := e.t.descendants()
+		if err != nil {
+			return fmt.Errorf("looking for what the target has started: %w", err)
+		}
+		more, running := false, !stopped(e.t.PID, e.t.Start)
+		for _, p := range below {
+			if start, ok := known[p.pid]; ok && start == p.start {
+				running = running || p.state != 'T'
+				continue
+			}
+			if p.state == 'T' || p.state == 't' {
+				continue // something else stopped it: it is to stand when we are gone
+			}
+			if len(known) >= mostStopped-1 {
+				return tooMany(e.t)
+			}
+			known[p.pid], more = p.start, true
+			if err := e.stop(ctx, Step{ID: nextStep(), Kind: StepStopped, PID: p.pid, Start: p.start}, late); err != nil {
+				return err
+			}
+		}
+		switch {
+		case !more && !running:
+			return nil
+		case time.Now().After(end):
+			return errors.New("what the target has started does not come to a stand")
+		case !more:
+			if err := sleep(ctx, time.Millisecond); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// A descendant is a process that the target has started, or one of those has.
+type descendant struct {
+	pid   int
+	start uint64
+	state byte
+}
+
+// descendants are the processes below the target, a few more than may be stopped at most.
+// One whose parent has ended is nobody's any more.
+func (t *Target) descendants() ([]descendant, error) {
+	entries, err := os.ReadDir(filepath.Join(t.Root, "/proc"))
+	if err != nil {
+		return nil, err
+	}
+	below := map[int][]descendant{}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		if s, err := readStat(t.Root, pid); err == nil && !s.dead() && !s.kernel {
+			below[s.parent] = append(below[s.parent], descendant{pid, s.start, s.state})
+		}
+	}
+	var out []descendant
+	next := []int{t.PID}
+	for len(next) > 0 && len(out) <= mostStopped {
+		for _, d := range below[next[0]] {
+			out = append(out, d)
+			next = append(next, d.pid)
+		}
+		delete(below, next[0]) // who is moved while we read is not walked in a circle
+		next = next[1:]
+	}
+	return out, nil
 }
 
 // stand waits for as long as it is to stand still, from when it does.
@@ -196,10 +301,15 @@ func (e *freezeEffect) stand(ctx context.Context, span time.Duration) error {
 	return sleep(ctx, span)
 }
 
-// thaw lets the target go on, and sees to it that it does.
-func (e *freezeEffect) thaw(ctx context.Context, step Step) error {
-	if err := Revert(ctx, step); err != nil {
-		return err
+// thaw lets all that was stopped go on, and sees to it that it does.
+func (e *freezeEffect) thaw(ctx context.Context) error {
+	steps := e.under()
+	var all error
+	for _, step := range slices.Backward(steps) {
+		all = errors.Join(all, Revert(ctx, step))
+	}
+	if all != nil {
+		return all
 	}
 	if err := until(ctx, func() bool { return !e.still() }, "the target does not go on"); err != nil {
 		return err
@@ -211,16 +321,20 @@ func (e *freezeEffect) thaw(ctx context.Context, step Step) error {
 		e.rested = time.Now().Add(stood)
 		e.since = time.Time{}
 	}
-	e.step = nil
+	e.steps = nil
 	e.mu.Unlock()
-	return errors.Join(e.guard.disarm(), e.j.Undone(step))
+	all = e.guard.disarm()
+	for _, step := range steps {
+		all = errors.Join(all, e.j.Undone(step))
+	}
+	return all
 }
 
-// under is the step that a Set has taken, and not yet taken back.
-func (e *freezeEffect) under() *Step {
+// under are the steps that a Set has taken, and not yet taken back.
+func (e *freezeEffect) under() []Step {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.step
+	return slices.Clone(e.steps)
 }
 
 // Measure says for how long it was seen to stand still, at the longest.
@@ -244,8 +358,8 @@ func (e *freezeEffect) Measure() (float64, string, bool) {
 
 func (e *freezeEffect) Undo(ctx context.Context) error {
 	e.close()
-	if step := e.under(); step != nil {
-		_ = Revert(ctx, *step) // before anything is waited for; Set does it too, and says how it went
+	for _, step := range slices.Backward(e.under()) {
+		_ = Revert(ctx, step) // before anything is waited for; Set does it too, and says how it went
 	}
 	leave, ok := e.wait(ctx, 10*time.Second)
 	if !ok {
@@ -253,13 +367,13 @@ func (e *freezeEffect) Undo(ctx context.Context) error {
 	}
 	defer leave()
 	var err error
-	if step := e.under(); step != nil {
-		err = e.thaw(ctx, *step)
+	if len(e.under()) > 0 {
+		err = e.thaw(ctx)
 	}
 	return errors.Join(err, e.guard.end(ctx))
 }
 
-// Contained: the group is the target's own, or it is the process alone.
+// Contained: the group is the target's own, or it is what the target has started.
 func (e *freezeEffect) Contained() bool { return true }
 
 // sleep waits, unless the context ends.
@@ -277,7 +391,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// A watcher is a process that undoes a step when this one ends or is late. Nothing ends
+// A watcher is a process that undoes steps when this one ends or is late. Nothing ends
 // it but the end of its input.
 type watcher struct {
 	child *child
@@ -287,14 +401,14 @@ type watcher struct {
 	err   error
 }
 
-func watch(ctx context.Context, step Step, j Journal) (*watcher, error) {
+func watch(ctx context.Context, j Journal) (*watcher, error) {
 	c, err := startChild(nil, apart())
 	if err != nil {
 		return nil, err
 	}
 	w := &watcher{child: c, j: j}
 	if w.step, err = c.note(j); err == nil {
-		if err = c.send(order{Kind: kindWatch, Step: &step}); err == nil {
+		if err = c.send(order{Kind: kindWatch}); err == nil {
 			_, err = c.answer(ctx, 0)
 		}
 	}
@@ -304,7 +418,10 @@ func watch(ctx context.Context, step Step, j Journal) (*watcher, error) {
 	return w, nil
 }
 
-func (w *watcher) arm(d time.Duration) error { return w.child.send(order{Seconds: d.Seconds()}) }
+// arm has the watcher undo a step too, and all that it was told of since it was disarmed.
+func (w *watcher) arm(d time.Duration, step Step) error {
+	return w.child.send(order{Seconds: d.Seconds(), Step: &step})
+}
 
 // disarm is not told that the watcher has ended: there is nothing left for it to do.
 func (w *watcher) disarm() error {
@@ -333,19 +450,20 @@ func (w *watcher) end(ctx context.Context) error {
 }
 
 // serveWatch is what the watcher does.
-func serveWatch(orders <-chan order, step Step) error {
-	armed := false
+func serveWatch(orders <-chan order) error {
+	var steps []Step
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	defer timer.Stop()
 	undo := func() error {
-		if !armed {
-			return nil
-		}
-		armed = false
 		ctx, cancel := context.WithTimeout(context.Background(), mostFrozen)
 		defer cancel()
-		return Revert(ctx, step)
+		var all error
+		for _, step := range slices.Backward(steps) {
+			all = errors.Join(all, Revert(ctx, step))
+		}
+		steps = nil
+		return all
 	}
 	for {
 		select {
@@ -354,9 +472,14 @@ func serveWatch(orders <-chan order, step Step) error {
 				return undo()
 			}
 			timer.Stop()
-			if armed = o.Seconds > 0; armed {
-				timer.Reset(min(time.Duration(min(o.Seconds, 60)*float64(time.Second)), mostFrozen+standing+time.Second))
+			if o.Seconds == 0 {
+				steps = nil
+				continue
 			}
+			if o.Step != nil && len(steps) < mostStopped {
+				steps = append(steps, *o.Step)
+			}
+			timer.Reset(min(time.Duration(min(o.Seconds, 60)*float64(time.Second)), mostFrozen+standing+time.Second))
 		case <-timer.C:
 			if err := undo(); err != nil {
 				fmt.Fprintln(os.Stderr, err)

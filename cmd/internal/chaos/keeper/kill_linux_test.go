@@ -150,7 +150,7 @@ func beTool(ctx context.Context) error {
 
 // A scene is a target in cgroups of its own, and what there was before.
 type scene struct {
-	dirs   map[string]string
+	groups *targettest.Groups
 	pid    int
 	limit  string
 	quota  string
@@ -160,32 +160,28 @@ type scene struct {
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	s := &scene{dirs: map[string]string{}, state: t.TempDir()}
+	s := &scene{groups: targettest.MakeGroups(t, "memory", "cpu", "freezer"), state: t.TempDir()}
 	os.Chmod(s.state, 0o700)
-	var dirs []string
-	for _, c := range []string{"memory", "cpu", "freezer"} {
-		s.dirs[c] = targettest.Group(t, c)
-		dirs = append(dirs, s.dirs[c])
-	}
-	write := func(controller, file, value string) {
-		if err := os.WriteFile(filepath.Join(s.dirs[controller], file), []byte(value), 0); err != nil {
+	write := func(file, value string) {
+		if err := os.WriteFile(s.groups.Path(file), []byte(value), 0); err != nil {
 			t.Skipf("needs to set %s: %v", file, err)
 		}
 	}
-	write("memory", "memory.limit_in_bytes", strconv.Itoa(256*mebi))
-	write("cpu", "cpu.cfs_quota_us", "80000")
-	cmd := exec.Command("/proc/self/exe", append([]string{targetVerb}, dirs...)...)
+	write("memory.limit_in_bytes", strconv.Itoa(256*mebi))
+	write("cpu.cfs_quota_us", "80000")
+	cmd := exec.Command("/proc/self/exe", append([]string{targetVerb}, s.groups.Dirs()...)...)
 	cmd.Stderr = os.Stderr
 	targettest.Ready(t, cmd)
 	s.pid = cmd.Process.Pid
-	s.limit, s.quota = s.file(t, "memory", "memory.limit_in_bytes"), s.file(t, "cpu", "cpu.cfs_quota_us")
+	s.limit, s.quota = s.file(t, "memory.limit_in_bytes"), s.file(t, "cpu.cfs_quota_us")
 	s.before = s.read(t)
 	return s
 }
 
-func (s *scene) file(t *testing.T, controller, name string) string {
+// file reads a file of the groups, by its name in v1.
+func (s *scene) file(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(s.dirs[controller], name))
+	text, err := os.ReadFile(s.groups.Path(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,21 +212,22 @@ func (s *scene) left(t *testing.T, pids ...int) []string {
 	t.Helper()
 	var left []string
 	say := func(format string, args ...any) { left = append(left, fmt.Sprintf(format, args...)) }
-	if v := s.file(t, "memory", "memory.limit_in_bytes"); v != s.limit {
+	if v := s.file(t, "memory.limit_in_bytes"); v != s.limit {
 		say("the limit is %s", v)
 	}
-	if v := s.file(t, "cpu", "cpu.cfs_quota_us"); v != s.quota {
+	if v := s.file(t, "cpu.cfs_quota_us"); v != s.quota {
 		say("the quota is %s", v)
 	}
-	if v := s.file(t, "freezer", "freezer.state"); v != "THAWED" {
+	if v := s.file(t, "freezer.state"); v != "THAWED" && v != "0" {
 		say("the cgroup is %s", v)
 	}
 	if isStopped(s.pid) {
 		say("the target is stopped")
 	}
-	for c := range s.dirs {
-		if v := s.file(t, c, "cgroup.procs"); v != strconv.Itoa(s.pid) {
-			say("in the cgroup of %s there are %q", c, v)
+	for _, dir := range s.groups.Dirs() {
+		text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		if v := strings.TrimSpace(string(text)); err != nil || v != strconv.Itoa(s.pid) {
+			say("in the cgroup %s there are %q, %v", dir, v, err)
 		}
 	}
 	files, err := os.ReadDir(s.state + "/run")

@@ -147,7 +147,7 @@ func TestAborts(t *testing.T) {
 				t.Errorf("it ended for %q", last.Text)
 			}
 			t.Logf("rolled back in %.1f ms: %s", 1000*last.Value, last.Text)
-			if q := s.file(t, "cpu", "cpu.cfs_quota_us"); q != s.quota {
+			if q := s.file(t, "cpu.cfs_quota_us"); q != s.quota {
 				t.Errorf("the quota is %s", q)
 			}
 			if err := k.Begin(1); err == nil {

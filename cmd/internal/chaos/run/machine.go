@@ -111,7 +111,7 @@ func (t *local) start(ctx context.Context, doing func(string)) (err error) {
 	}
 	replace(&what, proxied)
 	doing("starting the target")
-	t.started, err = subject.Start(ctx, subject.Spec{Program: program, Subject: what, Variant: v, Group: subject.Controllers{Memory: true, CPU: true}})
+	t.started, err = subject.Start(ctx, subject.Spec{Program: program, Subject: what, Variant: v, Group: subject.Controllers{Memory: true, CPU: true}, Crowded: true})
 	if limit := new(subject.LimitError); errors.As(err, &limit) && !t.needsGroup() {
 		t.started, err = subject.Start(ctx, subject.Spec{Program: program, Subject: what, Variant: v})
 	}

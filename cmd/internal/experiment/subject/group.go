@@ -86,9 +86,10 @@ func try(spec Spec) error {
 // A group is what of cgroups belongs to one process: a directory in each
 // hierarchy that has a controller for it. The zero group is none.
 type group struct {
-	parts  []part
-	memory uint64
-	cpu    float64
+	parts   []part
+	memory  uint64
+	cpu     float64
+	crowded bool
 
 	mu    sync.Mutex
 	kills uint64 // as last read: the files go with the group
@@ -100,6 +101,7 @@ type part struct {
 	dir         string
 	home        string // where we are ourselves in this hierarchy; v1 only
 	memory, cpu bool
+	crowded     bool // as of the Spec
 
 	entered bool     // v1: this thread is in it
 	open    *os.File // v2: while the process is started
@@ -108,7 +110,7 @@ type part struct {
 // planGroup says which cgroups a process gets, and makes none. With cgroup v2 it
 // may turn controllers on for children of a group.
 func planGroup(spec Spec, name string) (*group, error) {
-	g := &group{memory: uint64(spec.Variant.MemoryLimit), cpu: spec.Variant.CPUQuota}
+	g := &group{memory: uint64(spec.Variant.MemoryLimit), cpu: spec.Variant.CPUQuota, crowded: spec.Crowded}
 	need := Controllers{Memory: spec.Group.Memory || g.memory > 0, CPU: spec.Group.CPU || g.cpu > 0}
 	if need == (Controllers{}) {
 		return g, nil
@@ -152,7 +154,7 @@ func (g *group) plan(self *cgroup.Group, need Controllers, name string) error {
 		if err != nil {
 			return err
 		}
-		g.parts = append(g.parts, part{version: 2, dir: filepath.Join(parent, name), memory: slices.Contains(unified, "memory"), cpu: slices.Contains(unified, "cpu")})
+		g.parts = append(g.parts, part{version: 2, dir: filepath.Join(parent, name), memory: slices.Contains(unified, "memory"), cpu: slices.Contains(unified, "cpu"), crowded: g.crowded})
 	}
 	return nil
 }
@@ -282,9 +284,11 @@ func (p *part) settings(memory uint64, cpu float64) (all []setting) {
 			// Memory and swap together: what does not fit must not be swapped out.
 			setting{"memory.memsw.limit_in_bytes", limit, true})
 	default:
-		all = append(all, setting{"memory.max", limit, false}, setting{"memory.swap.max", "0", true},
+		all = append(all, setting{"memory.max", limit, false}, setting{"memory.swap.max", "0", true})
+		if !p.crowded {
 			// All or none, as Kubernetes has it.
-			setting{"memory.oom.group", "1", true})
+			all = append(all, setting{"memory.oom.group", "1", true})
+		}
 	}
 	switch {
 	case !p.cpu || cpu <= 0:

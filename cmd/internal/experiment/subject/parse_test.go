@@ -126,6 +126,7 @@ func TestGroupSettings(t *testing.T) {
 			"memory.limit_in_bytes=67108864 memory.memsw.limit_in_bytes=67108864 cpu.cfs_period_us=100000 cpu.cfs_quota_us=150000"},
 		{"v1 memory", part{version: 1, memory: true}, 1, 1, "memory.limit_in_bytes=1 memory.memsw.limit_in_bytes=1"},
 		{"v2", part{version: 2, memory: true, cpu: true}, 64 << 20, 0.25, "memory.max=67108864 memory.swap.max=0 memory.oom.group=1 cpu.max=25000 100000"},
+		{"v2 crowded", part{version: 2, memory: true, crowded: true}, 64 << 20, 0, "memory.max=67108864 memory.swap.max=0"},
 		{"v2 cpu", part{version: 2, cpu: true}, 1, 2, "cpu.max=200000 100000"},
 		{"none", part{version: 2, memory: true, cpu: true}, 0, 0, ""},
 	} {

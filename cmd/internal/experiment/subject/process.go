@@ -29,6 +29,9 @@ type Spec struct {
 	// limit. The scheduler shares the CPUs between groups before it does between
 	// threads: if one arm of an experiment has a group, all must.
 	Group Controllers
+	// Crowded says that others will be put into its cgroup, which are to be killed in its
+	// place when memory is short. With v2 the kernel kills all of a group otherwise.
+	Crowded bool
 }
 
 // A Process is a subject that runs.

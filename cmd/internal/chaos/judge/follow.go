@@ -68,6 +68,8 @@ func smear(m chaos.Metric) time.Duration {
 		return 5 * time.Second
 	case chaos.PauseP99:
 		return 10 * time.Second
+	case chaos.HeadroomSeconds: // the slope of the last second
+		return time.Second
 	}
 	return 0
 }

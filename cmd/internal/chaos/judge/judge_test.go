@@ -342,6 +342,27 @@ func TestAbort(t *testing.T) {
 	}
 }
 
+// A step of memory stays in the slope of the last second for as long: one that is over at
+// once, as of a fault that catches up with its ramp on a busy machine, ends nothing.
+func TestAbortBurst(t *testing.T) {
+	c := chaos.Criterion{Metric: chaos.HeadroomSeconds, AtLeast: ptr(3), For: 500 * time.Millisecond}
+	for last, want := range map[time.Duration]bool{time.Second: false, 1800 * time.Millisecond: true} {
+		a := NewAbort([]chaos.Criterion{c})
+		broken := false
+		for at := time.Duration(0); at < 5*time.Second; at += 100 * time.Millisecond {
+			p := chaos.Point{At: at, Values: map[chaos.Metric]float64{chaos.HeadroomRatio: 0.2, chaos.HeadroomSeconds: 30}}
+			if at >= time.Second && at < time.Second+last {
+				p.Values[chaos.HeadroomSeconds] = 1.8
+			}
+			is, _ := a.Step(p, &chaos.Fault{Kind: chaos.Sibling})
+			broken = broken || is != nil
+		}
+		if broken != want {
+			t.Errorf("for %v: broken %v", last, broken)
+		}
+	}
+}
+
 // What a counter counted before, or while it was excepted, is forgiven.
 func TestAbortCounters(t *testing.T) {
 	a := NewAbort([]chaos.Criterion{{Metric: chaos.LimitEvents, AtMost: ptr(0), Except: []chaos.Kind{chaos.HardLimit}}})

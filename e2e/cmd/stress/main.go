@@ -7,10 +7,12 @@
 //	stress guarded   the same plan for the same service with and without a guard
 //	stress breaker   a breaker that trips at a p99 pause of 15 ms in 0.2 of 300 s, and
 //	                 cools down for 60 s, from end to end
+//	stress named     does the diagnosis name what was injected, and is it silent of
+//	                 those to whom nothing happens
 //	stress kill      the tool, its keeper and both are killed at random moments, and
 //	                 nothing is left
 //
-// It needs root and the memory and cpu controllers of cgroup v1.
+// It needs root and the memory and cpu controllers of cgroup v1 or v2.
 package main
 
 import (
@@ -48,7 +50,11 @@ func main() {
 type options struct {
 	*stress.Bench
 	root    string
+	built   string
 	only    string
+	pace    int
+	atATime int
+	kinds   string
 	runs    int
 	atOnce  int
 	seed    uint64
@@ -57,15 +63,19 @@ type options struct {
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
-	commands := map[string]func(context.Context, *options) error{"faults": faults, "honest": honest, "guarded": guarded, "breaker": breaker, "kill": kill}
+	commands := map[string]func(context.Context, *options) error{"faults": faults, "honest": honest, "guarded": guarded, "breaker": breaker, "named": named, "kill": kill}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return errors.New("give one of faults, honest, guarded, breaker and kill")
+		return errors.New("give one of faults, honest, guarded, breaker, named and kill")
 	}
 	fs := flag.NewFlagSet("stress "+args[0], flag.ContinueOnError)
 	binary := fs.String("heapwright", "../bin/heapwright", "the binary")
 	keep := fs.String("keep", "", "keep plans, results and reports in this directory")
 	o := &options{out: out}
 	fs.StringVar(&o.root, "root", "..", "the repository")
+	fs.StringVar(&o.built, "programs", "", "where the programs are built already; where they are not, they are built")
+	fs.IntVar(&o.pace, "pace", 1, "faults: how many times as long everything lasts, and how many times fewer requests come: for a slow machine")
+	fs.StringVar(&o.kinds, "kinds", "", "faults: only these kinds, with commas between them")
+	fs.IntVar(&o.atATime, "at-a-time", 3, "faults: how many a plan has, so that a server that does not recover from one is not in the way of all the others")
 	fs.StringVar(&o.only, "only", "", "only what has this in its name")
 	fs.IntVar(&o.runs, "n", 0, "runs of each; 0 for as many as the documents tell of")
 	fs.IntVar(&o.atOnce, "at-once", 1, "plans that run at the same time")
@@ -94,6 +104,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 // build builds a program of this repository for plans.
 func (o *options) build(ctx context.Context, names ...string) error {
 	for _, name := range names {
+		if o.built != "" {
+			o.Programs[name] = filepath.Join(o.built, name)
+			continue
+		}
 		path := filepath.Join(o.Dir, name)
 		if err := stress.Build(ctx, o.root, "./e2e/"+name, path); err != nil {
 			return err
@@ -119,6 +133,10 @@ func faults(ctx context.Context, o *options) error {
 		return err
 	}
 	for _, s := range []servers.Server{servers.NATS, servers.Caddy, servers.Etcd} {
+		if o.built != "" {
+			o.Programs[s.Name] = filepath.Join(o.built, s.Name)
+			continue
+		}
 		path, err := s.Recipe.Build(ctx)
 		if err != nil {
 			return err
@@ -137,9 +155,6 @@ func faults(ctx context.Context, o *options) error {
 	var tally stress.Tally
 	var lines sync.Mutex
 	fmt.Fprintf(o.out, "%-8s %-14s %12s %12s  %-34s %9s %9s  %s\n", "subject", "fault", "peak", "measured", "by", "undone ms", "recovered", "")
-	// A few at a time, so that a server that does not recover from one is not in the way
-	// of all the others.
-	const atATime = 3
 	type part struct {
 		stress.Subject
 		kinds []string
@@ -147,7 +162,11 @@ func faults(ctx context.Context, o *options) error {
 	var parts []part
 	for _, s := range stress.Subjects(upstream, leaf) {
 		if strings.Contains(s.Name, o.only) {
-			for kinds := range slices.Chunk(s.Kinds(), atATime) {
+			s.Pace = o.pace
+			all := slices.DeleteFunc(s.Kinds(), func(k string) bool {
+				return o.kinds != "" && !slices.Contains(strings.Split(o.kinds, ","), k)
+			})
+			for kinds := range slices.Chunk(all, max(1, o.atATime)) {
 				parts = append(parts, part{s, kinds})
 			}
 		}

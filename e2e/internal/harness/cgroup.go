@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,8 +15,8 @@ import (
 // cgroupPeriod is the kernel's default CFS period, microseconds.
 const cgroupPeriod = 100000
 
-// A Cgroup is a cgroup of its own for one program, in the memory, the cpu, the cpuacct
-// and the freezer hierarchy of v1.
+// A Cgroup is a cgroup of its own for one program: in the memory, the cpu, the cpuacct
+// and the freezer hierarchy of v1, or in that of v2.
 type Cgroup struct {
 	controllers []string
 	dirs        []string // of the controllers
@@ -48,6 +49,12 @@ func NewCgroup(t testing.TB, l Limits) *Cgroup {
 // MakeCgroup makes a cgroup, which the caller has to remove.
 func MakeCgroup(l Limits) (*Cgroup, error) {
 	c := &Cgroup{}
+	if parent := unified(); parent != "" {
+		if err := c.addUnified(parent, l); err != nil {
+			return nil, errors.Join(err, c.Remove())
+		}
+		return c, nil
+	}
 	var err error
 	if l.MemoryBytes > 0 {
 		err = c.add("memory", "memory.limit_in_bytes", strconv.FormatUint(l.MemoryBytes, 10))
@@ -86,15 +93,66 @@ func (c *Cgroup) add(controller, file, value string) error {
 	return nil
 }
 
+// addUnified makes the one group that there is in v2: each controller is in it.
+func (c *Cgroup) addUnified(parent string, l Limits) error {
+	dir, err := os.MkdirTemp(parent, "heapwright-e2e-")
+	if err != nil {
+		return fmt.Errorf("needs to make a cgroup: %w", err)
+	}
+	c.controllers, c.dirs = []string{"memory", "cpu", "cpuacct", "freezer"}, []string{dir, dir, dir, dir}
+	files := map[string]string{}
+	if l.MemoryBytes > 0 {
+		files["memory.max"] = strconv.FormatUint(l.MemoryBytes, 10)
+	}
+	if l.CPUCores > 0 {
+		files["cpu.max"] = fmt.Sprintf("%d %d", int(l.CPUCores*cgroupPeriod), cgroupPeriod)
+	}
+	for file, value := range files {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644); err != nil {
+			return fmt.Errorf("needs to set %s: %w", file, err)
+		}
+	}
+	return nil
+}
+
+// unified is the group of cgroup v2 whose children have controllers for memory and CPU:
+// ours, or the one above it, for one with processes of its own gives its children none.
+// It is "" where v2 has no such controllers.
+func unified() string {
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(text)) {
+		path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::/")
+		if !ok {
+			continue
+		}
+		for _, dir := range []string{path, filepath.Dir("/" + path)} {
+			dir = filepath.Join("/sys/fs/cgroup", dir)
+			on, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+			if has := strings.Fields(string(on)); err == nil && slices.Contains(has, "memory") && slices.Contains(has, "cpu") {
+				return dir
+			}
+		}
+	}
+	return ""
+}
+
 // Remove removes the cgroup after the programs in it have ended.
 func (c *Cgroup) Remove() error {
 	var errs []error
-	for _, dir := range c.dirs {
+	for _, dir := range c.distinct() {
 		if err := os.Remove(dir); err != nil {
 			errs = append(errs, fmt.Errorf("removing a cgroup: %w", err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// distinct are the directories, each once.
+func (c *Cgroup) distinct() []string {
+	return slices.Compact(slices.Clone(c.dirs))
 }
 
 // Enter changes a command that has not been started, so that it starts in the cgroup.
@@ -127,8 +185,11 @@ func sameHierarchy(a, b string) bool {
 
 // OOMKills is how many programs the kernel has killed for the cgroup's memory limit.
 func (c *Cgroup) OOMKills() (int, error) {
-	for _, dir := range c.dirs {
+	for _, dir := range c.distinct() {
 		text, err := os.ReadFile(filepath.Join(dir, "memory.oom_control"))
+		if errors.Is(err, os.ErrNotExist) {
+			text, err = os.ReadFile(filepath.Join(dir, "memory.events"))
+		}
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -148,8 +209,9 @@ func (c *Cgroup) OOMKills() (int, error) {
 // PID: the program is inside from its first instruction.
 func (c *Cgroup) wrap(argv []string) []string {
 	const script = `n=$1; shift; while [ "$n" -gt 0 ]; do echo $$ > "$1/cgroup.procs" || exit 1; shift; n=$((n-1)); done; exec "$@"`
-	out := []string{"/bin/sh", "-c", script, "sh", strconv.Itoa(len(c.dirs))}
-	return append(append(out, c.dirs...), argv...)
+	dirs := c.distinct()
+	out := []string{"/bin/sh", "-c", script, "sh", strconv.Itoa(len(dirs))}
+	return append(append(out, dirs...), argv...)
 }
 
 // ownCgroup is the directory of this process's cgroup in a v1 hierarchy.

@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -24,6 +26,32 @@ type Subject struct {
 	depends string
 	// Faults are the lines of the plan's faults, by kind.
 	Faults map[string]string
+	// Pace is how many times as long all lasts, and how many times fewer requests come,
+	// for a slow machine; 0 is 1. Amounts stay.
+	Pace int
+}
+
+var (
+	wholeSeconds = regexp.MustCompile(`\b([0-9]+)s\b`)
+	requestRate  = regexp.MustCompile(`\brate: ([0-9]+)/s`)
+)
+
+// paced has a plan's text take its time.
+func (s Subject) paced(plan string) string {
+	if s.Pace <= 1 {
+		return plan
+	}
+	change := func(format string, by func(n int) int) func(string) string {
+		return func(text string) string {
+			n, err := strconv.Atoi(strings.Trim(text, "rate: s/"))
+			if err != nil {
+				return text // too long a number for a plan
+			}
+			return fmt.Sprintf(format, by(n))
+		}
+	}
+	plan = wholeSeconds.ReplaceAllStringFunc(plan, change("%ds", func(n int) int { return n * s.Pace }))
+	return requestRate.ReplaceAllStringFunc(plan, change("rate: %d/s", func(n int) int { return max(1, n/s.Pace) }))
 }
 
 // outside are faults that any server can meet. A memory limit of 256 MiB and a quota
@@ -178,7 +206,7 @@ faults:
 	for _, k := range kinds {
 		b.WriteString("- " + s.Faults[k] + "\n")
 	}
-	return b.String()
+	return s.paced(b.String())
 }
 
 // Upstream serves a page of some KiB until the context ends, and returns its address.

@@ -41,3 +41,23 @@ func TestCases(t *testing.T) {
 		}
 	}
 }
+
+// TestPace: on a slow machine a plan takes its time, and its amounts stay.
+func TestPace(t *testing.T) {
+	for _, s := range Subjects("127.0.0.1:1", "127.0.0.1:2") {
+		plan := s.Plan(s.Kinds()...)
+		if s.Pace = 1; s.Plan(s.Kinds()...) != plan {
+			t.Errorf("%s: the pace 1 changes the plan", s.Name)
+		}
+		s.Pace = 3
+		slow := s.Plan(s.Kinds()...)
+		for was, is := range map[string]string{
+			"before: 5s": "before: 15s", "ramp: 1s, hold: 3s": "ramp: 3s, hold: 9s", "rate: 60/s": "rate: 20/s", "within: 45s": "within: 135s",
+			"64MiB": "64MiB", "60MiB/s": "60MiB/s", "500ms": "500ms", "level: 200,": "level: 200,",
+		} {
+			if strings.Contains(plan, was) && !strings.Contains(slow, is) {
+				t.Errorf("%s: there is no %q in\n%s", s.Name, is, slow)
+			}
+		}
+	}
+}

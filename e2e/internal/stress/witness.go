@@ -80,7 +80,8 @@ func Below(from ...int) (out []Process) {
 	return out
 }
 
-// A Group is where a process is in the hierarchies of cgroup v1: controller to directory.
+// A Group is where a process is in the hierarchies of cgroup v1, or in that of v2, where
+// all controllers have the same: controller to directory.
 type Group map[string]string
 
 // GroupOf looks up the group of a process.
@@ -95,6 +96,11 @@ func GroupOf(pid int) (Group, error) {
 		if len(f) != 3 {
 			continue
 		}
+		if dir := filepath.Join("/sys/fs/cgroup", f[2]); f[1] == "" && unified(dir) {
+			for _, c := range []string{"memory", "cpu", "freezer"} {
+				g[c] = dir
+			}
+		}
 		for _, c := range strings.Split(f[1], ",") {
 			for _, mount := range []string{"/sys/fs/cgroup/" + f[1], "/sys/fs/cgroup/" + c} {
 				dir := filepath.Join(mount, f[2])
@@ -105,9 +111,15 @@ func GroupOf(pid int) (Group, error) {
 		}
 	}
 	if g["memory"] == "" {
-		return nil, errors.New("needs the memory controller of cgroup v1 below /sys/fs/cgroup")
+		return nil, errors.New("needs the memory controller of cgroup v1 or v2 below /sys/fs/cgroup")
 	}
 	return g, nil
+}
+
+// unified reports whether a directory is a group of v2 that has memory accounted for.
+func unified(dir string) bool {
+	on, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	return err == nil && slices.Contains(strings.Fields(string(on)), "memory")
 }
 
 // Number reads a file of a group that has one number. One that is not there is -1.
@@ -139,6 +151,9 @@ func (g Group) Members(controller string) (pids []int) {
 var settings = [][2]string{
 	{"memory", "memory.limit_in_bytes"}, {"memory", "memory.soft_limit_in_bytes"},
 	{"cpu", "cpu.cfs_quota_us"}, {"cpu", "cpu.cfs_period_us"}, {"freezer", "freezer.state"},
+	// v2
+	{"memory", "memory.max"}, {"memory", "memory.high"}, {"memory", "memory.swap.max"}, {"memory", "memory.oom.group"},
+	{"cpu", "cpu.max"}, {"freezer", "cgroup.freeze"},
 }
 
 // State is all that a fault may change of a process and its groups, but for its memory:

@@ -36,6 +36,7 @@ var (
 	addr    = flag.String("addr", "127.0.0.1:0", "address of the service")
 	page    = flag.String("debug", "127.0.0.1:0", "address of the debug page")
 	base    = flag.Int("base", 24, "MiB that are always alive")
+	files   = flag.Int("files", 0, "MiB of a file that requests read parts of")
 	violate = flag.String("violate", "", "the wrong thing: "+strings.Join(violations[1:], ", "))
 	breaker = flag.Bool("breaker", false, "the guard has one objective: p99 of the pauses below 15 ms, 0.2 of 300 s, 60 s to cool down")
 )
@@ -55,6 +56,12 @@ func main() {
 func serve(ctx context.Context) error {
 	s := &service{violate: *violate, faults: fault.New(fault.Options{}), kept: chain(*base << 20)}
 	defer s.faults.Close()
+	if *files > 0 {
+		if err := s.open(*files << 20); err != nil {
+			return fmt.Errorf("making a file to read: %w", err)
+		}
+		defer s.file.Close()
+	}
 	config := guard.Config{Signals: []sli.Custom{{Name: "wrong", Read: s.wrong}}}
 	config.Objectives = append(guard.DefaultObjectives(), guard.Objective{
 		Name: "wrong", Signal: "wrong", Max: 0.5, Interval: time.Second, Window: 4 * time.Second, Ratio: 0.3, Cooldown: 2 * time.Second})
@@ -115,13 +122,41 @@ type service struct {
 	now     atomic.Bool // there is one now
 	served  atomic.Uint64
 
+	file *os.File // nil: it reads none
+	size int64
+
 	mu   sync.Mutex
 	held [][]byte
+}
+
+// block is how much of the file a request reads.
+const block = 64 << 10
+
+// open makes the file, which is there for as long as it is open, and no longer.
+func (s *service) open(size int) error {
+	f, err := os.CreateTemp("", "stresssubject-")
+	if err != nil {
+		return err
+	}
+	os.Remove(f.Name())
+	if _, err := f.Write(make([]byte, size)); err != nil {
+		f.Close()
+		return err
+	}
+	s.file, s.size = f, int64(size)
+	return f.Sync() // what is not on the disk yet cannot be reclaimed
 }
 
 // work is a request: a working set of 128 KiB, read again before the answer.
 func (s *service) work(w http.ResponseWriter, r *http.Request) {
 	n := s.served.Add(1)
+	if s.file != nil {
+		at := int64(n*2654435761%uint64(s.size)) / block * block
+		if _, err := s.file.ReadAt(make([]byte, block), at); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+	}
 	set := chain(128 << 10)
 	sum := uint64(0)
 	for at := set; at != nil; at = at.next {

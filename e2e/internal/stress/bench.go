@@ -48,7 +48,12 @@ type Report struct {
 	Left     []string    `json:"left"`
 	Faults   []Fault     `json:"faults"`
 	Criteria []Criterion `json:"criteria"`
-	Score    *struct {
+	Findings []struct {
+		Fault    *string   `json:"fault"` // nil: before any
+		Error    *string   `json:"error"`
+		Findings []Finding `json:"findings"`
+	} `json:"findings"`
+	Score *struct {
 		Faults  int `json:"faults_count"`
 		Named   int `json:"named_count"`
 		Unnamed int `json:"unnamed_count"`
@@ -87,7 +92,16 @@ type Fault struct {
 	Recovered    *float64   `json:"recovered_seconds"`
 	Recovery     []Recovery `json:"recovery"`
 	Named        []string   `json:"named"`
+	Expected     []string   `json:"expected"`
+	Others       []string   `json:"others"`
 	Wrong        *string    `json:"wrong"`
+}
+
+// A Finding is one of the diagnosis.
+type Finding struct {
+	ID       string `json:"id"`
+	Severity string `json:"severity"`
+	Title    string `json:"title"`
 }
 
 // A Recovery is one criterion of a fault's recovery.

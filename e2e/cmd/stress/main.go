@@ -117,6 +117,22 @@ func (o *options) build(ctx context.Context, names ...string) error {
 	return nil
 }
 
+// buildServers builds the servers that nobody here wrote.
+func (o *options) buildServers(ctx context.Context) error {
+	for _, s := range []servers.Server{servers.NATS, servers.Caddy, servers.Etcd} {
+		if o.built != "" {
+			o.Programs[s.Name] = filepath.Join(o.built, s.Name)
+			continue
+		}
+		path, err := s.Recipe.Build(ctx)
+		if err != nil {
+			return err
+		}
+		o.Programs[s.Name] = path
+	}
+	return nil
+}
+
 func (o *options) write(v any) error {
 	if o.results == "" {
 		return nil
@@ -132,16 +148,8 @@ func faults(ctx context.Context, o *options) error {
 	if err := o.build(ctx, "stresssubject"); err != nil {
 		return err
 	}
-	for _, s := range []servers.Server{servers.NATS, servers.Caddy, servers.Etcd} {
-		if o.built != "" {
-			o.Programs[s.Name] = filepath.Join(o.built, s.Name)
-			continue
-		}
-		path, err := s.Recipe.Build(ctx)
-		if err != nil {
-			return err
-		}
-		o.Programs[s.Name] = path
+	if err := o.buildServers(ctx); err != nil {
+		return err
 	}
 	upstream, err := stress.Upstream(ctx)
 	if err != nil {

@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/heapwright/heapwright/e2e/internal/stress"
-	"github.com/heapwright/heapwright/e2e/servers"
 )
 
 // named asks whether the diagnosis names what was injected, and what it says of those
@@ -21,15 +19,8 @@ func named(ctx context.Context, o *options) error {
 	if err := o.build(ctx, "stresssubject"); err != nil {
 		return err
 	}
-	for _, s := range []servers.Server{servers.NATS, servers.Caddy, servers.Etcd} {
-		path := filepath.Join(o.built, s.Name)
-		if o.built == "" {
-			var err error
-			if path, err = s.Recipe.Build(ctx); err != nil {
-				return err
-			}
-		}
-		o.Programs[s.Name] = path
+	if err := o.buildServers(ctx); err != nil {
+		return err
 	}
 	upstream, err := stress.Upstream(ctx)
 	if err != nil {

@@ -124,6 +124,54 @@ func TestHealthyServers(t *testing.T) {
 	}
 }
 
+// TestHealthyCourses: services that do what healthy ones do, of many sizes, get none of
+// the findings of what somebody did to them, and of a jump of the live heap only where
+// a cache has filled or clients have come; nothing above info.
+func TestHealthyCourses(t *testing.T) {
+	const courses = 60
+	rng := rand.New(rand.NewPCG(23, 29))
+	jumps := map[string]int{}
+	for i := range courses {
+		base := float64(ruletest.MiB) * math.Exp(2+3*rng.Float64()) // 7 to 150 MiB
+		swing, period := 0.4*rng.Float64(), 2+20*rng.Float64()
+		fill := 5 + 60*rng.Float64()
+		noise := make([]float64, 4096)
+		for k := range noise {
+			noise[k] = 0.1 * rng.NormFloat64()
+		}
+		noisy := func(t float64) float64 { return 1 + noise[int(t*100)%len(noise)] }
+		names := []string{"level", "waves", "saw", "requests", "cache", "clients"}
+		name := names[i%len(names)]
+		arrive := 5 + 20*rng.Float64()
+		sv := ruletest.Server{
+			Seconds: 60, Age: 30 + 600*rng.Float64(), Alloc: ruletest.Const(base * (0.3 + 3*rng.Float64())), Container: uint64(base*6) + 64*ruletest.MiB, Quota: 2,
+			Live: map[string]func(float64) float64{
+				"level":    func(t float64) float64 { return base * noisy(t) },
+				"waves":    func(t float64) float64 { return base * (1 + swing*math.Sin(t*2*math.Pi/period)) },
+				"saw":      func(t float64) float64 { return base * (0.6 + swing*math.Mod(t, period)/period) },
+				"requests": func(t float64) float64 { return base * (0.7 + swing*max(0, noisy(t)-1)*10) },
+				"cache":    func(t float64) float64 { return base * (1.2 - math.Exp(-t/fill)) },
+				"clients":  func(t float64) float64 { return base * (0.3 + 0.7*min(1, max(0, (t-arrive)/3))) },
+			}[name],
+		}
+		if name == "clients" {
+			sv.Goroutines = func(t float64) float64 { return 30 + 1000*min(1, max(0, (t-arrive)/3)) }
+		}
+		for _, f := range Run(sv.Recording(), Options{}) {
+			switch f.ID {
+			case "HW3008":
+				jumps[name]++
+				if f.Severity > Info || name == "clients" && f.Confidence != rule.Low || name != "cache" && name != "clients" {
+					t.Errorf("%s %d: %s %s: %s", name, i, f.Severity, f.Confidence, f.Cause)
+				}
+			case "HW1010", "HW3009", "HW3010", "HW3011", "HW4005", "HW4006":
+				t.Errorf("%s %d: %s: %s", name, i, f.ID, f.Cause)
+			}
+		}
+	}
+	t.Logf("the live heap has jumped in %v of %d courses of each kind", jumps, courses/6)
+}
+
 func TestRunSortsAndChooses(t *testing.T) {
 	rec := ruletest.Server{GOGC: -1, Container: 512 * ruletest.MiB, GoEnv: map[string]string{"GODEBUG": "gctrce=1"}, Seconds: 4}.Recording()
 	var got []string

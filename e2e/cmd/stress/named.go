@@ -13,6 +13,9 @@ import (
 	"github.com/heapwright/heapwright/e2e/internal/stress"
 )
 
+// tries is how often a fault may be cut short by a machine that is too busy.
+const tries = 3
+
 // named asks whether the diagnosis names what was injected, and what it says of those
 // to whom nothing happens.
 func named(ctx context.Context, o *options) error {
@@ -36,13 +39,12 @@ func named(ctx context.Context, o *options) error {
 	plans = slices.DeleteFunc(plans, func(p stress.NamedPlan) bool { return !strings.Contains(p.Name, o.only) })
 	var lines sync.Mutex
 	var namings []stress.Naming
-	minutes, alarms := 0, map[string]int{}
+	minutes, cut, alarms := 0, 0, map[string]int{}
 	fmt.Fprintf(o.out, "%-18s %-14s %-9s %-18s %9s  %s\n", "subject", "fault", "", "named by", "after", "beside")
-	err = stress.Each(ctx, len(plans), o.atOnce, func(ctx context.Context, i int) error {
-		p := plans[i]
-		r, err := o.Run(ctx, p.Name, p.Text)
+	run := func(ctx context.Context, p stress.NamedPlan) ([]stress.Naming, error) {
+		r, err := o.Run(ctx, p.Name, p.Text())
 		if err != nil {
-			return err
+			return nil, err
 		}
 		lines.Lock()
 		defer lines.Unlock()
@@ -54,14 +56,14 @@ func named(ctx context.Context, o *options) error {
 			}
 		}
 		if len(p.Kinds) == 0 {
-			return nil
+			return nil, nil
 		}
-		for _, f := range stress.Namings(p.Subject, r) {
-			namings = append(namings, f)
+		all := stress.Namings(p.Subject, r)
+		for _, f := range all {
 			what := "named"
 			switch {
-			case !f.Happened:
-				what = "no fault"
+			case !f.Whole:
+				what = "cut short"
 			case !f.Rule:
 				what = "no rule"
 			case len(f.Named) == 0:
@@ -69,8 +71,31 @@ func named(ctx context.Context, o *options) error {
 			}
 			fmt.Fprintf(o.out, "%-18s %-14s %-9s %-18s %9s  %s\n", f.Subject, f.Kind, what, strings.Join(f.Named, " "), number(f.After, 1, "%.1f s"), strings.Join(f.Others, " "))
 		}
-		if len(r.Report.Faults) < len(p.Kinds) || r.Report.Verdict == "ABORTED" || r.Report.Verdict == "NOT-RUN" {
-			fmt.Fprintf(o.out, "%s: %s: %s %s\n", p.Name, r.Report.Verdict, r.Report.Reason, r.Stderr)
+		if len(all) < len(p.Kinds) || r.Report.Verdict == "ABORTED" {
+			fmt.Fprintf(o.out, "%s: %s: %s %.300s\n", p.Name, r.Report.Verdict, r.Report.Reason, r.Stderr[max(0, len(r.Stderr)-300):])
+		}
+		return all, nil
+	}
+	err = stress.Each(ctx, len(plans), o.atOnce, func(ctx context.Context, i int) error {
+		p := plans[i]
+		for range tries {
+			all, err := run(ctx, p)
+			if err != nil {
+				return err
+			}
+			lines.Lock()
+			for _, f := range all {
+				if f.Whole {
+					namings = append(namings, f)
+				} else {
+					cut++
+				}
+			}
+			lines.Unlock()
+			var more bool
+			if p, more = p.Again(all); !more {
+				break
+			}
 		}
 		return nil
 	})
@@ -80,9 +105,6 @@ func named(ctx context.Context, o *options) error {
 	all, well := 0, 0
 	for _, f := range namings {
 		k := kind{f.Subject, f.Kind}
-		if !f.Happened {
-			continue
-		}
 		happened[k]++
 		rule[k] = f.Rule
 		if f.Rule {
@@ -118,7 +140,7 @@ func named(ctx context.Context, o *options) error {
 		}
 		fmt.Fprintf(o.out, "%-18s %-14s %-8s %-22s %s\n", k.subject, k.kind, score, strings.Join(slices.Sorted(maps.Keys(by[k])), " "), seconds)
 	}
-	fmt.Fprintf(o.out, "%d of %d faults that a rule is for were named; in %d healthy minutes the diagnosis said", well, all, minutes)
+	fmt.Fprintf(o.out, "%d of %d faults that a rule is for were named; %d were cut short, and are not counted; in %d healthy minutes the diagnosis said", well, all, cut, minutes)
 	for _, id := range slices.Sorted(maps.Keys(alarms)) {
 		fmt.Fprintf(o.out, " %s (%d)", id, alarms[id])
 	}

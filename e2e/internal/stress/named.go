@@ -14,7 +14,23 @@ type NamedPlan struct {
 	Name    string
 	Subject string
 	Kinds   []string // in the order in which they happen; none: only a healthy minute
-	Text    string
+	text    func(kinds []string) string
+}
+
+// Text is the plan.
+func (p NamedPlan) Text() string { return p.text(p.Kinds) }
+
+// Again is the plan of the kinds that a run did not come to, or not to the end of, since
+// the machine was too busy for it; false when there are none.
+func (p NamedPlan) Again(all []Naming) (NamedPlan, bool) {
+	var kinds []string
+	for _, k := range p.Kinds {
+		if !slices.ContainsFunc(all, func(n Naming) bool { return n.Kind == k && n.Whole }) {
+			kinds = append(kinds, k)
+		}
+	}
+	p.Name, p.Kinds = p.Name+"-again", kinds
+	return p, len(kinds) > 0
 }
 
 // A serious fault takes ten seconds to come and stays for twenty, as things do in
@@ -65,7 +81,12 @@ func NamedPlans(runs int, upstream, leaf string) (all []NamedPlan) {
 			// what one leaves behind does not always meet the same.
 			turn := i * len(kinds) / max(1, runs)
 			kinds = slices.Concat(kinds[turn:], kinds[:turn])
-			all = append(all, NamedPlan{fmt.Sprintf("named-%s-%d", strings.ReplaceAll(s.Name, " ", "-"), i+1), s.Name, kinds, s.named(faults, kinds)})
+			n := 0
+			for some := range slices.Chunk(kinds, 3) {
+				n++
+				all = append(all, NamedPlan{fmt.Sprintf("named-%s-%d-%d", strings.ReplaceAll(s.Name, " ", "-"), i+1, n), s.Name, slices.Clone(some),
+					func(kinds []string) string { return s.named(faults, kinds) }})
+			}
 		}
 		add(service, seriousInside, "gc.forced", "heap.retain", "goroutines", "heap.off", "heap.churn", "stacks", "cpu.quota", "heap.pointers", "finalizers", "heap.large", "limit.hard")
 		add(nats, outside, "sibling", "freeze", "limit.soft", "proxy.delay", "shared", "cpu.quota", "connections", "reclaim", "pagecache", "limit.hard")
@@ -82,7 +103,9 @@ func HealthyMinutes(n int, upstream, leaf string) (all []NamedPlan) {
 		s := subjects[i%len(subjects)]
 		// A plan has a fault; it comes after what is looked at.
 		all = append(all, NamedPlan{fmt.Sprintf("healthy-%s-%d", s.Name, i/len(subjects)+1), s.Name, nil,
-			s.named(map[string]string{"freeze": "{kind: freeze, level: 100ms}"}, []string{"freeze"})})
+			func([]string) string {
+				return s.named(map[string]string{"freeze": "{kind: freeze, level: 100ms}"}, []string{"freeze"})
+			}})
 	}
 	return all
 }
@@ -116,19 +139,19 @@ faults:
 
 // A Naming is what became of one fault.
 type Naming struct {
-	Subject  string   `json:"subject"`
-	Kind     string   `json:"kind"`
-	Happened bool     `json:"happened"`
-	Rule     bool     `json:"rule"` // there is one that names it
-	Named    []string `json:"named"`
-	Others   []string `json:"others"`
-	After    *float64 `json:"after_seconds"`
+	Subject string   `json:"subject"`
+	Kind    string   `json:"kind"`
+	Whole   bool     `json:"whole"` // it happened, and for as long as it was to
+	Rule    bool     `json:"rule"`  // there is one that names it
+	Named   []string `json:"named"`
+	Others  []string `json:"others"`
+	After   *float64 `json:"after_seconds"`
 }
 
 // Namings are those of a result.
 func Namings(subject string, r *Result) (all []Naming) {
 	for _, f := range r.Report.Faults {
-		n := Naming{subject, f.Kind, f.Happened, len(f.Expected) > 0, f.Named, f.Others, f.Detected}
+		n := Naming{subject, f.Kind, f.Happened && f.AbortedAfter == nil, len(f.Expected) > 0, f.Named, f.Others, f.Detected}
 		if len(n.Named) == 0 {
 			n.After = nil
 		}

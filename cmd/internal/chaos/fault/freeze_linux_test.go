@@ -27,9 +27,6 @@ func startFamily(t *testing.T, shell string) (*lab, *Target) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if target.byCgroup() {
-		t.Skip("needs a target whose group cannot be frozen")
-	}
 	t.Cleanup(func() {
 		for range 20 { // one that starts others may have been too fast
 			below, err := target.descendants()
@@ -41,6 +38,9 @@ func startFamily(t *testing.T, shell string) (*lab, *Target) {
 			}
 		}
 	})
+	if target.byCgroup() {
+		t.Skip("needs a target whose group cannot be frozen")
+	}
 	return l, target
 }
 

@@ -80,6 +80,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fs.IntVar(&o.runs, "n", 0, "runs of each; 0 for as many as the documents tell of")
 	fs.IntVar(&o.atOnce, "at-once", 1, "plans that run at the same time")
 	fs.Uint64Var(&o.seed, "seed", 1, "decides at which moments is killed")
+	said := fs.Bool("v", false, "print what heapwright says on the way, too")
 	fs.StringVar(&o.results, "json", "", "write the results to this file, too")
 	if err := fs.Parse(args[1:]); err != nil {
 		return err
@@ -98,6 +99,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	o.Bench = &stress.Bench{Heapwright: path, Dir: dir, Programs: map[string]string{}}
+	if *said {
+		o.Says = os.Stderr
+	}
 	return commands[args[0]](ctx, o)
 }
 

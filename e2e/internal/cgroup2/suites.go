@@ -14,8 +14,8 @@ var packages = []struct {
 	{name: "cgroup", within: 2 * time.Minute},
 	{name: "memlimit", within: 5 * time.Minute},
 	{name: "guard/sli", within: 3 * time.Minute},
-	{name: "cmd/internal/chaos/fault", within: 10 * time.Minute},
-	{name: "cmd/internal/chaos/keeper", within: 10 * time.Minute},
+	{name: "cmd/internal/chaos/fault", run: "Locate|Own|Eater|Hangs|HardLimit|ChangedByOthers|Reclaim|Quota|Freeze|Frozen|Holder|Watcher|OtherUser", within: 10 * time.Minute},
+	{name: "cmd/internal/chaos/keeper", run: "Kill|Whole|Course|Aborts|Busy|Stopped", within: 10 * time.Minute},
 	{name: "cmd/internal/chaos/sense", within: 3 * time.Minute},
 	{name: "cmd/internal/oom", within: 3 * time.Minute},
 	{name: "cmd/internal/experiment/subject", within: 8 * time.Minute},
@@ -57,7 +57,7 @@ func Suites() []Suite {
 		{"nats-limit", "nats", "", "reclaim,limit.hard"},
 	} {
 		all = append(all, Suite{Name: "faults-" + part.name, MemoryMiB: 1536, DiskMiB: 1024, needs: needs, Steps: []Step{
-			stress("faults on the "+part.subject, part.group, within, "faults", "-only", part.subject, "-kinds", part.kinds, "-at-a-time", "4"),
+			stress("faults on the "+part.subject, part.group, within, "faults", "-only", part.subject, "-kinds", part.kinds, "-at-a-time", "4", "-v"),
 		}})
 	}
 	return append(all,

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +26,8 @@ type Bench struct {
 	Dir        string // for plans, results and what runs leave
 	// Programs are paths of binaries by name, which plans refer to as {{.NAME}}.
 	Programs map[string]string
-	Env      []string // added to our own
+	Env      []string  // added to our own
+	Says     io.Writer // is given what heapwright says on the way; nil for nobody
 }
 
 // A Result is what came of a plan.
@@ -176,6 +178,9 @@ func (b *Bench) Run(ctx context.Context, name, plan string, more ...string) (*Re
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
+	if b.Says != nil {
+		cmd.Stderr = io.MultiWriter(&said, b.Says)
+	}
 	began := time.Now()
 	err := cmd.Run()
 	r := &Result{Name: name, Took: time.Since(began), Exit: cmd.ProcessState.ExitCode(), Stderr: said.String(), File: file + ".hwstress"}

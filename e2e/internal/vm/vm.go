@@ -217,7 +217,7 @@ func (m *Machine) prepare(ctx context.Context) error {
 		return err
 	}
 	tree := filepath.Join(m.Dir, "tree")
-	for _, dir := range []string{"proc", "sys", "dev", "run", "tmp", "root", "etc"} {
+	for _, dir := range []string{"proc", "sys", "dev", "run", "tmp", "var/tmp", "root", "etc"} {
 		if err := os.MkdirAll(filepath.Join(tree, dir), 0o755); err != nil {
 			return err
 		}

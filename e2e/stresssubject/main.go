@@ -5,8 +5,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -37,6 +39,7 @@ var (
 	page    = flag.String("debug", "127.0.0.1:0", "address of the debug page")
 	base    = flag.Int("base", 24, "MiB that are always alive")
 	files   = flag.Int("files", 0, "MiB of a file that requests read parts of")
+	cache   = flag.Int("cache", 0, "MiB of a file that it reads: page cache, which the kernel can reclaim")
 	violate = flag.String("violate", "", "the wrong thing: "+strings.Join(violations[1:], ", "))
 	breaker = flag.Bool("breaker", false, "the guard has one objective: p99 of the pauses below 15 ms, 0.2 of 300 s, 60 s to cool down")
 )
@@ -54,6 +57,11 @@ func main() {
 }
 
 func serve(ctx context.Context) error {
+	cached, err := fillCache(*cache << 20)
+	if err != nil {
+		return err
+	}
+	defer cached.Close()
 	s := &service{violate: *violate, faults: fault.New(fault.Options{}), kept: chain(*base << 20)}
 	defer s.faults.Close()
 	if *files > 0 {
@@ -285,3 +293,20 @@ func unyielding(d time.Duration) {
 }
 
 var spun atomic.Uint64
+
+// fillCache reads so much of a file without a name, whose page cache goes when it is
+// closed.
+func fillCache(size int) (*os.File, error) {
+	f, err := os.CreateTemp("", "stresssubject-")
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(os.Remove(f.Name()), f.Truncate(int64(size)))
+	if err == nil {
+		_, err = io.Copy(io.Discard, f)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}

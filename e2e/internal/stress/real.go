@@ -150,7 +150,7 @@ load:
   rate: 40/s
 `},
 		{Name: "service", Faults: inside, start: `    command: ["{{.stresssubject}}"]
-    args: ["-addr", "127.0.0.1:{port}", "-debug", "127.0.0.1:{port2}"]
+    args: ["-addr", "127.0.0.1:{port}", "-debug", "127.0.0.1:{port2}", "-cache", "24"]
     ready: {http: "http://127.0.0.1:{port}/readyz"}
   ready: "http://127.0.0.1:{port}/readyz"
   debug: "http://127.0.0.1:{port2}/debug/heapwright/"

@@ -443,6 +443,27 @@ func TestReclaimV2(t *testing.T) {
 	}
 }
 
+// TestReclaimBelowWhatIsFixed: a memory.high that cannot be kept to would only make the
+// target wait. The page cache goes all the same.
+func TestReclaimBelowWhatIsFixed(t *testing.T) {
+	h := newHost(t)
+	r, e, _ := h.make(chaos.Fault{Kind: chaos.Reclaim, Level: chaos.Level{Value: 60 * mebi}})
+	if err := e.Set(t.Context(), r.Level); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.read("memory.high"); got != strconv.Itoa(250*mebi+reclaimRoom) {
+		t.Errorf("memory.high is %s", got)
+	}
+	if got := h.read("memory.reclaim"); got != strconv.Itoa(340*mebi) {
+		t.Errorf("the kernel was asked to reclaim %s", got)
+	}
+	h.write(group+"/memory.current", strconv.Itoa(251*mebi)+"\n")
+	h.write(group+"/memory.stat", fmt.Sprintf("anon %d\nfile 0\npgsteal 105\n", 250*mebi))
+	if n, by, ok := e.Measure(); n != 60*mebi || !ok || !strings.Contains(by, "cannot be") {
+		t.Errorf("%g %q %v", n, by, ok)
+	}
+}
+
 func TestFreezeV2(t *testing.T) {
 	h := newHost(t)
 	ctx, cancel := context.WithCancel(t.Context())

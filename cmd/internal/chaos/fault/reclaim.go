@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -20,7 +21,8 @@ const reclaimEvery = time.Second
 // so is a fifth of what there was.
 const fewPages = 1 << 20
 
-// reclaimRoom is what v1 leaves between a limit and what cannot be reclaimed.
+// reclaimRoom is what is left between a limit, or memory.high, and what cannot be
+// reclaimed.
 const reclaimRoom = 16 << 20
 
 // resolveReclaim: the level is the usage that the kernel is to reclaim down to.
@@ -51,6 +53,7 @@ func resolveReclaim(_ context.Context, f chaos.Fault, t *Target, _ chaos.Caps, r
 	if t.Memory.Version == 2 {
 		r.Words = []string{
 			fmt.Sprintf("write %d to %s: above %s the kernel slows it down and reclaims (%s)", pages(level), filepath.Join(t.Memory.Path, file), sizeText(level), uses),
+			fmt.Sprintf("never less than what cannot be reclaimed and %s: it would do nothing but wait. Below that, write to memory.reclaim instead, which changes no setting", sizeText(reclaimRoom)),
 			"at the end memory.high is written back",
 		}
 		return r, nil
@@ -123,7 +126,7 @@ func (e *reclaimEffect) Set(ctx context.Context, level float64) error {
 	e.level = pages(level)
 	e.mu.Unlock()
 	if e.dir.Version == 2 {
-		err = e.file.put(ctx, strconv.FormatUint(pages(level), 10))
+		err = e.high(ctx, pages(level))
 	} else {
 		err = e.pulse(ctx, pages(level))
 	}
@@ -131,6 +134,28 @@ func (e *reclaimEffect) Set(ctx context.Context, level float64) error {
 		return fmt.Errorf("having the kernel reclaim: %w", err)
 	}
 	return nil
+}
+
+// high has the kernel keep to a level, with v2. Above memory.high a process is made to
+// wait for what the kernel reclaims; where there is nothing to reclaim it would hardly run
+// any more. What is below is asked for once.
+func (e *reclaimEffect) high(ctx context.Context, level uint64) error {
+	m, err := e.dir.look()
+	if err != nil {
+		return err
+	}
+	if err := e.file.put(ctx, strconv.FormatUint(max(level, pages(float64(m.fixed+reclaimRoom))), 10)); err != nil {
+		return err
+	}
+	if m.usage <= level || level >= m.fixed+reclaimRoom {
+		return nil
+	}
+	// A kernel before 5.19 cannot be asked. EAGAIN is less than all of it.
+	err = write(ctx, filepath.Join(e.dir.Path, "memory.reclaim"), strconv.FormatUint(m.usage-level, 10))
+	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // again does it again while what was reclaimed comes back.

@@ -22,11 +22,19 @@ const family = `while :; do sleep 0.02; done & sleep 100 & sh -c 'kill -STOP $$;
 // startFamily starts a target with a family, which ends with the test.
 func startFamily(t *testing.T, shell string) (*lab, *Target) {
 	t.Helper()
-	l := startLab(t, 0, targetSpec{Shell: shell}, "cpu")
-	target, err := Locate(t.Context(), l.pid, "")
-	if err != nil {
-		t.Fatal(err)
+	locate := func(spec targetSpec) (*lab, *Target) {
+		l := startLab(t, 0, spec, "cpu")
+		target, err := Locate(t.Context(), l.pid, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l, target
 	}
+	// Asked of one without a family, which would have to be ended.
+	if _, target := locate(targetSpec{}); target.byCgroup() {
+		t.Skip("needs a target whose group cannot be frozen")
+	}
+	l, target := locate(targetSpec{Shell: shell})
 	t.Cleanup(func() {
 		for range 20 { // one that starts others may have been too fast
 			below, err := target.descendants()
@@ -38,9 +46,6 @@ func startFamily(t *testing.T, shell string) (*lab, *Target) {
 			}
 		}
 	})
-	if target.byCgroup() {
-		t.Skip("needs a target whose group cannot be frozen")
-	}
 	return l, target
 }
 

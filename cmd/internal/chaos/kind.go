@@ -15,6 +15,7 @@ const (
 	Retain     Kind = "heap.retain"
 	Pointers   Kind = "heap.pointers"
 	Large      Kind = "heap.large"
+	Fragments  Kind = "heap.fragments"
 	Goroutines Kind = "goroutines"
 	Stacks     Kind = "stacks"
 	Finalizers Kind = "finalizers"
@@ -23,6 +24,8 @@ const (
 
 	// From outside, of services that know nothing of us.
 	SlowDependency Kind = "proxy.delay"
+	BlackHole      Kind = "proxy.hole"
+	ResetPeer      Kind = "proxy.reset"
 	Connections    Kind = "connections"
 	Freeze         Kind = "freeze"
 	Sibling        Kind = "sibling"
@@ -43,6 +46,7 @@ const (
 	CountPerSecond Unit = "count/s"
 	Cores          Unit = "cores"
 	Seconds        Unit = "seconds"
+	Ratio          Unit = "ratio" // 0 to 1; of the connections
 )
 
 // A KindInfo is what is to be known of a kind.
@@ -57,6 +61,8 @@ type KindInfo struct {
 	Share string
 	// Inside needs the target to have package guard/fault.
 	Inside bool
+	// Proxy happens to what passes a proxy between the target and a dependency.
+	Proxy bool
 	// Memory needs a memory cgroup of the target's own, CPU one with a quota that may be
 	// set.
 	Memory, CPU bool
@@ -73,11 +79,14 @@ var kinds = []KindInfo{
 	{Kind: Retain, Unit: Bytes, Risk: 2, Share: "headroom", Inside: true, What: "memory without pointers kept inside"},
 	{Kind: Pointers, Unit: Bytes, Risk: 2, Share: "headroom", Inside: true, What: "small objects full of pointers kept inside"},
 	{Kind: Large, Unit: Bytes, Risk: 2, Share: "headroom", Inside: true, What: "large objects kept, and replaced all the time, inside"},
+	{Kind: Fragments, Unit: Bytes, Risk: 2, Share: "headroom", Inside: true, What: "spans of the heap kept by a small object each, inside"},
 	{Kind: Goroutines, Unit: Count, Risk: 2, Inside: true, What: "goroutines parked inside"},
 	{Kind: Stacks, Unit: Bytes, Risk: 2, Share: "headroom", Inside: true, What: "goroutines with grown stacks inside"},
 	{Kind: Finalizers, Unit: CountPerSecond, Risk: 2, Inside: true, What: "objects with finalizers made inside"},
 	{Kind: OffHeap, Unit: Bytes, Risk: 3, Share: "headroom", Inside: true, What: "memory mapped inside that the runtime does not know of"},
-	{Kind: SlowDependency, Unit: Seconds, Risk: 2, What: "a dependency behind a proxy that delays and cuts"},
+	{Kind: SlowDependency, Unit: Seconds, Risk: 2, Proxy: true, What: "a dependency behind a proxy that delays and cuts"},
+	{Kind: BlackHole, Unit: Ratio, Risk: 2, Proxy: true, What: "a dependency behind a proxy that takes everything and passes nothing on"},
+	{Kind: ResetPeer, Unit: Ratio, Risk: 2, Proxy: true, What: "a dependency behind a proxy that resets connections, also new ones"},
 	{Kind: Connections, Unit: Count, Risk: 2, What: "connections that are opened and say nothing"},
 	{Kind: Freeze, Unit: Seconds, Risk: 3, What: "the process stopped, and let go on"},
 	{Kind: PageCache, Unit: Bytes, Risk: 3, Share: "headroom", Memory: true, What: "page cache charged to its cgroup"},

@@ -24,16 +24,31 @@ type Plan struct {
 	Before     time.Duration    `yaml:"before" json:"before_ns"`   // how long the hypothesis is looked at before the first fault
 	Between    time.Duration    `yaml:"between" json:"between_ns"` // at least, between two faults; recovery comes first
 	Seed       uint64           `yaml:"seed" json:"seed"`
+	// Idle are faults that are left out of this run. The target is given the addresses of
+	// their proxies all the same.
+	Idle []Fault `yaml:"-" json:"idle,omitempty"`
 }
 
-// A Target is the process: exactly one of Start, PID, Name and Container. In texts of a
+// Opens are the faults that open a proxy, also those that are left out.
+func (p *Plan) Opens() []Fault {
+	var out []Fault
+	for _, f := range append(p.Faults[:len(p.Faults):len(p.Faults)], p.Idle...) {
+		if info, _ := f.Kind.Info(); info.Proxy && f.Proxy == "" {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// A Target is the process: exactly one of Start, PID, Name and Container, but that a Name
+// may choose among the processes of a Container. In texts of a
 // target that is started, {port} to {port8} and {dir} are its own, as in experiments,
 // and {proxy.NAME} is the address of the proxy of the fault NAME.
 type Target struct {
 	Start       *experiment.Subject `yaml:"start,omitempty" json:"start,omitempty"`
 	PID         int                 `yaml:"pid,omitempty" json:"pid,omitempty"`
 	Name        string              `yaml:"name,omitempty" json:"name,omitempty"`                       // of an executable or module; there must be one
-	Container   string              `yaml:"container,omitempty" json:"container,omitempty"`             // an ID, or how one begins
+	Container   string              `yaml:"container,omitempty" json:"container,omitempty"`             // its name, its ID, or how that begins
 	MemoryLimit experiment.Bytes    `yaml:"memory_limit,omitempty" json:"memory_limit_bytes,omitempty"` // of the cgroup of one that is started
 	CPUQuota    float64             `yaml:"cpu_quota,omitempty" json:"cpu_quota_cores,omitempty"`
 	GOGC        string              `yaml:"gogc,omitempty" json:"gogc,omitempty"`
@@ -61,6 +76,10 @@ type Fault struct {
 	// What some kinds need beside; see Kinds.
 	Size        experiment.Bytes `yaml:"size,omitempty" json:"size_bytes,omitempty"`         // of one object or stack
 	Every       time.Duration    `yaml:"every,omitempty" json:"every_ns,omitempty"`          // between two forced collections, or two cuts
+	Count       int              `yaml:"count,omitempty" json:"count,omitempty"`             // of forced collections: it is over after so many
+	Proxy       string           `yaml:"proxy,omitempty" json:"proxy,omitempty"`             // proxy: that of the fault of this name is used; "" opens one
+	Direction   string           `yaml:"direction,omitempty" json:"direction,omitempty"`     // hole: one of Both, To and From
+	End         string           `yaml:"end,omitempty" json:"end,omitempty"`                 // hole: Keep or Reset
 	Listen      string           `yaml:"listen,omitempty" json:"listen,omitempty"`           // proxy: where it listens; 127.0.0.1:0 by default
 	Upstream    string           `yaml:"upstream,omitempty" json:"upstream,omitempty"`       // proxy: the dependency's address
 	Cut         experiment.Ratio `yaml:"cut,omitempty" json:"cut_ratio,omitempty"`           // proxy: share of the connections that are cut
@@ -72,6 +91,17 @@ type Fault struct {
 	DirtyFiles  bool             `yaml:"dirty,omitempty" json:"dirty,omitempty"`             // pagecache: written, not only read
 	Concurrency int              `yaml:"concurrency,omitempty" json:"concurrency,omitempty"` // of what is made at once; a small number by default
 }
+
+// What passes no hole, as seen from the target, and what becomes of the connections in
+// it when it ends.
+const (
+	Both = "both"
+	To   = "to"   // what the target sends to the dependency
+	From = "from" // what the dependency answers
+
+	Keep  = "keep"  // what waited passes
+	Reset = "reset" // they are reset
+)
 
 // An Expectation is what a fault is to do, where the hypothesis is that it does: an
 // OOM kill can be what is expected.

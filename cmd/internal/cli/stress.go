@@ -272,7 +272,15 @@ func (o stressOptions) choose(p *chaos.Plan) error {
 			return usagef("stress", "--only %s: the plan's faults are %s", name, strings.Join(all, ", "))
 		}
 	}
-	p.Faults = slices.DeleteFunc(p.Faults, func(f chaos.Fault) bool { return !slices.Contains(o.only, f.Name) })
+	var chosen []chaos.Fault
+	for _, f := range p.Faults {
+		if slices.Contains(o.only, f.Name) {
+			chosen = append(chosen, f)
+		} else {
+			p.Idle = append(p.Idle, f)
+		}
+	}
+	p.Faults = chosen
 	return nil
 }
 
@@ -454,6 +462,8 @@ func levelText(u chaos.Unit, v float64) string {
 		return significant(v) + " cores"
 	case chaos.CountPerSecond:
 		return significant(v) + "/s"
+	case chaos.Ratio:
+		return significant(100*v) + "%"
 	}
 	return significant(v)
 }

@@ -340,7 +340,7 @@ func faultKinds() []faultKind {
 		for _, n := range []struct {
 			is   bool
 			text string
-		}{{k.Inside, "guard/fault in the target"}, {k.Memory, "a memory cgroup of its own"}, {k.CPU, "a CPU cgroup of its own"}, {k.Kind == chaos.SlowDependency, "upstream"}, {k.Kind == chaos.Connections, "address"}} {
+		}{{k.Inside, "guard/fault in the target"}, {k.Memory, "a memory cgroup of its own"}, {k.CPU, "a CPU cgroup of its own"}, {k.Proxy, "upstream"}, {k.Kind == chaos.Connections, "address"}} {
 			if n.is {
 				f.Needs = append(f.Needs, n.text)
 			}

@@ -19,6 +19,7 @@ type view struct {
 	objects    uint64 // likewise
 	goroutines uint64
 	stacks     uint64 // bytes
+	holes      uint64 // bytes of spans in use that no object has
 	forced     uint64 // collections since it began
 	mapped     uint64 // that the runtime knows of
 	anonymous  uint64 // resident, and of no file
@@ -86,6 +87,7 @@ func (g *gauge) look() (view, error) {
 		at: time.Now(), cycles: s.GCCycles, marked: s.HeapMarkedBytes, heap: s.HeapLiveBytes, allocated: s.TotalAllocBytes, objects: s.AllocObjects,
 		goroutines: uint64(s.Goroutines), stacks: s.StackInUseBytes, forced: s.GCForced, mapped: s.MappedReadyBytes,
 	}
+	v.holes = s.HeapInUseBytes - min(s.HeapInUseBytes, s.HeapObjectsBytes)
 	if g.kind == chaos.OffHeap {
 		text, err := readText(procPath("", g.pid, "status"))
 		if err != nil {
@@ -132,6 +134,17 @@ func (g *gauge) read() (float64, string, bool) {
 	return gauged(g.kind, g.base, g.since, from, now, g.rate, ok)
 }
 
+// forced is how many collections were forced since the fault began, and its level.
+func (g *gauge) forced() (n uint64, level float64) {
+	now, err := g.look()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err != nil || !g.begun {
+		return 0, 0
+	}
+	return now.forced - min(now.forced, g.base.forced), g.level
+}
+
 // ago is the latest view that is at least so old, or the oldest.
 func (g *gauge) ago(now time.Time, d time.Duration) (view, bool) {
 	for i := len(g.views) - 1; i >= 0; i-- {
@@ -175,6 +188,8 @@ func gauged(k chaos.Kind, base, since, from, now view, rate float64, rated bool)
 			return more(base.marked, now.marked), "live heap after a cycle, more than before", true
 		}
 		return more(base.marked, now.heap), "heap in use, more than was live before; no cycle has ended since", true
+	case chaos.Fragments:
+		return more(base.holes, now.holes), "memory of spans in use that no object has, more than before", true
 	case chaos.Goroutines:
 		return more(base.goroutines, now.goroutines), "goroutines in the runtime's books, more than before", true
 	case chaos.Stacks:

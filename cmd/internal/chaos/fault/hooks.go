@@ -49,7 +49,7 @@ func (e *LostError) Hint() string {
 func hookCost(k chaos.Kind, level float64, size float64) (bytes, goroutines float64) {
 	const goroutine = 4 << 10
 	switch k {
-	case chaos.Retain, chaos.Pointers, chaos.Large, chaos.OffHeap:
+	case chaos.Retain, chaos.Pointers, chaos.Large, chaos.Fragments, chaos.OffHeap:
 		return level, 0
 	case chaos.Stacks:
 		if size == 0 {
@@ -114,8 +114,12 @@ func resolveHook(ctx context.Context, f chaos.Fault, t *Target, caps chaos.Caps,
 		}
 	}
 	info, _ := f.Kind.Info()
+	most := ""
+	if f.Count > 0 {
+		most = fmt.Sprintf(", %d in all", f.Count)
+	}
 	r.Words = append(r.Words,
-		fmt.Sprintf("%s: %s, asked for at %s", info.What, levelText(r.Level, info.Unit), p.base),
+		fmt.Sprintf("%s: %s%s, asked for at %s", info.What, levelText(r.Level, info.Unit), most, p.base),
 		fmt.Sprintf("the service itself ends it when no renewal comes for %v", hookLease))
 	return r, nil
 }
@@ -168,6 +172,7 @@ func hookRange(f chaos.Fault, m memory) (*Resolved, error) {
 type hook struct {
 	kind    chaos.Kind
 	size    uint64
+	count   uint64 // of collections; 0 is no bound
 	by      string // who asks: one of a kind, so that what is ours can be told
 	page    *page
 	target  *Target
@@ -200,7 +205,7 @@ func makeHook(ctx context.Context, r *Resolved, t *Target, j Journal) (Effect, e
 		p.close()
 		return nil, err
 	}
-	h := &hook{kind: r.Kind, size: uint64(r.Size), by: "heapwright stress " + rand.Text()[:12], page: p, target: t, journal: j, gauge: g, gate: newGate()}
+	h := &hook{kind: r.Kind, size: uint64(r.Size), count: uint64(max(r.Count, 0)), by: "heapwright stress " + rand.Text()[:12], page: p, target: t, journal: j, gauge: g, gate: newGate()}
 	h.step = Step{ID: nextStep(), Kind: StepHook, PID: t.PID, Start: t.Start, Data: map[string]string{"debug": t.Debug, "by": h.by}}
 	h.ctx, h.stop = context.WithCancel(ctx)
 	return h, nil
@@ -212,6 +217,7 @@ type hookOrder struct {
 	Kind  chaos.Kind `json:"kind,omitempty"`
 	Level *float64   `json:"level,omitempty"`
 	Size  uint64     `json:"size_bytes,omitempty"`
+	Count uint64     `json:"count,omitempty"`
 	Lease float64    `json:"lease_seconds"`
 	By    string     `json:"by,omitempty"`
 }
@@ -257,7 +263,7 @@ func (h *hook) set(ctx context.Context, level float64) error {
 	}
 	order := hookOrder{ID: id, Level: &level, Lease: hookLease.Seconds()}
 	if id == "" {
-		order = hookOrder{Kind: h.kind, Level: &level, Size: h.size, Lease: hookLease.Seconds(), By: h.by}
+		order = hookOrder{Kind: h.kind, Level: &level, Size: h.size, Count: h.count, Lease: hookLease.Seconds(), By: h.by}
 		if !asked {
 			if err := h.journal.Will(h.step); err != nil {
 				return err
@@ -338,7 +344,28 @@ func (h *hook) keepRenewing() {
 
 // Measure is what of it can be seen in the memory of the process, and not what the
 // service says of it.
-func (h *hook) Measure() (float64, string, bool) { return h.gauge.read() }
+func (h *hook) Measure() (float64, string, bool) {
+	if forced, level, ok := h.counted(); ok {
+		return level, fmt.Sprintf("%d forced collections in the runtime's books, and %d were to be", forced, h.count), true
+	}
+	return h.gauge.read()
+}
+
+// Over reports whether all that was to be was seen.
+func (h *hook) Over() bool {
+	_, _, ok := h.counted()
+	return ok
+}
+
+// counted is how many collections were forced of a number that was asked for, and at
+// what rate they were asked for; false while there are fewer.
+func (h *hook) counted() (forced uint64, level float64, ok bool) {
+	if h.count == 0 {
+		return 0, 0, false
+	}
+	forced, level = h.gauge.forced()
+	return forced, level, forced >= h.count
+}
 
 // Undo has the service end the fault, and looks that it has.
 func (h *hook) Undo(ctx context.Context) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -57,7 +58,7 @@ type Proxies struct {
 func OpenProxies(faults []chaos.Fault) (*Proxies, error) {
 	p := &Proxies{named: map[string]*proxy{}}
 	for _, f := range faults {
-		if f.Kind != chaos.SlowDependency {
+		if !opensProxy(f) {
 			continue
 		}
 		name := faultName(f)
@@ -86,20 +87,34 @@ func OpenProxies(faults []chaos.Fault) (*Proxies, error) {
 // unknownUpstream is an address at which nobody ever is (tcpmux, which nothing uses).
 const unknownUpstream = "127.0.0.1:1"
 
-// Point says where proxies pass connections on to, of the faults of a target that is
-// there by now. Errors: *[RefusedError].
-func (p *Proxies) Point(faults []*Resolved) error {
-	for _, r := range faults {
-		one := p.get(faultName(r.Fault))
-		if r.Kind != chaos.SlowDependency || one == nil {
+// Point says where proxies pass connections on to, by the names of their faults, when a
+// target is there by now. Errors: *[RefusedError].
+func (p *Proxies) Point(upstreams map[string]string) error {
+	for name, upstream := range upstreams {
+		one := p.get(name)
+		if one == nil {
 			continue
 		}
-		if err := checkProxy(r.Fault); err != nil {
+		if err := checkProxy(chaos.Fault{Upstream: upstream}); err != nil {
 			return err
 		}
-		one.upstream.Store(&r.Upstream)
+		one.upstream.Store(&upstream)
 	}
 	return nil
+}
+
+// opensProxy reports whether a fault has a proxy of its own.
+func opensProxy(f chaos.Fault) bool {
+	info, _ := f.Kind.Info()
+	return info.Proxy && f.Proxy == ""
+}
+
+// proxyName is the name of the fault that opened the proxy of a fault.
+func proxyName(f chaos.Fault) string {
+	if f.Proxy != "" {
+		return f.Proxy
+	}
+	return faultName(f)
 }
 
 // Addrs are the addresses to connect to, by the names of the faults.
@@ -141,6 +156,15 @@ func (p *Proxies) get(name string) *proxy {
 	return p.named[name]
 }
 
+// of is the proxy of a fault.
+func (p *Proxies) of(f chaos.Fault) (*proxy, error) {
+	one := p.get(proxyName(f))
+	if one == nil {
+		return nil, &RefusedError{Why: fmt.Sprintf("the proxy %q is not open", proxyName(f))}
+	}
+	return one, nil
+}
+
 // faultName is the name of a fault: its kind where it has none.
 func faultName(f chaos.Fault) string {
 	if f.Name == "" {
@@ -152,6 +176,8 @@ func faultName(f chaos.Fault) string {
 // checkProxy says what of a fault cannot be.
 func checkProxy(f chaos.Fault) error {
 	switch {
+	case f.Proxy != "":
+		return nil
 	case f.Upstream == "":
 		return &RefusedError{Why: "the proxy has nothing to pass on to", hint: "upstream: the address of the dependency, such as 127.0.0.1:5432"}
 	case !isHostPort(f.Upstream):
@@ -189,8 +215,42 @@ func isHostPort(s string) bool {
 // A pace is what a proxy does to what passes. It is replaced, never changed; changed is
 // closed then.
 type pace struct {
-	delay   time.Duration
+	delay time.Duration
+	// share of the connections are in a hole, from which nothing comes out to the
+	// dependency, from it, or both.
+	share    float64
+	to, from bool
+	// resets is the share of the connections that are reset, those that come too.
+	resets  float64
 	changed chan struct{}
+
+	// Connections that had something to say in a direction in which there is a hole, those
+	// of them that got it through, and the bytes that came from them.
+	tried, passed, bytes atomic.Int64
+	// Connections that there were or that came, and those that were reset.
+	offered, reset atomic.Int64
+}
+
+// across reports whether there is a hole in a direction.
+func (p *pace) across(to bool) bool { return p.share > 0 && (to && p.to || !to && p.from) }
+
+// holds reports whether a connection is in the hole, in a direction.
+func (p *pace) holds(c *pair, to bool) bool { return p.across(to) && c.draw < p.share }
+
+// trying notes that a connection had so many bytes to say, or to be connected.
+func (p *pace) trying(c *pair, n int) {
+	p.bytes.Add(int64(n))
+	if c.tried.Swap(p) != p {
+		p.tried.Add(1)
+	}
+}
+
+// passing notes that a connection got something through.
+func (p *pace) passing(c *pair) {
+	p.trying(c, 0)
+	if c.passed.Swap(p) != p {
+		p.passed.Add(1)
+	}
 }
 
 // A proxy passes TCP connections on to one address.
@@ -208,6 +268,7 @@ type proxy struct {
 	cutStop context.CancelFunc // nil while nothing is cut
 	waits   [proxySamples]wait
 	seen    int // waits that there ever were
+	drawn   int // connections
 
 	accepted, refused, cut atomic.Int64
 }
@@ -265,11 +326,21 @@ func (p *proxy) accept() {
 	}
 }
 
-// join takes a connection in, unless there are too many or it is over.
+// join takes a connection in, unless there are too many, it is over, or it is one that is
+// to be reset.
 func (p *proxy) join(one *pair) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.pairs) >= proxyConnections || p.ctx.Err() != nil {
+		return false
+	}
+	// Of any share of the connections, as many are among a few as among all.
+	_, one.draw = math.Modf(float64(p.drawn) * math.Phi)
+	p.drawn++
+	now := p.pace.Load()
+	now.offered.Add(1)
+	if one.draw < now.resets {
+		now.reset.Add(1)
 		return false
 	}
 	p.pairs[one] = true
@@ -286,6 +357,17 @@ func (p *proxy) leave(one *pair) {
 // serve connects a client to the dependency, and returns when both have nothing more to
 // say to each other.
 func (p *proxy) serve(one *pair) {
+	var both sync.WaitGroup
+	defer both.Wait()
+	lane := func(to bool, src, dst *net.TCPConn) *lane {
+		return &lane{proxy: p, pair: one, to: to, src: src, dst: dst, more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	}
+	// It is read from the beginning, since it may give up before it is connected.
+	there := lane(true, one.client, nil)
+	both.Go(there.read)
+	if !p.reach(one) {
+		return
+	}
 	dialer := net.Dialer{Timeout: proxyDial}
 	up, err := dialer.DialContext(p.ctx, "tcp", *p.upstream.Load())
 	if err != nil {
@@ -295,19 +377,61 @@ func (p *proxy) serve(one *pair) {
 	if !one.connected(up.(*net.TCPConn)) {
 		return
 	}
-	var both sync.WaitGroup
-	for _, way := range [][2]*net.TCPConn{{one.client, one.up}, {one.up, one.client}} {
-		l := &lane{proxy: p, pair: one, src: way[0], dst: way[1], more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
-		both.Go(l.read)
-		both.Go(l.write)
+	there.dst = one.up
+	back := lane(false, one.up, one.client)
+	both.Go(there.write)
+	both.Go(back.read)
+	both.Go(back.write)
+}
+
+// reach waits until the dependency can be reached; false when it is over.
+func (p *proxy) reach(one *pair) bool {
+	for {
+		now := p.pace.Load()
+		if !now.holds(one, true) {
+			return true
+		}
+		now.trying(one, 0)
+		select {
+		case <-now.changed:
+		case <-one.done:
+			return false
+		}
 	}
-	both.Wait()
 }
 
 // setDelay changes the delay, also of what waits already.
-func (p *proxy) setDelay(d time.Duration) {
-	old := p.pace.Swap(&pace{delay: d, changed: make(chan struct{})})
+func (p *proxy) setDelay(d time.Duration) { p.setPace(&pace{delay: d}) }
+
+// setPace changes what happens to what passes, also to what waits already.
+func (p *proxy) setPace(to *pace) {
+	to.changed = make(chan struct{})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.pace.Swap(to)
 	close(old.changed)
+	if to.resets == 0 {
+		return
+	}
+	for one := range p.pairs {
+		to.offered.Add(1)
+		if one.draw < to.resets {
+			to.reset.Add(1)
+			one.end(true)
+		}
+	}
+}
+
+// resetHeld resets the connections that are in a hole.
+func (p *proxy) resetHeld() {
+	now := p.pace.Load()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for one := range p.pairs {
+		if now.holds(one, true) || now.holds(one, false) {
+			one.end(true)
+		}
+	}
 }
 
 // setCut begins to cut a share of the connections each so often; a share of 0 ends it.
@@ -402,6 +526,9 @@ func (p *proxy) close() error {
 type pair struct {
 	client *net.TCPConn
 	done   chan struct{} // closed when it is over
+	draw   float64       // 0 to 1: it is in shares that are larger
+	// tried and passed are the last paces under which it was counted.
+	tried, passed atomic.Pointer[pace]
 
 	mu   sync.Mutex
 	up   *net.TCPConn // nil until it is there
@@ -451,6 +578,7 @@ func reset(c *net.TCPConn) {
 type piece struct {
 	at     time.Time // when it came
 	data   []byte
+	broken bool // it did not end, but broke
 	shared bool // it counts against the budget of all
 }
 
@@ -458,6 +586,7 @@ type piece struct {
 type lane struct {
 	proxy      *proxy
 	pair       *pair
+	to         bool // from the client to the dependency
 	src, dst   *net.TCPConn
 	more, room chan struct{} // there is something to write, or to read
 
@@ -472,14 +601,23 @@ func (l *lane) read() {
 	buf := make([]byte, proxyChunk)
 	for {
 		n, err := l.src.Read(buf)
-		if n > 0 && !l.put(append([]byte(nil), buf[:n]...)) {
+		if n > 0 && !l.put(piece{data: append([]byte(nil), buf[:n]...)}) {
 			return
 		}
+		now := l.proxy.pace.Load()
 		switch {
-		case err == io.EOF:
-			l.put(nil)
+		case err == nil:
+		case l.to && (now.holds(l.pair, true) || now.holds(l.pair, false)):
+			// Who has given up is not kept waiting: there would be more and more of them.
+			l.pair.end(err != io.EOF)
 			return
-		case err != nil:
+		case err == io.EOF:
+			l.put(piece{})
+			return
+		case now.holds(l.pair, l.to):
+			l.put(piece{broken: true}) // which the other side learns when it can
+			return
+		default:
 			l.pair.end(true) // it broke on this side, and so it does on the other
 			return
 		}
@@ -487,8 +625,11 @@ func (l *lane) read() {
 }
 
 // put adds a piece, when there is room for it; false when it is over.
-func (l *lane) put(data []byte) bool {
-	p := piece{at: time.Now(), data: data}
+func (l *lane) put(p piece) bool {
+	p.at = time.Now()
+	if now := l.proxy.pace.Load(); p.data != nil && now.across(l.to) {
+		now.trying(l.pair, len(p.data))
+	}
 	for {
 		ok, over := l.fits(&p)
 		if over {
@@ -568,7 +709,12 @@ func (l *lane) write() {
 				return
 			}
 		}
-		if !l.wait(p.at) {
+		now := l.wait(p.at)
+		if now == nil {
+			return
+		}
+		if p.broken {
+			l.pair.end(true)
 			return
 		}
 		if p.data == nil {
@@ -576,22 +722,36 @@ func (l *lane) write() {
 			return
 		}
 		if _, err := l.dst.Write(p.data); err != nil {
-			l.pair.end(true)
+			if !now.holds(l.pair, !l.to) { // or the one side does not hear of the other
+				l.pair.end(true)
+			}
 			return
 		}
-		now := time.Now()
-		l.proxy.took(now, now.Sub(p.at))
+		if now.across(l.to) {
+			now.passing(l.pair)
+		}
+		at := time.Now()
+		l.proxy.took(at, at.Sub(p.at))
 		l.drop()
 	}
 }
 
-// wait waits until what came at a time may go on; false when it is over.
-func (l *lane) wait(came time.Time) bool {
+// wait waits until what came at a time may go on, and returns what lets it; nil when it
+// is over.
+func (l *lane) wait(came time.Time) *pace {
 	for {
 		now := l.proxy.pace.Load()
+		if now.holds(l.pair, l.to) {
+			select {
+			case <-now.changed:
+				continue
+			case <-l.pair.done:
+				return nil
+			}
+		}
 		left := now.delay - time.Since(came)
 		if left <= 0 {
-			return true
+			return now
 		}
 		t := time.NewTimer(left)
 		select {
@@ -599,7 +759,7 @@ func (l *lane) wait(came time.Time) bool {
 		case <-now.changed:
 		case <-l.pair.done:
 			t.Stop()
-			return false
+			return nil
 		}
 		t.Stop()
 	}
@@ -637,11 +797,7 @@ func resolveProxy(_ context.Context, f chaos.Fault, _ *Target, _ chaos.Caps, _ R
 	if f.Level.Value == 0 && f.Cut == 0 {
 		return nil, &RefusedError{Why: "a proxy that neither delays nor cuts is no fault", hint: "level: 250ms, or cut: 10%"}
 	}
-	listen := f.Listen
-	if listen == "" {
-		listen = "a free port of 127.0.0.1"
-	}
-	r.Words = append(r.Words, fmt.Sprintf("a proxy on %s passes connections on to %s; it listens from before the target starts until the end", listen, f.Upstream))
+	r.Words = append(r.Words, proxyWords(f))
 	if f.Level.Value > 0 {
 		r.Words = append(r.Words, fmt.Sprintf("what passes is kept for %v in each direction, up to %d KiB of it a connection and direction", seconds(f.Level.Value), proxyLane>>10))
 	}
@@ -649,6 +805,18 @@ func resolveProxy(_ context.Context, f chaos.Fault, _ *Target, _ chaos.Caps, _ R
 		r.Words = append(r.Words, fmt.Sprintf("each %v, %.3g%% of the connections are reset", everyOf(f), 100*float64(f.Cut)))
 	}
 	return r, nil
+}
+
+// proxyWords say where the proxy of a fault is.
+func proxyWords(f chaos.Fault) string {
+	if f.Proxy != "" {
+		return fmt.Sprintf("the proxy of the fault %s", f.Proxy)
+	}
+	listen := f.Listen
+	if listen == "" {
+		listen = "a free port of 127.0.0.1"
+	}
+	return fmt.Sprintf("a proxy on %s passes connections on to %s; it listens from before the target starts until the end", listen, f.Upstream)
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
@@ -666,9 +834,9 @@ type slow struct {
 }
 
 func makeProxy(_ context.Context, r *Resolved, t *Target, _ Journal) (Effect, error) {
-	p := t.Proxies.get(faultName(r.Fault))
-	if p == nil {
-		return nil, &RefusedError{Why: fmt.Sprintf("the proxy %q is not open", faultName(r.Fault))}
+	p, err := t.Proxies.of(r.Fault)
+	if err != nil {
+		return nil, err
 	}
 	s := &slow{proxy: p, share: float64(r.Cut), every: everyOf(r.Fault)}
 	if r.Level == 0 && s.share > 0 { // it only cuts: there is no level to come

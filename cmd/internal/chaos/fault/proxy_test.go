@@ -373,11 +373,11 @@ func TestProxyPointed(t *testing.T) {
 		if got := ask(); got != "" {
 			t.Errorf("nobody said %q", got)
 		}
-		if err := p.Point([]*Resolved{{Fault: f}}); err == nil {
+		if err := p.Point(map[string]string{"own": f.Upstream}); err == nil {
 			t.Error("a placeholder is an address")
 		}
 		f.Upstream = echoServer(t)
-		if err := p.Point([]*Resolved{{Fault: chaos.Fault{Kind: chaos.Freeze}}, {Fault: f}}); err != nil {
+		if err := p.Point(map[string]string{"own": f.Upstream, "another": ""}); err != nil {
 			t.Fatal(err)
 		}
 		if got := ask(); got != "whobye" {

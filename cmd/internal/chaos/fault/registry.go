@@ -19,12 +19,15 @@ var kinds = map[chaos.Kind]kind{
 
 	chaos.SoftLimit:      {resolveSoft, makeSoft},
 	chaos.SlowDependency: {resolveProxy, makeProxy},
+	chaos.BlackHole:      {resolveSever, makeSever},
+	chaos.ResetPeer:      {resolveSever, makeSever},
 	chaos.Connections:    {resolveFlood, makeFlood},
 
 	chaos.Churn:      {resolveHook, makeHook},
 	chaos.Retain:     {resolveHook, makeHook},
 	chaos.Pointers:   {resolveHook, makeHook},
 	chaos.Large:      {resolveHook, makeHook},
+	chaos.Fragments:  {resolveHook, makeHook},
 	chaos.Goroutines: {resolveHook, makeHook},
 	chaos.Stacks:     {resolveHook, makeHook},
 	chaos.Finalizers: {resolveHook, makeHook},

@@ -80,7 +80,7 @@ func (j *judging) room(f *chaos.Fault, level float64) (room, taken float64, ok b
 			limit, has = j.limit(chaos.GoTotal)
 		}
 		return level, max(0, limit-level), has
-	case chaos.Sibling, chaos.Shared, chaos.OffHeap, chaos.Retain, chaos.Pointers, chaos.Large, chaos.Stacks:
+	case chaos.Sibling, chaos.Shared, chaos.OffHeap, chaos.Retain, chaos.Pointers, chaos.Large, chaos.Fragments, chaos.Stacks:
 		limit, has := j.limit(chaos.Limit)
 		return limit - level, level, has
 	}

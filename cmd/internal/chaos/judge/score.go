@@ -19,6 +19,7 @@ var expected = map[chaos.Kind][]string{
 	chaos.Retain:      {"HW3001", "HW3008"},           // the live heap rises; it has jumped, and stays
 	chaos.Pointers:    {"HW3001", "HW3008"},           //
 	chaos.Large:       {"HW2004", "HW3001", "HW3008"}, // large objects are allocated and dropped; they are kept, too
+	chaos.Fragments:   {"HW3006"},                     // spans in use hold few objects
 	chaos.Goroutines:  {"HW3002", "HW3003"},           // their number rises; they are blocked on one site
 	chaos.Stacks:      {"HW3004"},                     // stacks are a large part of the memory
 	chaos.OffHeap:     {"HW3005"},                     // much memory is outside of the runtime

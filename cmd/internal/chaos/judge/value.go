@@ -54,6 +54,8 @@ func amount(k chaos.Kind, v float64) string {
 		return rule.FormatBytes(v) + "/s"
 	case chaos.Seconds:
 		return rule.FormatSeconds(v)
+	case chaos.Ratio:
+		return rule.FormatPercent(v)
 	case chaos.CountPerSecond:
 		return strconv.FormatFloat(v, 'g', 4, 64) + "/s"
 	}

@@ -138,6 +138,9 @@ func (c *course) follow() {
 			c.s.note(c.index, "the kernel killed our process: the fault ends")
 			break
 		}
+		if f, ok := c.effect.(fault.Finite); ok && f.Over() {
+			break
+		}
 		select {
 		case <-c.ctx.Done():
 		case <-t.C:

@@ -95,7 +95,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("the keeper is started by heapwright, not by hand: %w", err)
 	}
-	if s.proxies, err = fault.OpenProxies(s.Plan.Faults); err != nil {
+	if s.proxies, err = fault.OpenProxies(s.Plan.Opens()); err != nil {
 		s.fail(-1, err)
 		return err
 	}
@@ -268,7 +268,7 @@ func (s *server) take(t taking) (err error) {
 	if s.sense, err = sense.Open(s.ctx, t.Target.PID, sense.Options{}); err != nil {
 		return err
 	}
-	if err := s.proxies.Point(t.Faults); err != nil {
+	if err := s.proxies.Point(t.Target.Upstreams); err != nil {
 		return err
 	}
 	s.mu.Lock()

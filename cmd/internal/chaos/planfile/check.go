@@ -33,26 +33,34 @@ const (
 	maxTotal       = 3 * time.Hour // what is seen of it is kept in memory
 	maxDelay       = time.Minute   // of what passes a proxy
 	maxFrozen      = 30 * time.Second
-	maxShare       = 2 // of headroom, by faults that may end in a kill
+	maxCount       = 100_000 // of collections
+	maxShare       = 2       // of headroom, by faults that may end in a kill
 	minMemory      = 1 << 20
 	maxCores       = 1024
 )
 
 // most is the highest level of the kinds that no cap bounds.
 var most = map[chaos.Kind]float64{
-	chaos.Churn: 64 << 30, chaos.ForcedGC: 50, chaos.Goroutines: 1_000_000, chaos.Finalizers: 1_000_000, chaos.SlowDependency: maxDelay.Seconds(),
+	chaos.Churn: 64 << 30, chaos.ForcedGC: 50, chaos.Goroutines: 1_000_000, chaos.Finalizers: 1_000_000, chaos.SlowDependency: maxDelay.Seconds(), chaos.BlackHole: 1, chaos.ResetPeer: 1,
 	chaos.Connections: 60_000, chaos.Freeze: maxFrozen.Seconds(), // a client has no more ports
 }
+
+// proxied are the kinds that happen to what passes a proxy.
+var proxied = []chaos.Kind{chaos.SlowDependency, chaos.BlackHole, chaos.ResetPeer}
 
 // keysOf are the keys that only some kinds have.
 var keysOf = []struct {
 	key   string
 	kinds []chaos.Kind
 }{
-	{"size", []chaos.Kind{chaos.Churn, chaos.Retain, chaos.Pointers, chaos.Large, chaos.Stacks, chaos.Finalizers, chaos.OffHeap}},
+	{"size", []chaos.Kind{chaos.Churn, chaos.Retain, chaos.Pointers, chaos.Large, chaos.Fragments, chaos.Stacks, chaos.Finalizers, chaos.OffHeap}},
 	{"every", []chaos.Kind{chaos.SlowDependency, chaos.ForcedGC}},
-	{"listen", []chaos.Kind{chaos.SlowDependency}},
-	{"upstream", []chaos.Kind{chaos.SlowDependency}},
+	{"count", []chaos.Kind{chaos.ForcedGC}},
+	{"proxy", proxied},
+	{"listen", proxied},
+	{"upstream", proxied},
+	{"direction", []chaos.Kind{chaos.BlackHole}},
+	{"end", []chaos.Kind{chaos.BlackHole}},
 	{"cut", []chaos.Kind{chaos.SlowDependency}},
 	{"address", []chaos.Kind{chaos.Connections}},
 	{"send", []chaos.Kind{chaos.Connections}},
@@ -62,7 +70,7 @@ var keysOf = []struct {
 
 // sizes are those of an object, a stack or a mapping that package guard/fault makes.
 var sizes = map[chaos.Kind][2]experiment.Bytes{
-	chaos.Churn: {16, 64 << 20}, chaos.Retain: {1 << 10, 64 << 20}, chaos.Pointers: {16, 512}, chaos.Large: {64 << 10, 256 << 20},
+	chaos.Churn: {16, 64 << 20}, chaos.Retain: {1 << 10, 64 << 20}, chaos.Pointers: {16, 512}, chaos.Large: {64 << 10, 256 << 20}, chaos.Fragments: {16, 512},
 	chaos.Stacks: {16 << 10, 16 << 20}, chaos.Finalizers: {16, 64 << 10}, chaos.OffHeap: {64 << 10, 256 << 20},
 }
 
@@ -254,6 +262,9 @@ func (d *decoder) fault(path string, f *chaos.Fault, k chaos.KindInfo) {
 	if r, ok := sizes[f.Kind]; ok && d.Given(path+".size") && (f.Size < r[0] || f.Size > r[1]) {
 		d.Bad(path+".size", "%s is not from %s to %s", formatBytes(float64(f.Size)), formatBytes(float64(r[0])), formatBytes(float64(r[1])))
 	}
+	if d.Given(path + ".count") {
+		d.Within(path+".count", f.Count, 1, maxCount)
+	}
 	if d.Given(path + ".every") {
 		d.During(path+".every", f.Every, 10*time.Millisecond, maxStretch)
 	}
@@ -280,7 +291,7 @@ func (d *decoder) fault(path string, f *chaos.Fault, k chaos.KindInfo) {
 			d.Bad(fmt.Sprintf("%s.diagnosis[%d]", path, i), "%s is no finding: heapwright explain --list lists them, such as HW1003", strictyaml.Quote(id))
 		}
 	}
-	d.proxy(path, f)
+	d.proxy(path, f, k)
 	d.connections(path, f)
 }
 
@@ -304,7 +315,7 @@ func (d *decoder) level(path string, f *chaos.Fault, k chaos.KindInfo) {
 			d.Bad(path+".every", "%v is more often than 50 a second, which is the most", f.Every)
 		}
 		return
-	case !d.Given(at):
+	case !d.Given(at) && k.Unit != chaos.Ratio: // which is all of them
 		d.Bad(at, "how much? Write %s", d.like(k))
 		return
 	}
@@ -391,21 +402,33 @@ func (d *decoder) until(path string, f *chaos.Fault) {
 	}
 }
 
-func (d *decoder) proxy(path string, f *chaos.Fault) {
-	if f.Kind != chaos.SlowDependency {
+func (d *decoder) proxy(path string, f *chaos.Fault, k chaos.KindInfo) {
+	if !k.Proxy {
 		return
 	}
-	if !d.Given(path + ".upstream") {
-		d.Bad(path, "give upstream, the address of the dependency that it stands before")
+	if f.Proxy != "" {
+		for _, key := range []string{"upstream", "listen"} {
+			if d.Given(path + "." + key) {
+				d.Bad(path+"."+key, "the proxy of %s has one: leave it out, or proxy", strictyaml.Quote(f.Proxy))
+			}
+		}
 	} else {
-		d.Address(path+".upstream", f.Upstream)
-	}
-	host, port, err := net.SplitHostPort(f.Listen)
-	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 1<<16-1 || net.ParseIP(host) == nil {
-		d.Bad(path+".listen", "%s is no address to listen on: write 127.0.0.1:6380", strictyaml.Quote(f.Listen))
+		if !d.Given(path + ".upstream") {
+			d.Bad(path, "give upstream, the address of the dependency that it stands before")
+		} else {
+			d.Address(path+".upstream", f.Upstream)
+		}
+		host, port, err := net.SplitHostPort(f.Listen)
+		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 1<<16-1 || net.ParseIP(host) == nil {
+			d.Bad(path+".listen", "%s is no address to listen on: write 127.0.0.1:6380", strictyaml.Quote(f.Listen))
+		}
 	}
 	if f.Every > 0 && f.Cut == 0 {
 		d.Bad(path+".every", "it is between two cuts, and nothing is cut: give cut")
+	}
+	if f.Kind == chaos.BlackHole {
+		d.Word(path+".direction", f.Direction, chaos.Both, chaos.To, chaos.From)
+		d.Word(path+".end", f.End, chaos.Keep, chaos.Reset)
 	}
 }
 
@@ -428,10 +451,13 @@ func (d *decoder) connections(path string, f *chaos.Fault) {
 func (d *decoder) proxies() {
 	named := map[string]bool{}
 	var all []string
-	for _, f := range d.plan.Faults {
-		if f.Kind == chaos.SlowDependency {
-			named[f.Name] = false
-			all = append(all, "{proxy."+f.Name+"}")
+	for _, f := range d.plan.Opens() {
+		named[f.Name] = false
+		all = append(all, "{proxy."+f.Name+"}")
+	}
+	for i, f := range d.plan.Faults {
+		if _, ok := named[f.Proxy]; !ok && f.Proxy != "" && slices.Contains(proxied, f.Kind) {
+			d.Bad(fmt.Sprintf("faults[%d].proxy", i), "no fault %s has a proxy of its own: leave it out, and give upstream", strictyaml.Quote(f.Proxy))
 		}
 	}
 	look := func(path, s string) {
@@ -440,7 +466,7 @@ func (d *decoder) proxies() {
 				named[m[1]] = true
 				continue
 			}
-			text := "no fault of kind " + string(chaos.SlowDependency) + " has that name"
+			text := "no fault with a proxy has that name"
 			if len(all) > 0 {
 				text = "there is " + strings.Join(all, ", ")
 			}
@@ -571,7 +597,7 @@ func (d *decoder) convert() {
 }
 
 func (d *decoder) convertFault(path string, f *fault) chaos.Fault {
-	out := chaos.Fault{Name: f.Name, Kind: f.Kind, Ramp: f.Ramp, Steps: f.Steps, Hold: f.Hold, Size: f.Size, Every: f.Every, Listen: f.Listen,
+	out := chaos.Fault{Name: f.Name, Kind: f.Kind, Ramp: f.Ramp, Steps: f.Steps, Hold: f.Hold, Size: f.Size, Every: f.Every, Count: f.Count, Proxy: f.Proxy, Direction: f.Direction, End: f.End, Listen: f.Listen,
 		Upstream: f.Upstream, Cut: f.Cut, Address: f.Address, Send: f.Send, Expect: f.Expect, Diagnosis: f.Diagnosis, AllowKill: f.AllowKill,
 		DirtyFiles: f.DirtyFiles, Concurrency: f.Concurrency}
 	kind, ok := f.Kind.Info()
@@ -596,7 +622,7 @@ func (d *decoder) convertFault(path string, f *fault) chaos.Fault {
 		return out // which is said when kinds are checked
 	}
 	read := func(key, s string) chaos.Level {
-		if !d.Given(path + "." + key) {
+		if !d.Given(path+"."+key) && s == "" {
 			return chaos.Level{}
 		}
 		l, err := parseLevel(kind, s)

@@ -67,10 +67,10 @@ func (d *decoder) faultDefaults(path string, f *fault) {
 	fill(d, path+".name", &f.Name, string(f.Kind))
 	ramp := defaultRamp
 	switch {
-	case f.Kind == chaos.Freeze:
-		ramp = 0
 	case f.Until != nil:
 		ramp = defaultLoopRamp
+	case f.Kind == chaos.Freeze, f.Kind == chaos.BlackHole, f.Kind == chaos.ResetPeer:
+		ramp = 0
 	case f.Kind == chaos.HardLimit:
 		ramp = defaultLimitRamp
 	}
@@ -79,7 +79,14 @@ func (d *decoder) faultDefaults(path string, f *fault) {
 		fill(d, path+".steps", &f.Steps, defaultLimitStep)
 	}
 	fill(d, path+".hold", &f.Hold, defaultHold)
-	if f.Kind == chaos.SlowDependency {
+	if f.Kind == chaos.BlackHole || f.Kind == chaos.ResetPeer {
+		fill(d, path+".level", &f.Level, "100%")
+	}
+	if f.Kind == chaos.BlackHole {
+		fill(d, path+".direction", &f.Direction, chaos.Both)
+		fill(d, path+".end", &f.End, chaos.Keep)
+	}
+	if info, _ := f.Kind.Info(); info.Proxy && f.Proxy == "" {
 		fill(d, path+".listen", &f.Listen, "127.0.0.1:0")
 	}
 	if f.Kind == chaos.Connections && d.file.Target.Start != nil {
@@ -100,7 +107,8 @@ const smallLimit = 320 << 20
 // is what the fault does.
 var (
 	exceptFreeze      = []chaos.Kind{chaos.Freeze}
-	exceptSlow        = []chaos.Kind{chaos.Freeze, chaos.SlowDependency}
+	exceptGone        = []chaos.Kind{chaos.Freeze, chaos.BlackHole, chaos.ResetPeer}
+	exceptSlow        = []chaos.Kind{chaos.Freeze, chaos.SlowDependency, chaos.BlackHole, chaos.ResetPeer}
 	exceptLimit       = []chaos.Kind{chaos.HardLimit, chaos.Reclaim}
 	exceptLimitCache  = []chaos.Kind{chaos.HardLimit, chaos.Reclaim, chaos.PageCache}
 	exceptGoroutines  = []chaos.Kind{chaos.Goroutines, chaos.Stacks, chaos.Connections}
@@ -112,7 +120,7 @@ var (
 func Hypothesis(p *chaos.Plan) []chaos.Criterion {
 	return visible(p, []chaos.Criterion{
 		{Metric: chaos.Ready, AtLeast: bound(1), For: 2 * time.Second, Except: exceptFreeze},
-		{Metric: chaos.ErrorRatio, AtMost: bound(0.001), Tolerated: bound(0.01), For: 5 * time.Second, Except: exceptFreeze},
+		{Metric: chaos.ErrorRatio, AtMost: bound(0.001), Tolerated: bound(0.01), For: 5 * time.Second, Except: exceptGone},
 		{Metric: chaos.LatencyP99, AtMost: bound(1.5), Tolerated: bound(2), OfBaseline: true, For: 5 * time.Second, Except: exceptSlow},
 		{Metric: chaos.GCCPURatio, AtMost: bound(0.25), Tolerated: bound(0.4), For: 5 * time.Second},
 		{Metric: chaos.LimiterOn, AtMost: bound(0), For: time.Second, Except: exceptGCIsLimited},
@@ -138,7 +146,7 @@ func Abort(p *chaos.Plan) []chaos.Criterion {
 		{Metric: chaos.PressureFull, AtMost: bound(0.2), For: 3 * time.Second},
 		{Metric: chaos.LimiterOn, AtMost: bound(0), For: 2 * time.Second},
 		{Metric: chaos.GCCPURatio, AtMost: bound(0.5), For: 5 * time.Second},
-		{Metric: chaos.ErrorRatio, AtMost: bound(0.01), For: 5 * time.Second, Except: exceptFreeze},
+		{Metric: chaos.ErrorRatio, AtMost: bound(0.01), For: 5 * time.Second, Except: exceptGone},
 		{Metric: chaos.LatencyP99, AtMost: bound(3), OfBaseline: true, For: 5 * time.Second, Except: exceptSlow},
 		{Metric: chaos.Ready, AtLeast: bound(1), For: 2 * time.Second, Except: exceptFreeze},
 		{Metric: chaos.HostFreeRatio, AtLeast: bound(float64(p.Caps.HostFree))},

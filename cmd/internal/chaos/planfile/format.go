@@ -37,7 +37,7 @@ func formatCriterion(c *chaos.Criterion) criterion {
 func formatFault(f *chaos.Fault) fault {
 	kind, _ := f.Kind.Info()
 	out := fault{Name: f.Name, Kind: f.Kind, Level: formatLevel(kind, f.Level), Ramp: f.Ramp, Steps: f.Steps, Hold: f.Hold,
-		Size: f.Size, Every: f.Every, Listen: f.Listen, Upstream: f.Upstream, Cut: f.Cut, Address: f.Address, Send: f.Send, Expect: f.Expect,
+		Size: f.Size, Every: f.Every, Count: f.Count, Proxy: f.Proxy, Direction: f.Direction, End: f.End, Listen: f.Listen, Upstream: f.Upstream, Cut: f.Cut, Address: f.Address, Send: f.Send, Expect: f.Expect,
 		Diagnosis: f.Diagnosis, AllowKill: f.AllowKill, DirtyFiles: f.DirtyFiles, Concurrency: f.Concurrency}
 	if f.Kind == chaos.ForcedGC && f.Every > 0 {
 		out.Level = ""

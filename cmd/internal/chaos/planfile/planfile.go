@@ -76,6 +76,10 @@ type fault struct {
 	Until       *goal              `yaml:"until,omitempty"`
 	Size        experiment.Bytes   `yaml:"size,omitempty"`
 	Every       time.Duration      `yaml:"every,omitempty"`
+	Count       int                `yaml:"count,omitempty"`
+	Proxy       string             `yaml:"proxy,omitempty"`
+	Direction   string             `yaml:"direction,omitempty"`
+	End         string             `yaml:"end,omitempty"`
 	Listen      string             `yaml:"listen,omitempty"`
 	Upstream    string             `yaml:"upstream,omitempty"`
 	Cut         experiment.Ratio   `yaml:"cut,omitempty"`

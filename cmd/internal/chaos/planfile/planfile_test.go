@@ -318,7 +318,14 @@ func TestProblems(t *testing.T) {
 		{"proxy", fault("{kind: proxy.delay, level: 1s, listen: x, every: 1s}"), []string{`faults[0]: give upstream`, `faults[0].listen: "x" is no address to listen on`, `faults[0].every: it is between two cuts`}},
 		{"proxy that nobody uses", fault("{kind: proxy.delay, name: db, level: 1s, upstream: \"x:1\"}"), []string{`faults[0]: nobody goes through it: write {proxy.db}`}},
 		{"proxy that nobody knows", edit{"- kind: limit.soft\n  level: 300MiB\n", "- {kind: proxy.delay, level: 1s, upstream: \"x:1\"}\n"}, []string{`faults[0]: nobody knows where it listens`}},
-		{"proxy that is none", edit{"[./server]", "[./server, \"{proxy.db}\"]"}, []string{`target.start.command[1]: {proxy.db} is not known: no fault of kind proxy.delay has that name`}},
+		{"proxy that is none", edit{"[./server]", "[./server, \"{proxy.db}\"]"}, []string{`target.start.command[1]: {proxy.db} is not known: no fault with a proxy has that name`}},
+		{"proxy of nobody", fault("{kind: proxy.hole, proxy: db}"), []string{`faults[0].proxy: no fault "db" has a proxy of its own`}},
+		{"proxy of a proxy", edit{"- kind: limit.soft\n  level: 300MiB\n", "- {kind: proxy.hole, name: a, upstream: \"x:1\", listen: \"127.0.0.1:5\"}\n- {kind: proxy.reset, name: b, proxy: a}\n- {kind: proxy.reset, name: c, proxy: b, upstream: \"x:1\"}\n"}, []string{`faults[2].proxy: no fault "b" has a proxy of its own`, `faults[2].upstream: the proxy of "b" has one`}},
+		{"hole", fault("{kind: proxy.hole, upstream: \"x:1\", listen: \"127.0.0.1:5\", direction: up, end: never, level: 150%}"), []string{`faults[0].direction: "up" is not known`, `faults[0].end: "never" is not known`, `faults[0].level: 150% is more than 100%`}},
+		{"hole of nothing", fault("{kind: proxy.hole, upstream: \"x:1\", listen: \"127.0.0.1:5\", level: 0%}"), []string{`faults[0].level: a level of 0 is no fault`}},
+		{"direction of resets", fault("{kind: proxy.reset, upstream: \"x:1\", listen: \"127.0.0.1:5\", direction: to}"), []string{`faults[0].direction: proxy.reset has none`}},
+		{"count", fault("{kind: heap.fragments, level: 5MiB, count: 3, size: 1KiB}"), []string{`faults[0].count: heap.fragments has none`, `faults[0].size: 1KiB is not from 16 to 512`}},
+		{"count of nothing", fault("{kind: gc.forced, every: 1s, count: 0}"), []string{`faults[0].count: 0 is not from 1`}},
 		{"connections", edit{"- kind: limit.soft\n  level: 300MiB\n", "- {kind: connections, level: 5}\n"}, []string{`faults[0]: give address`}},
 		{"rare and often", fault("{kind: gc.forced, level: 5/s, every: 1s}"), []string{`faults[0].every: there is level already`}},
 		{"too often", fault("{kind: gc.forced, every: 15ms}"), []string{`faults[0].every: 15ms is more often than 50 a second`}},
@@ -376,7 +383,7 @@ func TestScalars(t *testing.T) {
 	}{
 		{chaos.SoftLimit, "128MiB", chaos.Level{Value: 128 << 20}}, {chaos.SoftLimit, "50 %", chaos.Level{Value: 0.5, Share: true}}, {chaos.Churn, "1.5GiB/s", chaos.Level{Value: 3 << 29}},
 		{chaos.ForcedGC, "0.5", chaos.Level{Value: 0.5}}, {chaos.ForcedGC, "20 /s", chaos.Level{Value: 20}}, {chaos.CPUQuota, "0.5", chaos.Level{Value: 0.5}}, {chaos.CPUQuota, "1 core", chaos.Level{Value: 1}},
-		{chaos.CPUQuota, "2.5 cores", chaos.Level{Value: 2.5}}, {chaos.Freeze, "1m0.5s", chaos.Level{Value: 60.5}}, {chaos.Goroutines, "5000", chaos.Level{Value: 5000}},
+		{chaos.CPUQuota, "2.5 cores", chaos.Level{Value: 2.5}}, {chaos.BlackHole, "30%", chaos.Level{Value: 0.3}}, {chaos.ResetPeer, "0.25", chaos.Level{Value: 0.25}}, {chaos.Freeze, "1m0.5s", chaos.Level{Value: 60.5}}, {chaos.Goroutines, "5000", chaos.Level{Value: 5000}},
 	} {
 		got, err := parseLevel(info(t, tc.kind), tc.text)
 		if err != nil || got != tc.want {

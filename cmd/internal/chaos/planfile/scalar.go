@@ -14,12 +14,12 @@ import (
 
 // An example is how an amount of a unit is written.
 var example = map[chaos.Unit]string{
-	chaos.Bytes: "128MiB", chaos.BytesPerSecond: "400MiB/s", chaos.Count: "5000", chaos.CountPerSecond: "20/s", chaos.Cores: "0.5 cores", chaos.Seconds: "250ms",
+	chaos.Bytes: "128MiB", chaos.BytesPerSecond: "400MiB/s", chaos.Count: "5000", chaos.CountPerSecond: "20/s", chaos.Cores: "0.5 cores", chaos.Seconds: "250ms", chaos.Ratio: "100%",
 }
 
 // parseLevel reads a level of a kind: an amount in its unit, or a share.
 func parseLevel(k chaos.KindInfo, s string) (chaos.Level, error) {
-	if number, ok := strings.CutSuffix(s, "%"); ok {
+	if number, ok := strings.CutSuffix(s, "%"); ok && k.Unit != chaos.Ratio {
 		if k.Share == "" {
 			return chaos.Level{}, fmt.Errorf("%s of what? Levels of %s are such as %s", strictyaml.Quote(s), k.Kind, example[k.Unit])
 		}
@@ -57,6 +57,9 @@ func parseAmount(u chaos.Unit, s string) (float64, error) {
 		return strictyaml.ParseNumber(strings.TrimRight(strings.TrimSuffix(s, "/s"), " "))
 	case chaos.Cores:
 		return strictyaml.ParseNumber(strings.TrimRight(strings.TrimSuffix(strings.TrimSuffix(s, "cores"), "core"), " "))
+	case chaos.Ratio:
+		v, err := planfile.ParseRatio(s)
+		return float64(v), err
 	case chaos.Seconds:
 		v, err := strictyaml.ParseDuration(s)
 		if err == nil && v < 0 {
@@ -145,6 +148,8 @@ func formatAmount(u chaos.Unit, v float64) string {
 		return plain(v) + "/s"
 	case chaos.Cores:
 		return plain(v) + " cores"
+	case chaos.Ratio:
+		return percent(v)
 	case chaos.Seconds:
 		return time.Duration(math.Round(v * 1e9)).String()
 	}

@@ -141,6 +141,15 @@ func step(f *chaos.Fault, k chaos.KindInfo) string {
 	if f.Level.Share {
 		level += " of the " + k.Share
 	}
+	if f.Count > 0 {
+		level += fmt.Sprintf(", %d in all", f.Count)
+	}
+	if k.Unit == chaos.Ratio {
+		level += " of the connections"
+	}
+	if f.Direction == chaos.To || f.Direction == chaos.From {
+		level += ", of " + map[string]string{chaos.To: "what the target sends", chaos.From: "what the dependency answers"}[f.Direction]
+	}
 	if f.Cut > 0 {
 		level += fmt.Sprintf(" and %s of the connections cut", percent(float64(f.Cut)))
 	}

@@ -113,7 +113,7 @@ func direction(k chaos.Kind, m chaos.Metric) float64 {
 			return -1
 		}
 	case chaos.CPUUsed, chaos.Requests:
-		if k == chaos.CPUQuota || k == chaos.Freeze || k == chaos.SlowDependency {
+		if k == chaos.CPUQuota || k == chaos.Freeze || k == chaos.SlowDependency || k == chaos.BlackHole || k == chaos.ResetPeer {
 			return -1
 		}
 	}

@@ -26,6 +26,8 @@ func amount(v float64, u chaos.Unit) string {
 		return strings.ReplaceAll(rule.FormatSeconds(v), " ", "")
 	case chaos.CountPerSecond:
 		return plain(v) + "/s"
+	case chaos.Ratio:
+		return percent(v)
 	}
 	return plain(v)
 }

@@ -106,6 +106,10 @@ func (t *local) awaitDebug(ctx context.Context) {
 }
 
 func (t *local) Keep(ctx context.Context, faults []*fault.Resolved, epoch time.Time) (Keeper, error) {
+	t.where.Upstreams = map[string]string{}
+	for _, f := range t.plan.Opens() {
+		t.where.Upstreams[f.Name] = t.expand(f.Upstream)
+	}
 	if t.early == nil {
 		c := t.config(epoch)
 		c.Target, c.Faults = t.where, faults

@@ -129,7 +129,7 @@ func (t *local) start(ctx context.Context, doing func(string)) (err error) {
 // proxies starts the keeper early where the plan has proxies: they have to listen before
 // the target is there. It returns what {proxy.NAME} stands for.
 func (t *local) proxies(ctx context.Context, doing func(string)) (*strings.Replacer, error) {
-	if !slices.ContainsFunc(t.plan.Faults, func(f chaos.Fault) bool { return f.Kind == chaos.SlowDependency }) {
+	if len(t.plan.Opens()) == 0 {
 		return strings.NewReplacer(), nil
 	}
 	doing("opening the proxies")

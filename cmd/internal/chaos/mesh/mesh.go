@@ -1,5 +1,5 @@
 // Package mesh translates plans of stress to workflows of Chaos Mesh, for a service in a
-// cluster: a StressChaos for a sibling, a NetworkChaos for a slow dependency, status
+// cluster: a StressChaos for a sibling, a NetworkChaos for a slow dependency or a hole, status
 // checks of the readiness URL around and beside them.
 //
 // Little of a plan has an equivalent there: no fault inside of a Go process, no closed
@@ -48,7 +48,7 @@ func (e *NothingError) Error() string {
 
 // Hint says what can be done.
 func (e *NothingError) Hint() string {
-	return "what has one: sibling with a level in bytes, and proxy.delay before a dependency that is not on the same machine"
+	return "what has one: sibling with a level in bytes, and proxy.delay and proxy.hole before a dependency that is not on the same machine"
 }
 
 // The types below have the keys of chaos-mesh.org/v1alpha1.
@@ -113,7 +113,7 @@ type networkChaos struct {
 	Action      string   `yaml:"action"`
 	Direction   string   `yaml:"direction"`
 	External    []string `yaml:"externalTargets"`
-	Delay       delay    `yaml:"delay"`
+	Delay       *delay   `yaml:"delay,omitempty"`
 }
 
 type delay struct {
@@ -155,6 +155,7 @@ var none = map[chaos.Kind]string{
 	chaos.Shared:      "a StressChaos takes anonymous memory alone",
 	chaos.Reclaim:     "nothing sets memory.high of a pod",
 	chaos.HardLimit:   "nothing lowers the limit of a container; resizing the pod does (its resize subresource)",
+	chaos.ResetPeer:   "a NetworkChaos loses packets and resets no connection; an HTTPChaos is about what a pod serves, and not about what it asks",
 	chaos.Connections: "no resource opens connections to a service",
 }
 
@@ -347,6 +348,8 @@ func (w *writer) fault(f *chaos.Fault) string {
 		return w.sibling(f)
 	case f.Kind == chaos.SlowDependency:
 		return w.slow(f)
+	case f.Kind == chaos.BlackHole:
+		return w.hole(f)
 	case info.Inside:
 		return w.leave(f, "no resource reaches into a Go process; JVMChaos is for the JVM")
 	}
@@ -419,10 +422,10 @@ func (w *writer) sibling(f *chaos.Fault) string {
 }
 
 func (w *writer) slow(f *chaos.Fault) string {
-	host, _, err := net.SplitHostPort(f.Upstream)
+	host, why := w.dependency(f)
 	switch {
-	case err != nil || local(host):
-		return w.leave(f, fmt.Sprintf("its dependency, %s, is on the same machine, where a NetworkChaos changes nothing", f.Upstream))
+	case why != "":
+		return w.leave(f, why)
 	case f.Level.Value == 0:
 		return w.leave(f, "it cuts connections and delays none; a NetworkChaos loses packets, which makes connections slow and cuts none")
 	}
@@ -432,7 +435,43 @@ func (w *writer) slow(f *chaos.Fault) string {
 	w.notes = append(w.notes, f.Name+": all packets to "+host+" are delayed, on every port, and not connections to one; the level is reached at once")
 	d := time.Duration(math.Round(f.Level.Value*1e6)) * time.Microsecond
 	return w.add(f, template{Name: f.Name, Type: "NetworkChaos", Deadline: (f.Ramp + f.Hold).String(), Network: &networkChaos{podSelector: w.pods(),
-		Action: "delay", Direction: "to", External: []string{host}, Delay: delay{Latency: strconv.FormatInt(d.Microseconds(), 10) + "us"}}})
+		Action: "delay", Direction: "to", External: []string{host}, Delay: &delay{Latency: strconv.FormatInt(d.Microseconds(), 10) + "us"}}})
+}
+
+// dependency is the host that a fault with a proxy stands before, or why that has no
+// equivalent.
+func (w *writer) dependency(f *chaos.Fault) (host, why string) {
+	upstream := f.Upstream
+	for _, o := range w.plan.Faults {
+		if f.Proxy != "" && o.Name == f.Proxy {
+			upstream = o.Upstream
+		}
+	}
+	host, _, err := net.SplitHostPort(upstream)
+	if err != nil || local(host) {
+		return "", fmt.Sprintf("its dependency, %s, is on the same machine, where a NetworkChaos changes nothing", upstream)
+	}
+	return host, ""
+}
+
+func (w *writer) hole(f *chaos.Fault) string {
+	host, why := w.dependency(f)
+	switch {
+	case why != "":
+		return w.leave(f, why)
+	case f.Level.Value < 1:
+		return w.leave(f, "it is a hole for a share of the connections; a NetworkChaos loses a share of the packets of each, which makes them slow")
+	}
+	if f.End == chaos.Reset {
+		w.notes = append(w.notes, f.Name+": end: connections are not reset when it ends")
+	}
+	w.notes = append(w.notes, f.Name+": no packet to or from "+host+" passes, on any port, so that connecting fails, too")
+	direction := f.Direction
+	if direction == "" {
+		direction = chaos.Both
+	}
+	return w.add(f, template{Name: f.Name, Type: "NetworkChaos", Deadline: (f.Ramp + f.Hold).String(), Network: &networkChaos{podSelector: w.pods(),
+		Action: "partition", Direction: direction, External: []string{host}}})
 }
 
 // unsaid is what no workflow says, beside the faults.

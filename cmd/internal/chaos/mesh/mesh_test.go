@@ -43,6 +43,9 @@ const all = head + `
 - {name: Slow_Redis, kind: proxy.delay, level: 250ms, listen: "127.0.0.1:6380", upstream: "redis.default:6379", cut: 5%}
 - {name: slow-local, kind: proxy.delay, level: 250ms, listen: "127.0.0.1:6381", upstream: "127.0.0.1:6379"}
 - {name: cut, kind: proxy.delay, level: 0s, cut: 10%, listen: "127.0.0.1:6382", upstream: "redis.default:6379"}
+- {name: hole, kind: proxy.hole, proxy: Slow_Redis, direction: from, end: reset}
+- {name: partly, kind: proxy.hole, proxy: Slow_Redis, level: 50%}
+- {name: resets, kind: proxy.reset, proxy: Slow_Redis}
 - {kind: connections, level: 500, address: "127.0.0.1:8080"}
 - {kind: freeze, level: 1s}
 - {kind: pagecache, level: 50%}
@@ -69,7 +72,7 @@ func TestExport(t *testing.T) {
 			golden(t, tc.name+".yaml", text)
 			said := strings.Join(notes, "\n")
 			for _, f := range parse(t, all).Faults {
-				translated := f.Name == "most" || f.Name == "Slow_Redis" || f.Name == "half" && tc.options.Headroom > 0
+				translated := f.Name == "most" || f.Name == "Slow_Redis" || f.Name == "hole" || f.Name == "half" && tc.options.Headroom > 0
 				if left := strings.Contains(said, f.Name+" ("+string(f.Kind)+"): "); left == translated {
 					t.Errorf("%s: said to be left out %v, translated %v", f.Name, left, translated)
 				}
@@ -84,7 +87,7 @@ func TestExport(t *testing.T) {
 // Every kind is translated, or has a reason why it is not.
 func TestKinds(t *testing.T) {
 	for _, k := range chaos.Kinds() {
-		if !k.Inside && none[k.Kind] == "" && k.Kind != chaos.Sibling && k.Kind != chaos.SlowDependency {
+		if !k.Inside && none[k.Kind] == "" && k.Kind != chaos.Sibling && k.Kind != chaos.SlowDependency && k.Kind != chaos.BlackHole {
 			t.Errorf("nothing is said of %s", k.Kind)
 		}
 	}

@@ -64,6 +64,7 @@ func within(t *testing.T, limit time.Duration, what string, so func() bool) {
 // TestAlerts has the agent tell a real Alertmanager, a webhook and its stdout that a
 // process is there, that it is gone, and that it is back.
 func TestAlerts(t *testing.T) {
+	t.Parallel()
 	manager := startServer(t, servers.Alertmanager)
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("hook secret\n"), 0o600); err != nil {
@@ -91,7 +92,7 @@ func TestAlerts(t *testing.T) {
 schema: heapwright.serve/1
 listen: 127.0.0.1:0
 data: %q
-discovery: {interval: 1s, include: [notenough], min_uptime: 0}
+discovery: {interval: 1s, include: [alerted], min_uptime: 0}
 sampling: {interval: 200ms}
 diagnose: {interval: 1s}
 alerts:
@@ -137,8 +138,9 @@ alerts:
 		}
 	}()
 
-	program := harness.Start{Path: product.Example("notenough")}.Start(t)
-	const there, gone = "HeapwrightE2eThere notenough", "HeapwrightE2eGone notenough"
+	path := named(t, "notenough", "alerted")
+	program := harness.Start{Path: path}.Start(t)
+	const there, gone = "HeapwrightE2eThere alerted", "HeapwrightE2eGone alerted"
 	within(t, time.Minute, "Alertmanager knows that the process is there", func() bool {
 		_, ok := managedAlerts(t, manager.URL())[there]
 		return ok
@@ -159,7 +161,7 @@ alerts:
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK || !strings.Contains(a.GeneratorURL, "notenough") {
+	if resp.StatusCode != http.StatusOK || !strings.Contains(a.GeneratorURL, "alerted") {
 		t.Errorf("the link %s answers %s", a.GeneratorURL, resp.Status)
 	}
 
@@ -168,14 +170,14 @@ alerts:
 		_, ok := managedAlerts(t, manager.URL())[gone]
 		return ok
 	})
-	harness.Start{Path: product.Example("notenough")}.Start(t)
+	harness.Start{Path: path}.Start(t)
 	within(t, time.Minute, "Alertmanager knows that the process is back", func() bool {
 		all := managedAlerts(t, manager.URL())
 		_, isGone := all[gone]
 		_, isThere := all[there]
 		return isThere && !isGone
 	})
-	want := "e2e-there notenough firing,e2e-gone notenough firing,e2e-gone notenough resolved"
+	want := "e2e-there alerted firing,e2e-gone alerted firing,e2e-gone alerted resolved"
 	within(t, time.Minute, "the webhook was told the same", func() bool {
 		mu.Lock()
 		defer mu.Unlock()

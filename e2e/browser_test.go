@@ -171,7 +171,7 @@ func (p *page) drag(t *testing.T, selector string, x0, x1, y float64) {
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	chromium(t)
-	inst := startServer(t, servers.NATS)
+	inst := startServerAs(t, servers.NATS, "nats-page")
 	stop := underLoad(t, inst, inst.ModerateLoad())
 	defer stop()
 	leak := harness.Start{Path: named(t, "goroutines", "leaky-page")}.Start(t)
@@ -182,7 +182,7 @@ func TestBrowser(t *testing.T) {
 	}
 	addr := l.Addr().String()
 	l.Close()
-	config := serveFile(t, t.TempDir(), "discovery: {interval: 1s, min_uptime: 0s, include: [nats-server, leaky-page]}",
+	config := serveFile(t, t.TempDir(), "discovery: {interval: 1s, min_uptime: 0s, include: [nats-page, leaky-page]}",
 		"diagnose: {interval: 5s}", "snapshots: {interval: 10s}")
 	start := func() *agent {
 		cmd := exec.Command(product.Binary, "serve", "--config", config, "--listen", addr)

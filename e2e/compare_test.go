@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +26,12 @@ type lab struct {
 	groups  map[string]bool // cgroups that there were before
 }
 
+// unruly is the program of the experiments, which is built once.
+var unruly struct {
+	sync.Once
+	text []byte
+}
+
 // newLab makes a lab, which is looked through with the end of the test: no process, no
 // directory and no cgroup may be left.
 func newLab(t *testing.T) *lab {
@@ -35,13 +42,15 @@ func newLab(t *testing.T) *lab {
 			t.Fatal(err)
 		}
 	}
+	unruly.Do(func() {
+		var err error
+		if unruly.text, err = os.ReadFile(product.Build(t, "./testdata/unruly")); err != nil {
+			t.Fatal(err)
+		}
+	})
 	// In the lab, to be known by its path.
-	built, err := os.ReadFile(product.Build(t, "./testdata/unruly"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	l.program = filepath.Join(l.dir, "unruly")
-	if err := os.WriteFile(l.program, built, 0o755); err != nil {
+	if err := os.WriteFile(l.program, unruly.text, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.isClean(t) })
@@ -126,7 +135,9 @@ func (l *lab) isClean(t *testing.T) {
 			left = append(left, fmt.Sprintf("directories %v, %v", dirs, err))
 		}
 		for dir := range cgroups() {
-			if !l.groups[dir] {
+			// What has processes belongs to others on this machine: those of the lab are
+			// among the processes.
+			if procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs")); !l.groups[dir] && err == nil && len(procs) == 0 {
 				left = append(left, "cgroup "+dir)
 			}
 		}

@@ -14,6 +14,7 @@ import (
 // TestEmptyRoot builds heapwright as deploy/container/Containerfile does, and runs it
 // where there is no other file: no libraries, no shell, no /proc.
 func TestEmptyRoot(t *testing.T) {
+	t.Parallel()
 	for _, arch := range []string{"amd64", "arm64"} {
 		t.Run(arch, func(t *testing.T) {
 			if arch != runtime.GOARCH {

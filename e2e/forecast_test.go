@@ -11,6 +11,7 @@ import (
 // A program that leaks gets a deadline before the kernel kills it, and it is killed: from
 // outside, by a binary that knows nothing of it.
 func TestForecastOfALeak(t *testing.T) {
+	t.Parallel()
 	group := harness.NewCgroup(t, harness.Limits{MemoryBytes: 224 << 20})
 	p := harness.Start{Path: product.Example("liveheap"), Args: []string{"-rate", "2"}, Cgroup: group}.Start(t)
 	var doc struct {

@@ -64,6 +64,7 @@ func TestGuardAgainstOOM(t *testing.T) {
 
 // TestGuards has the service answer under every guard.
 func TestGuards(t *testing.T) {
+	t.Parallel()
 	bin := product.Build(t, "./guarded")
 	if out, err := exec.Command(bin, "-guard", "nonesuch", "-listen", "x", "-admin", "y").CombinedOutput(); err == nil {
 		t.Errorf("there is a guard called nonesuch: %s", out)

@@ -60,6 +60,7 @@ func everyCommand(t *testing.T, pid int, change func(*exec.Cmd), check func(t *t
 
 // TestRefusals looks at what cannot be read.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	idle := product.Example("notenough")
 	for _, tt := range []struct {
 		name   string
@@ -167,6 +168,7 @@ func asNobody(cmd *exec.Cmd) {
 
 // TestPSListsTheUnreadable has ps name the processes of others, with the reason.
 func TestPSListsTheUnreadable(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	p := harness.Start{Path: product.Example("notenough")}.Start(t)
 	r := product.RunWith(t, asNobody, "ps", "--all", "--json")
@@ -186,6 +188,7 @@ func TestPSListsTheUnreadable(t *testing.T) {
 
 // TestUnusualButReadable looks at processes that are harder to read than others.
 func TestUnusualButReadable(t *testing.T) {
+	t.Parallel()
 	copyOf := func(t *testing.T) string {
 		b, err := os.ReadFile(product.Example("notenough"))
 		if err != nil {
@@ -260,6 +263,7 @@ func TestUnusualButReadable(t *testing.T) {
 
 // TestStopped reads a process that stands still, which must stay so.
 func TestStopped(t *testing.T) {
+	t.Parallel()
 	p := harness.Start{Path: product.Example("churn")}.Start(t)
 	if err := syscall.Kill(p.PID, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -277,6 +281,7 @@ func TestStopped(t *testing.T) {
 
 // TestEndpoints gives record URLs that are not what they should be.
 func TestEndpoints(t *testing.T) {
+	t.Parallel()
 	mux := http.NewServeMux()
 	mux.HandleFunc("/html/metrics", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")

@@ -36,6 +36,7 @@ type leakReport struct {
 // TestLeaks looks at three small programs from outside: one that leaks memory, one
 // that leaks goroutines, and one that does neither.
 func TestLeaks(t *testing.T) {
+	t.Parallel()
 	bin := product.Build(t, "./testdata/leaky")
 	for _, tc := range []struct {
 		leak, verdict, kind, cause, site, held string
@@ -73,6 +74,7 @@ func TestLeaks(t *testing.T) {
 
 // TestGoroutineLeakProfile asks a program of Go 1.27 what its own collector found.
 func TestGoroutineLeakProfile(t *testing.T) {
+	t.Parallel()
 	bin := product.Build(t, "./testdata/leaky", "GOTOOLCHAIN=go1.27.4", "GOWORK=off")
 	prog := harness.Start{Path: bin, Args: []string{"-leak", "goroutines"}}.Start(t)
 	var r leakReport

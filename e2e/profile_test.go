@@ -23,6 +23,7 @@ import (
 // TestProfilesEqualTheServersOwn holds profiles taken from outside of stripped
 // real servers against what the servers' own endpoints say.
 func TestProfilesEqualTheServersOwn(t *testing.T) {
+	t.Parallel()
 	for _, s := range servers.All() {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
@@ -199,6 +200,7 @@ func difference(want, got map[string][]int64) string {
 
 // TestPprofOpensProfiles has `go tool pprof` read what comes from a server.
 func TestPprofOpensProfiles(t *testing.T) {
+	t.Parallel()
 	// One that keeps what is published: what a server without work holds is so little
 	// that by chance nothing of it is sampled.
 	inst := startServer(t, servers.Laden()[0])

@@ -34,6 +34,7 @@ type leakHolder struct {
 // find that one in the release that mended it; and finds nothing in one of today. See
 // servers.LeafNode.
 func TestRealLeak(t *testing.T) {
+	t.Parallel()
 	start := func(t *testing.T, version string, more ...string) *servers.Instance {
 		t.Helper()
 		s := servers.LeafNode(version, more...)

@@ -108,7 +108,8 @@ var provocations = []provocation{
 		id: "HW9001", severity: "info", cause: ``},
 }
 
-// TestRules runs every example and demands the finding that it provokes.
+// TestRules runs every example and demands the finding that it provokes. What many of
+// them do wrong depends on the CPU that they get, so that only they share the machine.
 func TestRules(t *testing.T) {
 	// What needs age is started now and looked at last.
 	old := map[string]*harness.Program{}

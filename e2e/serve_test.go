@@ -99,7 +99,13 @@ func serveFile(t *testing.T, dir string, more ...string) string {
 // named copies an example under a name that no other test's agent watches.
 func named(t *testing.T, example, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(product.Example(example))
+	return copied(t, product.Example(example), name)
+}
+
+// copied is a program under another name.
+func copied(t *testing.T, path, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,11 +188,11 @@ func (a *agent) process(t *testing.T, id string) *servedProcess {
 // Then the agent is killed, and goes on where it was.
 func TestServe(t *testing.T) {
 	t.Parallel()
-	inst := startServer(t, servers.NATS)
+	inst := startServerAs(t, servers.NATS, "served")
 	stop := underLoad(t, inst, inst.ModerateLoad())
 	defer stop()
 	leak := harness.Start{Path: named(t, "goroutines", "leaky")}.Start(t)
-	config := serveFile(t, t.TempDir(), "discovery: {interval: 1s, min_uptime: 0s, include: [nats-server, leaky]}",
+	config := serveFile(t, t.TempDir(), "discovery: {interval: 1s, min_uptime: 0s, include: [served, leaky]}",
 		"diagnose: {interval: 5s}", "snapshots: {interval: 15s}")
 	a := startAgent(t, config)
 	defer func() {
@@ -208,7 +214,7 @@ func TestServe(t *testing.T) {
 			RSS  float64 `json:"rss_bytes"`
 		}
 	}
-	product.JSON(t, &ps, "ps", "nats-server")
+	product.JSON(t, &ps, "ps", "served")
 	until(t, "it shows what ps shows", func() bool {
 		p := a.process(t, nats)
 		near := func(x, y float64) bool { return x > y/3 && x < 3*y }
@@ -353,7 +359,7 @@ func TestServe(t *testing.T) {
 	}
 
 	// A reload, a mistake in one, and the end.
-	serveFile(t, filepath.Dir(config), "discovery: {interval: 1s, min_uptime: 0s, exclude: [nats-server]}")
+	serveFile(t, filepath.Dir(config), "discovery: {interval: 1s, min_uptime: 0s, exclude: [served]}")
 	a.cmd.Process.Signal(syscall.SIGHUP)
 	until(t, "the reload is said", func() bool { return strings.Contains(a.log(), "discovery.exclude") })
 	until(t, "who is left out now is watched no longer", func() bool { return a.process(t, nats) == nil })

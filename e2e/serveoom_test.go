@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -65,7 +66,8 @@ func TestServeOOM(t *testing.T) {
 	})
 	row := list.Postmortems[0]
 	if !list.Enabled || len(list.Postmortems) != 1 || row.PID != pid || row.Memory == nil || *row.Memory != "heap-live" || row.Site == nil || !strings.HasPrefix(*row.Site, "main.compute (") {
-		t.Fatalf("the list: %+v, of process %d", list, pid)
+		text, _ := json.Marshal(list) // which shows what the pointers point to
+		t.Fatalf("the list: %s, of process %d", text, pid)
 	}
 
 	type document struct {

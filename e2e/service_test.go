@@ -15,6 +15,7 @@ import (
 // says: nothing is wrong with it, a plan for 512 MiB keeps to them, and restarted
 // with the plan's environment it stays where the plan said.
 func TestServiceIsSized(t *testing.T) {
+	t.Parallel()
 	const limit = 512 << 20
 	start := func(env ...string) *harness.Program {
 		p := harness.Start{Path: product.Example("service"), Env: env}.Start(t)

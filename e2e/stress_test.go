@@ -334,6 +334,10 @@ func TestStressGuarded(t *testing.T) {
 			t.Parallel()
 			r, _ := stressRun(t, b, "guarded-"+guard, stress.GuardedPlan(guard, 1))
 			t.Logf("%s in %v: %s", r.Report.Verdict, r.Took.Round(time.Second), r.Report.Reason)
+			for tries := 1; r.Report.Verdict == "NOT-RUN" && tries < 3; tries++ { // others may be done soon
+				r, _ = stressRun(t, b, "guarded-"+guard, stress.GuardedPlan(guard, 1))
+				t.Logf("again: %s in %v: %s", r.Report.Verdict, r.Took.Round(time.Second), r.Report.Reason)
+			}
 			switch {
 			case r.Report.Verdict == "NOT-RUN":
 				t.Skipf("this machine is too busy for the service, before anything happens to it: %s", r.Report.Reason)

@@ -226,6 +226,17 @@ faults:
 	return out
 }
 
+// stressBegan reports whether a fault is on, or about to be: what undoes it is written
+// down before.
+func stressBegan(state string) bool {
+	for _, name := range stress.Journals(state) {
+		if text, err := os.ReadFile(filepath.Join(state, "stress", name)); err == nil && bytes.Contains(text, []byte("\n{\"will\":")) {
+			return true
+		}
+	}
+	return false
+}
+
 // TestStressTargetDies has the target end while a fault is on: the run ends soon, says
 // so, and leaves nothing.
 func TestStressTargetDies(t *testing.T) {
@@ -239,9 +250,9 @@ func TestStressTargetDies(t *testing.T) {
 			dir := t.TempDir()
 			go func() {
 				defer syscall.Kill(target.PID, syscall.SIGKILL)
-				for range 600 { // until it has begun
-					if len(stress.Journals(filepath.Join(dir, "state"))) > 0 {
-						time.Sleep(2 * time.Second)
+				for range 2400 {
+					if stressBegan(filepath.Join(dir, "state")) {
+						time.Sleep(time.Second)
 						return
 					}
 					time.Sleep(50 * time.Millisecond)

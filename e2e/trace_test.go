@@ -68,7 +68,6 @@ func diagnoseTrace(t *testing.T, args ...string) *traceDocument {
 // TestTraceIllnesses has programs traced from outside by their PID, each with an
 // illness that only a trace names.
 func TestTraceIllnesses(t *testing.T) {
-	t.Parallel()
 	path := product.Build(t, "./testdata/traced")
 	start := func(t *testing.T, illness string, env ...string) *harness.Program {
 		return harness.Start{Path: path, Args: []string{illness}, Env: env}.Start(t)
@@ -116,6 +115,7 @@ func TestTraceIllnesses(t *testing.T) {
 // TestTraceServers has real servers traced under load. Collections there are counted
 // by the server's own metrics before and after: the trace lies within.
 func TestTraceServers(t *testing.T) {
+	t.Parallel()
 	for _, s := range []servers.Server{servers.NATS, servers.Etcd} {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()

@@ -2,6 +2,11 @@ package keeper
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
@@ -17,6 +22,7 @@ type watcher struct {
 	usage  bool          // there were numbers of the cgroup or the runtime
 	seeing time.Duration // when there were last
 	looked int64         // when it was decided last, by the monotonic clock; 0 before
+	tool   starving
 }
 
 func newWatcher(s *server) *watcher { return &watcher{s: s, abort: judge.NewAbort(s.Plan.Abort)} }
@@ -72,7 +78,8 @@ func (w *watcher) decide(p chaos.Point) (why string, expected bool) {
 		return "", false
 	}
 	active := len(w.s.active()) > 0
-	if silent := time.Duration(now - w.s.heard.Load()); active && silent > w.s.Lease {
+	w.tool.look(w.s.Tool.PID, now, time.Duration(now-w.s.heard.Load()))
+	if silent := time.Duration(now - w.s.heard.Load()); active && silent > w.s.Lease && !w.tool.excused(silent, w.s.Lease) {
 		return fmt.Sprintf("the tool has said nothing for %v", w.s.Lease), false
 	}
 	if w.s.gone.Load() {
@@ -106,4 +113,88 @@ func stalled(last, now int64) time.Duration {
 		return 0
 	}
 	return min(gap-tick, DefaultLease)
+}
+
+// A starving is how long the threads of the tool have waited for a CPU while it said
+// nothing: one that waits for its turn is neither stopped nor dead, and neither hangs.
+type starving struct {
+	views []wait // of its silence, the oldest first
+}
+
+// A wait is for how long all threads of a process had waited until then.
+type wait struct {
+	at     int64
+	waited time.Duration
+}
+
+const (
+	// starvedOver is over what time it is looked whether the tool waits for a CPU.
+	starvedOver = time.Second
+	// starvedShare is the share of that time that its threads have to have waited.
+	starvedShare = 0.25
+	// mostStarved is how many leases one that starves is waited for.
+	mostStarved = 5
+)
+
+// look takes note, once it has been silent for half of a second.
+func (v *starving) look(pid int, now int64, silent time.Duration) {
+	if silent < starvedOver/2 {
+		v.views = v.views[:0]
+		return
+	}
+	waited, ok := waitedForCPU(pid)
+	if !ok {
+		v.views = v.views[:0]
+		return
+	}
+	v.views = append(v.views, wait{now, waited})
+	// One from before that time is kept, and no more.
+	for len(v.views) > 2 && now-v.views[1].at >= int64(starvedOver) {
+		v.views = slices.Delete(v.views, 0, 1)
+	}
+}
+
+// excused reports whether the silence of the tool is that it gets no CPU.
+func (v *starving) excused(silent, lease time.Duration) bool {
+	if len(v.views) < 2 || silent > mostStarved*lease {
+		return false
+	}
+	from, to := v.views[0], v.views[len(v.views)-1]
+	span := to.at - from.at
+	return span >= int64(starvedOver) && float64(to.waited-from.waited) >= starvedShare*float64(span)
+}
+
+// maxThreads bounds how many threads are looked at.
+const maxThreads = 512
+
+// waitedForCPU is for how long the threads of a process have been ready to run, and did
+// not: /proc/PID/task/TID/schedstat, where the kernel keeps it.
+func waitedForCPU(pid int) (time.Duration, bool) {
+	dir := filepath.Join("/proc", strconv.Itoa(pid), "task")
+	d, err := os.Open(dir)
+	if err != nil {
+		return 0, false
+	}
+	names, err := d.Readdirnames(maxThreads)
+	d.Close()
+	if err != nil {
+		return 0, false
+	}
+	var all time.Duration
+	some := false
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join(dir, name, "schedstat"))
+		if err != nil {
+			continue // it has ended
+		}
+		f := strings.Fields(string(text))
+		if len(f) < 2 {
+			continue
+		}
+		if n, err := strconv.ParseInt(f[1], 10, 64); err == nil && n >= 0 {
+			all += time.Duration(n)
+			some = true
+		}
+	}
+	return all, some
 }

@@ -78,16 +78,19 @@ func Subjects(upstream, leaf string) []Subject {
 	delay := "{kind: proxy.delay, name: dependency, upstream: %q, level: 100ms, ramp: 1s, hold: 3s}"
 	nats["proxy.delay"] = fmt.Sprintf(delay, leaf)
 	caddy["proxy.delay"] = fmt.Sprintf(delay, upstream)
+	caddy["proxy.hole"] = "{kind: proxy.hole, proxy: dependency, hold: 4s}"
+	caddy["proxy.reset"] = "{kind: proxy.reset, proxy: dependency, hold: 4s}"
 	for kind, line := range map[string]string{
-		"heap.churn":    "{kind: heap.churn, level: 60MiB/s, ramp: 1s, hold: 3s}",
-		"gc.forced":     "{kind: gc.forced, level: 4/s, ramp: 1s, hold: 3s}",
-		"heap.retain":   "{kind: heap.retain, level: 40MiB, ramp: 1s, hold: 3s}",
-		"heap.pointers": "{kind: heap.pointers, level: 24MiB, ramp: 1s, hold: 3s}",
-		"heap.large":    "{kind: heap.large, level: 32MiB, size: 1MiB, ramp: 1s, hold: 3s}",
-		"goroutines":    "{kind: goroutines, level: 2000, ramp: 1s, hold: 3s}",
-		"stacks":        "{kind: stacks, level: 16MiB, size: 64KiB, ramp: 1s, hold: 3s}",
-		"finalizers":    "{kind: finalizers, level: 2000/s, ramp: 1s, hold: 3s}",
-		"heap.off":      "{kind: heap.off, level: 32MiB, ramp: 1s, hold: 3s}",
+		"heap.churn":     "{kind: heap.churn, level: 60MiB/s, ramp: 1s, hold: 3s}",
+		"gc.forced":      "{kind: gc.forced, level: 4/s, ramp: 1s, hold: 3s}",
+		"heap.retain":    "{kind: heap.retain, level: 40MiB, ramp: 1s, hold: 3s}",
+		"heap.pointers":  "{kind: heap.pointers, level: 24MiB, ramp: 1s, hold: 3s}",
+		"heap.large":     "{kind: heap.large, level: 32MiB, size: 1MiB, ramp: 1s, hold: 3s}",
+		"heap.fragments": "{kind: heap.fragments, level: 32MiB, ramp: 1s, hold: 6s}",
+		"goroutines":     "{kind: goroutines, level: 2000, ramp: 1s, hold: 3s}",
+		"stacks":         "{kind: stacks, level: 16MiB, size: 64KiB, ramp: 1s, hold: 3s}",
+		"finalizers":     "{kind: finalizers, level: 2000/s, ramp: 1s, hold: 3s}",
+		"heap.off":       "{kind: heap.off, level: 32MiB, ramp: 1s, hold: 3s}",
 	} {
 		inside[kind] = line
 	}
@@ -167,8 +170,8 @@ load:
 // plan has them.
 func (s Subject) Kinds() (kinds []string) {
 	for _, k := range []string{
-		"limit.soft", "cpu.quota", "heap.churn", "gc.forced", "heap.retain", "heap.pointers", "heap.large", "goroutines",
-		"stacks", "finalizers", "proxy.delay", "connections", "heap.off", "freeze", "pagecache", "sibling", "shared", "reclaim", "limit.hard",
+		"limit.soft", "cpu.quota", "heap.churn", "gc.forced", "heap.retain", "heap.pointers", "heap.large", "heap.fragments", "goroutines",
+		"stacks", "finalizers", "proxy.delay", "proxy.hole", "proxy.reset", "connections", "heap.off", "freeze", "pagecache", "sibling", "shared", "reclaim", "limit.hard",
 	} {
 		if s.Faults[k] != "" {
 			kinds = append(kinds, k)

@@ -62,6 +62,7 @@ func TestHooks(t *testing.T) {
 			{chaos.Retain, 64 << 20, 0},
 			{chaos.Pointers, 32 << 20, 0},
 			{chaos.Large, 64 << 20, 0},
+			{chaos.Fragments, 48 << 20, 0},
 			{chaos.Churn, 200 << 20, 0},
 			{chaos.Goroutines, 2000, 0},
 			{chaos.Stacks, 32 << 20, 0},
@@ -404,8 +405,8 @@ func TestListens(t *testing.T) {
 
 func TestGauged(t *testing.T) {
 	at := time.Unix(1e9, 0)
-	base := view{at: at, cycles: 5, marked: 10, heap: 15, allocated: 1000, objects: 100, goroutines: 7, stacks: 50, forced: 1, mapped: 500, anonymous: 400}
-	now := view{at: at.Add(2 * time.Second), cycles: 7, marked: 110, heap: 150, allocated: 3000, objects: 500, goroutines: 107, stacks: 90, forced: 5, mapped: 600, anonymous: 800}
+	base := view{at: at, cycles: 5, marked: 10, heap: 15, allocated: 1000, objects: 100, goroutines: 7, stacks: 50, holes: 20, forced: 1, mapped: 500, anonymous: 400}
+	now := view{at: at.Add(2 * time.Second), cycles: 7, marked: 110, heap: 150, allocated: 3000, objects: 500, goroutines: 107, stacks: 90, holes: 50, forced: 5, mapped: 600, anonymous: 800}
 	for _, tt := range []struct {
 		kind  chaos.Kind
 		since uint64 // cycles when the level was set
@@ -418,6 +419,7 @@ func TestGauged(t *testing.T) {
 		{chaos.Retain, 6, 0, true, 140, true}, // no cycle has seen it all
 		{chaos.Goroutines, 5, 0, true, 100, true},
 		{chaos.Stacks, 5, 0, true, 40, true},
+		{chaos.Fragments, 5, 0, true, 30, true},
 		{chaos.OffHeap, 5, 0, true, 300, true},
 		{chaos.Churn, 5, 300, true, 700, true},
 		{chaos.Churn, 5, 3000, true, 0, true},

@@ -40,7 +40,7 @@ func main() {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("cgroup2", flag.ContinueOnError)
 	root := fs.String("root", "..", "the repository")
-	only := fs.String("only", "", "only suites with this in their name")
+	only := fs.String("only", "", "only suites with this in their name; slice is that of the test")
 	step := fs.String("step", "", "only their steps with this in their name")
 	keep := fs.String("keep", "", "keep what is built in this directory, and take what is there")
 	fetch := fs.Bool("fetch", true, "get a kernel where there is none")
@@ -75,8 +75,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if *verbose {
 		b.Says = func(_ int, text []byte) { out.Write(text) }
 	}
+	suites := cgroup2.Named(cgroup2.Suites(), *only)
+	if *only == cgroup2.Slice().Name {
+		suites = []cgroup2.Suite{cgroup2.Slice()}
+	}
 	bad := 0
-	for _, s := range cgroup2.Named(cgroup2.Suites(), *only) {
+	for _, s := range suites {
 		if s = s.Only(*step); len(s.Steps) == 0 {
 			continue
 		}

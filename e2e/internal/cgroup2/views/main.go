@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	limitMiB = 96
-	cores    = 0.5
+	limitMiB = 64
+	cores    = 0.9
 	grows    = "main.growSessions"
 )
 
@@ -64,7 +64,7 @@ func run(ctx context.Context, heapwright, subject string, out io.Writer) (err er
 	}
 	defer os.RemoveAll(data)
 
-	watch := exec.CommandContext(ctx, heapwright, "oom", "watch", "--json", "--data", data)
+	watch := exec.CommandContext(ctx, heapwright, "oom", "watch", "--json", "-v", "--data", data)
 	said, err := watch.StdoutPipe()
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func run(ctx context.Context, heapwright, subject string, out io.Writer) (err er
 	if err := beside.Start(); err != nil {
 		return err
 	}
-	victim := exec.CommandContext(ctx, subject, "-mode", "heap", "-limit", fmt.Sprint(limitMiB), "-rate", "12", "-warm", "10s")
+	victim := exec.CommandContext(ctx, subject, "-mode", "heap", "-limit", fmt.Sprint(limitMiB), "-rate", "16", "-warm", "6s")
 	group.Enter(victim)
 	ready, err := victim.StdoutPipe()
 	if err != nil {

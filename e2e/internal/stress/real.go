@@ -184,6 +184,10 @@ func (s Subject) Kinds() (kinds []string) {
 // nearly anything: it is to be seen whether the faults happen and are taken back, and
 // not how well the server takes them.
 func (s Subject) Plan(kinds ...string) string {
+	has := func(k string) bool { return slices.Contains(kinds, k) }
+	if (has("proxy.hole") || has("proxy.reset")) && !has("proxy.delay") {
+		kinds = append([]string{"proxy.delay"}, kinds...) // whose proxy they happen in
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "schema: heapwright.stress/1\nname: %s\ntarget:\n  memory_limit: 256MiB\n  cpu_quota: 1\n  start:\n", s.Name)
 	start := s.start

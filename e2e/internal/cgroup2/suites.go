@@ -77,8 +77,8 @@ func Slice() Suite {
 	step := func(pkg, run string) Step {
 		return Step{Name: pkg, Package: pkg, argv: []string{"-test.v", "-test.timeout", "2m", "-test.run", run}, within: 2*time.Minute + 10*time.Second}
 	}
-	return Suite{Name: "slice", MemoryMiB: 512, DiskMiB: 512, Steps: []Step{
-		step("cgroup", "Live"),
+	return Suite{Name: "slice", MemoryMiB: 1024, DiskMiB: 512, Steps: []Step{
+		step("cgroup", "."),
 		step("cmd/internal/chaos/fault", "^Test(HardLimit|ChangedByOthers|Reclaim|Quota|Freeze|EaterIsFirst)$"),
 	}}
 }

@@ -19,7 +19,7 @@ type journal struct {
 	Node       string       `json:"node"`
 	Experiment *experiment  `json:"experiment"`
 	Start      string       `json:"start"`
-	Status     string       `json:"status"` // completed, deviated, failed, aborted, interrupted
+	Status     string       `json:"status"` // completed, failed, aborted, interrupted
 	Deviated   bool         `json:"deviated"`
 	States     steadyStates `json:"steady_states"`
 	Run        []ran        `json:"run"`
@@ -83,15 +83,14 @@ func Journal(run *chaos.Run, v *chaos.Verdict, o Options) ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
-// status is the Toolkit's word for an outcome.
+// status is the Toolkit's word for an outcome. It has none for a deviation: such a run
+// is completed, and has deviated beside.
 func status(run *chaos.Run, v *chaos.Verdict) string {
 	switch {
 	case run.Interrupted:
 		return "interrupted"
-	case v.Outcome == chaos.Pass:
+	case v.Outcome == chaos.Pass, v.Outcome == chaos.Deviated:
 		return "completed"
-	case v.Outcome == chaos.Deviated:
-		return "deviated"
 	case v.Outcome == chaos.Aborted:
 		return "aborted"
 	}
@@ -134,27 +133,18 @@ func state(run *chaos.Run, v *chaos.Verdict, kinds ...chaos.PhaseKind) (steadySt
 	s := steadyState{Probes: []ran{}}
 	for i := range v.Criteria {
 		c := &v.Criteria[i]
-		if !slices.Contains(kinds, c.Phase) {
+		// Of what could not be read nothing is known. A probe that failed would say that
+		// the steady state was not met.
+		if !slices.Contains(kinds, c.Phase) || c.Unknown || c.Points == 0 {
 			continue
 		}
-		held := c.Held || c.Unknown
+		held := c.Held
 		met = met && held
-		r := ran{Activity: probe(c), Output: output(c), Start: stamp(run.Started.Add(from)), End: stamp(run.Started.Add(to)), Duration: seconds(to - from), Status: "succeeded", Met: &held}
-		if c.Unknown {
-			r.Status, r.Exception = "failed", []string{"there was no reading of " + string(c.Criterion.Metric)}
-		}
-		s.Probes = append(s.Probes, r)
+		s.Probes = append(s.Probes, ran{Activity: probe(c), Output: c.Worst, Start: stamp(run.Started.Add(from)), End: stamp(run.Started.Add(to)),
+			Duration: seconds(to - from), Status: "succeeded", Met: &held})
 	}
 	s.Met = &met
 	return s, true
-}
-
-// output is the worst value of a criterion; nil where there was none.
-func output(c *chaos.CriterionResult) any {
-	if c.Unknown || c.Points == 0 {
-		return nil
-	}
-	return c.Worst
 }
 
 // probe is a criterion as if the Toolkit had measured it: a range, as far as it has one.

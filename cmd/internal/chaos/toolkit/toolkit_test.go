@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +111,24 @@ ensure_experiment_is_valid(json.load(open(sys.argv[1])))`
 		if out, err := check(script, file); err != nil {
 			t.Errorf("%s is not valid: %v\n%s", name, err, out)
 		}
+	}
+	// Its checks of activities and of tolerances come to what our journal says.
+	const journal = `import json, sys
+from chaoslib.activity import ensure_activity_is_valid
+from chaoslib.experiment import ensure_experiment_is_valid
+from chaoslib.hypothesis import ensure_hypothesis_tolerance_is_valid, within_tolerance
+j = json.load(open(sys.argv[1]))
+ensure_experiment_is_valid(j["experiment"])
+for r in j["run"] + j["rollbacks"]:
+    ensure_activity_is_valid(r["activity"])
+for s in [j["steady_states"]["before"], j["steady_states"]["after"]] + j["steady_states"]["during"]:
+    for r in s["probes"] if s else []:
+        a = r["activity"]
+        ensure_activity_is_valid(a)
+        ensure_hypothesis_tolerance_is_valid(a["tolerance"])
+        assert within_tolerance(a["tolerance"], r["output"], {}, {}) == r["tolerance_met"], r`
+	if out, err := check(journal, filepath.Join("testdata", "journal.json")); err != nil {
+		t.Errorf("the journal is not as the Toolkit's: %v\n%s", err, out)
 	}
 	// It is the Toolkit that says so: what is wrong is not valid.
 	file := filepath.Join(dir, "wrong.json")
@@ -216,12 +236,13 @@ func TestJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "journal.json", text)
+	shape(t, text)
 	for _, tc := range []struct {
 		outcome     chaos.Outcome
 		interrupted bool
 		want        string
 	}{
-		{chaos.Pass, false, "completed"}, {chaos.Deviated, false, "deviated"}, {chaos.Aborted, false, "aborted"}, {chaos.NotRun, false, "failed"}, {chaos.Aborted, true, "interrupted"},
+		{chaos.Pass, false, "completed"}, {chaos.Deviated, false, "completed"}, {chaos.Aborted, false, "aborted"}, {chaos.NotRun, false, "failed"}, {chaos.Aborted, true, "interrupted"},
 	} {
 		run.Interrupted = tc.interrupted
 		text, err := Journal(run, verdict(tc.outcome, true, ""), Options{})
@@ -239,6 +260,84 @@ func TestJournal(t *testing.T) {
 	// Nothing was done: no phases, no faults.
 	if _, err := Journal(&chaos.Run{Plan: *plan, Refused: "no"}, &chaos.Verdict{Outcome: chaos.NotRun}, Options{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// shape holds a journal against what chaostoolkit-lib 1.45.0 wrote of experiments that
+// were exported here and run by it, at 2026-11-22: the keys of each object and the kinds
+// of their values. Outputs are the provider's own.
+func shape(t *testing.T, text []byte) {
+	t.Helper()
+	var j map[string]any
+	if err := json.Unmarshal(text, &j); err != nil {
+		t.Fatal(err)
+	}
+	keys := func(what string, v any, kinds map[string]string, maybe ...string) map[string]any {
+		t.Helper()
+		m, ok := v.(map[string]any)
+		if !ok {
+			t.Fatalf("%s is %T", what, v)
+		}
+		for k, v := range m {
+			kind, known := kinds[k]
+			if got := fmt.Sprintf("%T", v); !known || kind != "" && got != kind {
+				t.Errorf("%s.%s is %s, want %q", what, k, got, kind)
+			}
+		}
+		for k := range kinds {
+			if _, there := m[k]; !there && !slices.Contains(maybe, k) {
+				t.Errorf("%s has no %s", what, k)
+			}
+		}
+		return m
+	}
+	const text0, number, list, object = "string", "float64", "[]interface {}", "map[string]interface {}"
+	stamped := func(what string, v any) {
+		if _, err := time.Parse("2006-01-02T15:04:05.999999-07:00", fmt.Sprint(v)); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	activity := func(what string, v any, probe bool) {
+		kinds := map[string]string{"activity": object, "output": "", "start": text0, "end": text0, "duration": number, "status": text0, "exception": list, "tolerance_met": "bool"}
+		maybe := []string{"exception", "tolerance_met"}
+		m := keys(what, v, kinds, maybe...)
+		stamped(what, m["start"])
+		stamped(what, m["end"])
+		failed := m["status"] == "failed"
+		if !failed && m["status"] != "succeeded" || failed != (m["exception"] != nil) {
+			t.Errorf("%s is %v, with %v", what, m["status"], m["exception"])
+		}
+		if met, judged := m["tolerance_met"].(bool); judged != probe || failed && met {
+			t.Errorf("%s is %v, and its tolerance %v", what, m["status"], m["tolerance_met"])
+		}
+	}
+	keys("journal", j, map[string]string{"chaoslib-version": text0, "platform": text0, "node": text0, "experiment": object, "start": text0, "status": text0,
+		"deviated": "bool", "steady_states": object, "run": list, "rollbacks": list, "end": text0, "duration": number})
+	stamped("journal", j["start"])
+	stamped("journal", j["end"])
+	if !slices.Contains([]any{"completed", "failed", "aborted", "interrupted"}, j["status"]) {
+		t.Errorf("%v is no status", j["status"])
+	}
+	states := keys("steady_states", j["steady_states"], map[string]string{"before": "", "after": "", "during": list})
+	all := append([]any{states["before"], states["after"]}, states["during"].([]any)...)
+	for _, s := range all {
+		if s == nil {
+			continue
+		}
+		m := keys("a state", s, map[string]string{"steady_state_met": "bool", "probes": list})
+		met := true
+		for _, p := range m["probes"].([]any) {
+			activity("a probe", p, true)
+			met = met && p.(map[string]any)["tolerance_met"] == true
+		}
+		if m["steady_state_met"] != met {
+			t.Errorf("a state is %v, and its probes are %v", m["steady_state_met"], met)
+		}
+	}
+	for _, key := range []string{"run", "rollbacks"} {
+		for _, a := range j[key].([]any) {
+			activity(key, a, false)
+		}
 	}
 }
 

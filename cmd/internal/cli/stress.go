@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -248,7 +249,11 @@ func stress(ctx context.Context, env Env, opt stressOptions, path string) error 
 // loadStress reads a plan; - is stdin.
 func loadStress(env Env, path string) (*chaos.Plan, []byte, error) {
 	if path != "-" {
-		return planfile.Load(path)
+		plan, text, err := planfile.Load(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = hinted(err, "heapwright stress --init -o %s writes one to start from", path)
+		}
+		return plan, text, err
 	}
 	text, err := io.ReadAll(io.LimitReader(env.Stdin, strictyaml.MaxFile+1))
 	if err != nil {

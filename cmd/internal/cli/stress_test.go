@@ -182,6 +182,20 @@ func TestUndoSweeps(t *testing.T) {
 	f.run(t, ExitCouldNotRun, "undo", "--all")
 }
 
+// TestStressMissing: who names a plan that is not there is told how to get one.
+func TestStressMissing(t *testing.T) {
+	f, lab := stressHost(t)
+	for _, args := range [][]string{{"stress", "none.yaml", "--yes"}, {"stress", "--check", "none.yaml"}, {"stress", "export", "none.yaml"}} {
+		f.run(t, ExitCouldNotRun, args...)
+		if got := f.err.String(); !strings.Contains(got, "--init -o none.yaml") {
+			t.Errorf("%v: %s", args, got)
+		}
+	}
+	if len(lab.Calls) > 0 {
+		t.Errorf("it did %v", lab.Calls)
+	}
+}
+
 func sleepALittle() { time.Sleep(10 * time.Millisecond) }
 
 // TestStressStdin: - is stdin, as elsewhere.

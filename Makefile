@@ -90,7 +90,7 @@ stress: build ## heapwright stress held against what is known: every fault on re
 	go -C cmd test ./internal/chaos/keeper -run TestKill -kills 50 -v -timeout 1h
 
 .PHONY: cgroup2
-cgroup2: ## what reads and changes cgroups, on a kernel with cgroup v2 in an emulated machine: tests, stress with real servers, kills of it, an OOM kill (needs qemu-system-x86_64; hours on a busy machine)
+cgroup2: ## what reads and changes cgroups, on a kernel with cgroup v2 in an emulated machine: tests, stress with real servers, kills of it (needs qemu-system-x86_64; hours on a busy machine)
 	go -C e2e run ./cmd/cgroup2
 
 .PHONY: chaos-mesh

@@ -1,6 +1,5 @@
 // Cgroup2 runs what reads and writes cgroups on a kernel with cgroup v2, in an emulated
-// machine: tests of packages, heapwright stress with real servers, and what the other
-// commands show. It needs qemu-system-x86_64, mkfs.ext4, and a kernel, which it gets from
+// machine: tests of packages, heapwright stress with real servers, and kills of it. It needs qemu-system-x86_64, mkfs.ext4, and a kernel, which it gets from
 // Debian's archive where there is none.
 package main
 

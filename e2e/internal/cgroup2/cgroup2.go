@@ -1,6 +1,6 @@
 // Package cgroup2 has what reads and writes cgroups run on a kernel with cgroup v2, in a
 // machine of package vm: the tests of the packages that do, heapwright stress with real
-// servers, kills of it, and the commands that show limits and OOM kills. Most hosts that
+// servers, and kills of it. Most hosts that
 // build this have either version; this is for those that have v1.
 //
 // It knows what to run and what came of it. What is right is said by what is run.
@@ -137,8 +137,6 @@ func (b *Bench) program(ctx context.Context, name string) (string, error) {
 		pkg = "./cmd/heapwright"
 	case "stress":
 		pkg = "./e2e/cmd/stress"
-	case "views":
-		pkg = "./e2e/internal/cgroup2/views"
 	}
 	into := filepath.Join(b.Dir, name)
 	return into, b.build(ctx, into, "build", pkg)

@@ -64,10 +64,6 @@ func Suites() []Suite {
 		Suite{Name: "kill", MemoryMiB: 1536, DiskMiB: 1024, needs: needs, Steps: []Step{
 			stress("kills", inScope, within, "kill", "-n", "10"),
 		}},
-		Suite{Name: "oom", MemoryMiB: 1024, DiskMiB: 1024, needs: []string{"heapwright", "oomsubject", "views"}, Steps: []Step{
-			{Name: "ps, and a kill by memory.oom.group", group: inScope, within: 10 * time.Minute,
-				argv: []string{path.Join(programs, "views"), "-heapwright", path.Join(programs, "heapwright"), "-subject", path.Join(programs, "oomsubject")}},
-		}},
 	)
 }
 

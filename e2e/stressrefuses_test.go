@@ -189,8 +189,8 @@ type stressOutcome struct {
 	stress.Report
 }
 
-// stressOn runs a plan on a process.
-func stressOn(t *testing.T, dir, target, faults string) *stressOutcome {
+// stressOn runs a plan on a process. Changes are made to the command.
+func stressOn(t *testing.T, dir, target, faults string, changes ...func(*exec.Cmd)) *stressOutcome {
 	t.Helper()
 	plan := fmt.Sprintf(`schema: heapwright.stress/1
 name: found
@@ -214,6 +214,9 @@ faults:
 	out := &stressOutcome{}
 	out.Result = product.RunWith(t, func(cmd *exec.Cmd) {
 		cmd.Env = append(os.Environ(), "HEAPWRIGHT_STATE_DIR="+filepath.Join(dir, "state"))
+		for _, change := range changes {
+			change(cmd)
+		}
 	}, "stress", file+".yaml", "--yes", "--json", "-o", file+".hwstress")
 	if len(out.Stdout) > 0 {
 		if err := json.Unmarshal(out.Stdout, &out.Report); err != nil {

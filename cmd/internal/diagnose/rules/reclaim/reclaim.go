@@ -35,7 +35,8 @@ var Rule = rule.Rule{
 		found something to take. It looks like pauses of the collector, and is none: GC settings change nothing but how much
 		memory there is to want.`,
 	How: `Pages that were reclaimed and read again (workingset_refault in the cgroup's memory.stat), over at least three seconds: 256 of
-		them and 20 a second are information, 2000 a second a warning; or time in which some task waited for memory (memory.pressure,
+		them and 20 a second are information, 2000 a second a warning. Without a limit of the container they may be anybody's, and it
+		is looked whether this process itself waited for a disk in as many page faults. Or time in which some task waited for memory (memory.pressure,
 		cgroup v2): 1% is information, 10% a warning. What was reclaimed and is not missed does not count.`,
 	Remedy: `Raise the container's limit or memory.high, or make less of its memory fixed: a lower GOMEMLIMIT leaves more room to what is
 		read from files.`,
@@ -55,6 +56,13 @@ func check(v *view.View) []rule.Finding {
 	if d, s, ok := v.Delta(record.FieldPSIMemorySomeStall); ok && s >= leastSpan {
 		stall, stalled = d/s, true
 	}
+	faults, faulted, _ := v.Delta(record.FieldMajorFaults)
+	from := "the container"
+	if v.ContainerLimit() == 0 {
+		// The group may be that of a whole session or machine.
+		from = "its cgroup, which has no limit of its own,"
+		rate = min(rate, faults/max(faulted, leastSpan))
+	}
 	back := pages >= infoPages && rate >= infoRate
 	if !back && stall < infoStall {
 		return nil
@@ -63,11 +71,11 @@ func check(v *view.View) []rule.Finding {
 		ID: id, Severity: rule.Info, Confidence: rule.High, ConfidenceReason: "the kernel counts pages that it had to read again",
 		Title: "The kernel reclaims memory that the container still uses",
 		Evidence: []rule.Evidence{
-			rule.PerSecond("cgroup_refaults_per_second", rate, "cgroup"),
+			rule.PerSecond("cgroup_refaults_per_second", pages/seconds, "cgroup"),
 			rule.Bytes("cgroup_refaulted_bytes", pages*pageBytes, "cgroup"),
 		},
-		Cause: fmt.Sprintf("In %s the kernel took %.0f pages (%s) from the container that were needed again.",
-			rule.FormatSeconds(seconds), pages, rule.FormatBytes(pages*pageBytes)),
+		Cause: fmt.Sprintf("In %s the kernel took %.0f pages (%s) from %s that were needed again.",
+			rule.FormatSeconds(seconds), pages, rule.FormatBytes(pages*pageBytes), from),
 		Remedy: "Raise the container's memory limit (or memory.high), or lower GOMEMLIMIT so that files have room.",
 	}
 	if !back {
@@ -78,10 +86,10 @@ func check(v *view.View) []rule.Finding {
 	if d, s, ok := v.Delta(record.FieldCgroupReclaimedBytes); ok && s > 0 {
 		f.Evidence = append(f.Evidence, rule.ByteRate("cgroup_reclaimed_bytes_per_second", d/s, "cgroup"))
 	}
-	if d, s, ok := v.Delta(record.FieldMajorFaults); ok && s > 0 {
-		f.Evidence = append(f.Evidence, rule.PerSecond("major_faults_per_second", d/s, "kernel"))
-		if d > 0 {
-			f.Cause += fmt.Sprintf(" This process waited for a disk in %.0f page faults.", d)
+	if faulted > 0 {
+		f.Evidence = append(f.Evidence, rule.PerSecond("major_faults_per_second", faults/faulted, "kernel"))
+		if faults > 0 {
+			f.Cause += fmt.Sprintf(" This process waited for a disk in %.0f page faults.", faults)
 		}
 	}
 	if stalled {

@@ -219,12 +219,12 @@ func (c *stressContainer) await(t *testing.T, port string) {
 func (c *stressContainer) exec(argv ...string) int {
 	t := c.engine.t
 	t.Helper()
-	var made struct{ Id string }
+	var made struct{ ID string }
 	c.engine.do("POST", "/containers/"+c.ID+"/exec", object{"Cmd": argv}, &made)
-	c.engine.do("POST", "/exec/"+made.Id+"/start", object{"Detach": true}, nil)
+	c.engine.do("POST", "/exec/"+made.ID+"/start", object{"Detach": true}, nil)
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		var is struct{ Pid int }
-		if c.engine.do("GET", "/exec/"+made.Id+"/json", nil, &is); is.Pid > 0 {
+		if c.engine.do("GET", "/exec/"+made.ID+"/json", nil, &is); is.Pid > 0 {
 			if p, err := stress.Look(is.Pid); err == nil && p.Command()[0] == argv[0] {
 				return is.Pid
 			}

@@ -1,6 +1,10 @@
 package experiment
 
-import "time"
+import (
+	"strconv"
+	"strings"
+	"time"
+)
 
 // PlanSchema is the schema field of the files that hold plans.
 const PlanSchema = "heapwright.experiment/1"
@@ -82,6 +86,15 @@ type Bytes uint64
 
 // A Ratio is a relative size. In YAML it is 0.1, or 10%.
 type Ratio float64
+
+// Percent has no more digits than a person wrote: 29%, where 100 times 0.29 is less.
+func (r Ratio) Percent() string {
+	s := strconv.FormatFloat(100*float64(r), 'f', 12, 64)
+	return strings.TrimRight(strings.TrimRight(s, "0"), ".") + "%"
+}
+
+// MarshalYAML writes the percentage: a number above 1 is not read.
+func (r Ratio) MarshalYAML() (any, error) { return r.Percent(), nil }
 
 // A Load is what the subject serves while it is measured: exactly one of HTTP,
 // GRPC and Command. Requests are sent when they are due, whether or not the

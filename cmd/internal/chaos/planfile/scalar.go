@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/heapwright/heapwright/cmd/internal/chaos"
+	"github.com/heapwright/heapwright/cmd/internal/experiment"
 	"github.com/heapwright/heapwright/cmd/internal/experiment/planfile"
 	"github.com/heapwright/heapwright/cmd/internal/strictyaml"
 )
@@ -181,11 +182,7 @@ func formatBound(m chaos.MetricInfo, ofBaseline bool, v *float64) string {
 
 func plain(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
-// percent has no more digits than a person wrote: 29%, where 100 times 0.29 is less.
-func percent(v float64) string {
-	s := strconv.FormatFloat(100*v, 'f', 12, 64)
-	return strings.TrimRight(strings.TrimRight(s, "0"), ".") + "%"
-}
+func percent(v float64) string { return experiment.Ratio(v).Percent() }
 
 func formatBytes(v float64) string {
 	for _, u := range []struct {

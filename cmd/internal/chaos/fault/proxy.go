@@ -237,6 +237,10 @@ func (p *pace) across(to bool) bool { return p.share > 0 && (to && p.to || !to &
 // holds reports whether a connection is in the hole, in a direction.
 func (p *pace) holds(c *pair, to bool) bool { return p.across(to) && c.draw < p.share }
 
+// hides reports whether a connection is in the hole in any direction, so that the one
+// side does not hear of the end of the other.
+func (p *pace) hides(c *pair) bool { return p.holds(c, true) || p.holds(c, false) }
+
 // trying notes that a connection had so many bytes to say, or to be connected.
 func (p *pace) trying(c *pair, n int) {
 	p.bytes.Add(int64(n))
@@ -371,7 +375,9 @@ func (p *proxy) serve(one *pair) {
 	dialer := net.Dialer{Timeout: proxyDial}
 	up, err := dialer.DialContext(p.ctx, "tcp", *p.upstream.Load())
 	if err != nil {
-		one.end(true) // as the dependency does: it is not there
+		// As the dependency does: it is not there. In a hole that is not heard.
+		p.outOf(one, (*pace).hides)
+		one.end(true)
 		return
 	}
 	if !one.connected(up.(*net.TCPConn)) {
@@ -386,12 +392,22 @@ func (p *proxy) serve(one *pair) {
 
 // reach waits until the dependency can be reached; false when it is over.
 func (p *proxy) reach(one *pair) bool {
+	return p.outOf(one, func(now *pace, one *pair) bool {
+		held := now.holds(one, true)
+		if held {
+			now.trying(one, 0)
+		}
+		return held
+	})
+}
+
+// outOf waits until nothing holds a connection; false when it is over.
+func (p *proxy) outOf(one *pair, held func(*pace, *pair) bool) bool {
 	for {
 		now := p.pace.Load()
-		if !now.holds(one, true) {
+		if !held(now, one) {
 			return true
 		}
-		now.trying(one, 0)
 		select {
 		case <-now.changed:
 		case <-one.done:
@@ -428,7 +444,7 @@ func (p *proxy) resetHeld() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for one := range p.pairs {
-		if now.holds(one, true) || now.holds(one, false) {
+		if now.hides(one) {
 			one.end(true)
 		}
 	}
@@ -607,7 +623,7 @@ func (l *lane) read() {
 		now := l.proxy.pace.Load()
 		switch {
 		case err == nil:
-		case l.to && (now.holds(l.pair, true) || now.holds(l.pair, false)):
+		case l.to && now.hides(l.pair):
 			// Who has given up is not kept waiting: there would be more and more of them.
 			l.pair.end(err != io.EOF)
 			return

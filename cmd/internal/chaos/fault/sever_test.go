@@ -187,6 +187,27 @@ func TestHoleHides(t *testing.T) {
 			}
 		}
 	})
+	t.Run("refused", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		p, e := severed(t, chaos.Fault{Kind: chaos.BlackHole, Upstream: l.Addr().String(), Direction: chaos.From})
+		if err := e.Set(context.Background(), 1); err != nil {
+			t.Fatal(err)
+		}
+		c := dialProxy(t, p)
+		if err := trip(c, silence); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("in the hole: %v", err)
+		}
+		if err := e.Undo(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("after it: %v", err)
+		}
+	})
 	goroutinesBack(t, before)
 }
 

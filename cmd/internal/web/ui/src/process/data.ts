@@ -65,7 +65,7 @@ export type ChartName = "memory" | "pauses" | "gc" | "alloc" | "goroutines" | "s
 export function chartOf(id: string): ChartName | null {
   const own: Record<string, ChartName> = {
     HW1005: "gc", HW1006: "pauses", HW1007: "cpu", HW2001: "alloc", HW2002: "gc", HW2003: "gc", HW2004: "alloc",
-    HW3002: "goroutines", HW3003: "goroutines", HW4001: "pauses", HW4002: "pauses", HW4003: "sched", HW4004: "pressure",
+    HW3002: "goroutines", HW3003: "goroutines", HW4001: "pauses", HW4002: "pauses", HW4003: "sched", HW4004: "pressure", HW4005: "pressure", HW4006: "cpu",
   };
   if (own[id]) return own[id];
   return /^HW[13]/.test(id) && id !== "HW1008" && id !== "HW1009" ? "memory" : null;

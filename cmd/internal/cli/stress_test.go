@@ -168,6 +168,37 @@ func TestStressDryRun(t *testing.T) {
 	}
 }
 
+// TestStressOnly: a target is told where proxies listen, also those of faults that are
+// left out.
+func TestStressOnly(t *testing.T) {
+	plan := func() *chaos.Plan {
+		return &chaos.Plan{Faults: []chaos.Fault{
+			{Name: "slow", Kind: chaos.SlowDependency, Upstream: "db:5432"},
+			{Name: "gone", Kind: chaos.BlackHole, Proxy: "slow"},
+			{Name: "crowd", Kind: chaos.Connections},
+		}}
+	}
+	for only, want := range map[string]string{"crowd": "crowd", "gone": "gone", "slow,crowd": "slow,crowd"} {
+		p := plan()
+		if err := (stressOptions{only: strings.Split(only, ",")}).choose(p); err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, f := range p.Faults {
+			names = append(names, f.Name)
+		}
+		if got := strings.Join(names, ","); got != want {
+			t.Errorf("--only %s: %s", only, got)
+		}
+		if open := p.Opens(); len(open) != 1 || open[0].Name != "slow" {
+			t.Errorf("--only %s: the proxies of %v are opened", only, open)
+		}
+	}
+	if err := (stressOptions{only: []string{"none"}}).choose(plan()); err == nil {
+		t.Error("a fault that the plan does not have is chosen")
+	}
+}
+
 func TestUndoSweeps(t *testing.T) {
 	f, c := undoHost()
 	c.leases = nil

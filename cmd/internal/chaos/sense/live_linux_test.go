@@ -71,6 +71,9 @@ func TestOther(t *testing.T) {
 	}
 	defer s.Close()
 	p := s.Read(0)
+	for end := time.Now().Add(20 * time.Second); s.Why() == "" && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		p = s.Read(0)
+	}
 	if _, ok := p.Values[chaos.LiveHeap]; ok || s.Why() == "" || p.Values[chaos.RSS] == 0 {
 		t.Errorf("%v, %q", p, s.Why())
 	}

@@ -71,9 +71,15 @@ func (n *noted) settle(steps []fault.Step, undone bool) {
 // A kept remembers what was there before any fault, to look whether it is there again.
 type kept struct {
 	mu    sync.Mutex
-	files map[string]string // what they held before the first change
+	files map[string]before // what they were before the first change
 	made  map[string]bool   // files that were made
 	procs map[owner]string  // ours, and those that were stopped, and which
+}
+
+// A before is a file of a cgroup, and what it held.
+type before struct {
+	file os.FileInfo // nil where it could not be asked
+	held string
 }
 
 const (
@@ -88,7 +94,7 @@ func (k *kept) see(s fault.Step) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.files == nil {
-		k.files, k.made, k.procs = map[string]string{}, map[string]bool{}, map[owner]string{}
+		k.files, k.made, k.procs = map[string]before{}, map[string]bool{}, map[owner]string{}
 	}
 	if len(k.files)+len(k.made)+len(k.procs) >= maxKept {
 		return
@@ -96,7 +102,8 @@ func (k *kept) see(s fault.Step) {
 	switch s.Kind {
 	case fault.StepFile:
 		if _, ok := k.files[s.Path]; !ok {
-			k.files[s.Path] = s.Old
+			is, _ := os.Stat(s.Path)
+			k.files[s.Path] = before{is, s.Old}
 		}
 	case fault.StepRemove:
 		k.made[s.Path] = true
@@ -112,13 +119,16 @@ func (k *kept) left() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var out []string
-	for path, old := range k.files {
+	for path, was := range k.files {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			continue // the group went with its process
 		}
-		if have := strings.TrimSpace(string(text)); have != strings.TrimSpace(old) {
-			out = append(out, clip(fmt.Sprintf("%s is %q, and was %q", path, have, old)))
+		if is, err := os.Stat(path); err != nil || was.file != nil && !os.SameFile(was.file, is) {
+			continue // it is another's, as of a container that was started again
+		}
+		if have := strings.TrimSpace(string(text)); have != strings.TrimSpace(was.held) {
+			out = append(out, clip(fmt.Sprintf("%s is %q, and was %q", path, have, was.held)))
 		}
 	}
 	for path := range k.made {

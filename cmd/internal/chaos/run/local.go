@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -201,6 +202,25 @@ var settings = []string{
 	"cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.max", "cgroup.freeze", "freezer.state", "cgroup.subtree_control",
 }
 
+// same reports whether a cgroup is the one that it was when it was first asked for. An
+// engine that starts a container again makes another at the same path, and what that
+// holds is the engine's.
+func (t *local) same(path string) bool {
+	is, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	was, ok := t.groups[path]
+	if !ok {
+		if t.groups == nil {
+			t.groups = map[string]os.FileInfo{}
+		}
+		t.groups[path] = is
+		return true
+	}
+	return os.SameFile(was, is)
+}
+
 // Settings implements Target: the files of its cgroups, what there is below and in
 // these that is ours, whether it is stopped, and the settings of its runtime.
 func (t *local) Settings(ctx context.Context) map[string]string {
@@ -213,6 +233,7 @@ func (t *local) Settings(ctx context.Context) map[string]string {
 			continue
 		}
 		seen[d.Path] = true
+		held := map[string]string{}
 		for _, name := range settings {
 			path := filepath.Join(d.Path, name)
 			if b, err := os.ReadFile(path); err == nil {
@@ -220,9 +241,14 @@ func (t *local) Settings(ctx context.Context) map[string]string {
 				if name == "memory.oom_control" { // it counts too
 					text, _, _ = strings.Cut(text, " under_oom")
 				}
-				out[path] = text
+				held[path] = text
 			}
 		}
+		// After they were read: it may be made anew meanwhile.
+		if !t.same(d.Path) {
+			continue
+		}
+		maps.Copy(out, held)
 		if below, err := os.ReadDir(d.Path); err == nil {
 			for _, e := range below {
 				if e.IsDir() && strings.HasPrefix(e.Name(), "heapwright") {

@@ -129,6 +129,20 @@ func TestSettings(t *testing.T) {
 	if len(left) != 2 || !strings.HasSuffix(left[0], "memory.max is 90, and was 100") || !strings.Contains(left[1], "heapwright-below") {
 		t.Errorf("left is %q", left)
 	}
+
+	// An engine starts the container again, in a group of the same path.
+	if err := os.Rename(own, own+"-gone"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(own, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(own, "memory.max"), []byte("max\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if left := changed(before, l.Settings(t.Context())); len(left) != 0 {
+		t.Errorf("of another group %q is held against us", left)
+	}
 }
 
 func TestReplace(t *testing.T) {

@@ -87,6 +87,7 @@ type local struct {
 	epoch   time.Time        // of early
 	gone    chan struct{}    // closed when the process has ended
 	closing chan struct{}
+	groups  map[string]os.FileInfo // its cgroups as Settings first found them
 }
 
 // start builds a target and starts it.

@@ -197,7 +197,7 @@ func (s Subject) Plan(kinds ...string) string {
 	b.WriteString(start)
 	b.WriteString(`before: 5s
 between: 500ms
-recovery: {within: 45s, stable: 1s, memory: 45s, working_set: 30%, latency: 100%}
+recovery: {within: 45s, stable: 1s, memory: 45s, latency: 100%}
 hypothesis:
 - {metric: restarts, at_most: 0}
 - {metric: oom_kills, at_most: 0}
